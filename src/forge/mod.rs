@@ -1,0 +1,63 @@
+//! Where the pull request goes. One trait, because a test cannot have GitHub; two things behind it.
+//!
+//! A forge never touches git objects or refs: the branch is pushed before it is asked.
+
+use std::{future::Future, pin::Pin};
+
+use crate::ids::{CommitId, NightId};
+
+/// A future behind `dyn`, until `async fn` in traits can stand there.
+pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, ForgeError>> + Send + 'a>>;
+
+/// Everything a forge needs to know about a night's pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullRequestDraft {
+    /// The night; its id is in the hidden marker that finds the pull request again.
+    pub night: NightId,
+    /// The night's branch, without `refs/heads/`.
+    pub branch: String,
+    /// The branch it should merge into, without `refs/heads/`.
+    pub base: String,
+    /// Where the branch stands.
+    pub head: CommitId,
+    /// At most 256 characters.
+    pub title: String,
+    /// At most 60,000 characters; begins with the hidden marker.
+    pub body: String,
+    /// True when something in it waits for a person.
+    pub draft: bool,
+    /// Labels to add.
+    pub labels: Vec<String>,
+    /// Users whose review is asked for.
+    pub reviewers: Vec<String>,
+}
+
+/// A pull request, or the file that stands for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Where a person opens it: a URL, or a path.
+    pub url: String,
+    /// Its number on the forge.
+    pub number: Option<u64>,
+    /// What did not work but does not matter enough to fail: a label, a reviewer.
+    pub notes: Vec<String>,
+}
+
+/// Why there is no pull request. The branch and every commit are safe whatever this says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ForgeError {
+    /// What happened, redacted, without a full stop.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+    /// True when the same request may work later: no network, a server's fault, a rate limit.
+    pub temporary: bool,
+}
+
+/// Where the pull request goes.
+pub trait Forge: Send + Sync {
+    /// Finds the night's open pull request or opens one, brings its text up to date, and returns its
+    /// address. Safe to repeat: never two pull requests for one branch.
+    fn publish<'a>(&'a self, draft: &'a PullRequestDraft) -> Publishing<'a>;
+}

@@ -1,0 +1,34 @@
+//! nightshift works through the ready tasks of a plan at night and leaves one gated pull request.
+//!
+//! This file is the map and the law: **the order of the lines below is the order of dependency**. A
+//! room uses only rooms listed above it, and `tests/it/tidy.rs` holds us to it. `ARCHITECTURE.md` tells
+//! the same story in words.
+
+// Ground floor: words and rules. No clock, disk, network, processes or async.
+pub mod ids;
+pub mod budget;
+// redact
+pub mod diagnostic;
+pub mod diff;
+pub mod plan;
+pub mod policy;
+// prompt
+pub mod outcome;
+// night
+// report
+
+// First floor: hands. Each touches one thing outside.
+// files
+// process
+// git
+// gate
+// agent
+pub mod forge;
+// journal
+
+// Second floor: the night.
+// config
+// runner
+
+// Top floor: people.
+// cli

@@ -1,0 +1,286 @@
+//! What came of each step: plain data, made by the hands, judged by the night.
+//!
+//! A task's failure is data, not an error of ours: it belongs in the report.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    budget::Spend,
+    diff::DiffStat,
+    ids::{CommitId, GateId, RepoPath, TreeId},
+    policy::Refusal,
+};
+
+/// A commit built on `base`, waiting to be gated and landed. Made by `git::landing` only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its parent: the tip of the night when it was made.
+    pub base: CommitId,
+    /// The commit.
+    pub commit: CommitId,
+    /// The commit's tree: what the gate judges.
+    pub tree: TreeId,
+    /// The tree before our tick in the plan, so that a restack can add the tick anew.
+    pub edit: TreeId,
+    /// Size against its base, without the tick.
+    pub stat: DiffStat,
+    /// True when the base's plan had the task and its status was edited.
+    pub ticked: bool,
+}
+
+/// What an agent's run came to, whatever the program said about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// How it ended.
+    pub ended: AgentEnd,
+    /// What it cost.
+    pub spent: Spend,
+    /// Seconds from start to end.
+    pub seconds: u64,
+    /// Turns of the conversation, where the agent has them.
+    pub turns: Option<u32>,
+    /// The conversation's id, where the agent has one.
+    pub conversation: Option<String>,
+    /// The model that answered, where known.
+    pub model: Option<String>,
+    /// The agent's last words, cut to 2,000 characters and redacted. Shown in fences only.
+    pub last_words: Option<String>,
+    /// Processes that were still running when the agent's turn ended, and were killed.
+    pub survivors: u32,
+}
+
+/// How an agent's run ended. From structured facts only, never from its prose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentEnd {
+    /// It came to its end. Whether it did anything is for the diff to say.
+    Finished,
+    /// It ended, and tools that it asked for were denied.
+    Denied {
+        /// Names of the tools.
+        tools: Vec<String>,
+    },
+    /// Its program is not there.
+    NotInstalled {
+        /// What was looked for.
+        program: String,
+    },
+    /// It has no valid credential.
+    NotSignedIn {
+        /// What it said.
+        message: String,
+    },
+    /// A usage limit was reached.
+    Limited {
+        /// Seconds since 1970 when the limit ends, where the service said so.
+        until: Option<i64>,
+    },
+    /// The service is overloaded.
+    Overloaded,
+    /// The service could not be reached, or answered nonsense.
+    Transport {
+        /// What it said.
+        message: String,
+    },
+    /// The conversation grew too long.
+    ContextFull,
+    /// The money for this attempt is gone.
+    BudgetSpent,
+    /// The turns for this attempt are gone.
+    TurnsSpent,
+    /// The model is unknown or not allowed.
+    ModelUnavailable {
+        /// What it said.
+        message: String,
+    },
+    /// Its time was over and we stopped it.
+    TimedOut,
+    /// It was silent for too long and we stopped it.
+    Stalled,
+    /// We stopped it because the night was asked to stop.
+    Interrupted,
+    /// It died by a signal that we did not send.
+    Killed {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It ended with a code other than 0, or said that it failed.
+    Failed {
+        /// Its exit code.
+        code: Option<i32>,
+        /// What it said, cut.
+        message: String,
+    },
+    /// It ended without a result that we can read.
+    Garbage {
+        /// What was wrong.
+        message: String,
+    },
+    /// Its own report of version, model, tools or mode is not what we asked for.
+    Unfit {
+        /// What differs.
+        message: String,
+    },
+}
+
+/// What a gate's run came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// The commit that was laid out.
+    pub commit: CommitId,
+    /// The commit's tree: exactly what was tested.
+    pub tree: TreeId,
+    /// Which gate: its resolved steps and protected files.
+    pub gate: GateId,
+    /// Each step in order; steps after a red required one are absent.
+    pub steps: Vec<StepReport>,
+    /// 100 × weight of green steps / weight of all.
+    pub score: u32,
+    /// SHA-256 over the steps' logs, in hexadecimal.
+    pub log_hash: String,
+    /// What stood around the steps: `none` until the walls are built.
+    pub tier: String,
+    /// Names of failing tests that the logs show, sorted. Empty when none could be recognised.
+    pub failing_tests: Vec<String>,
+    /// Tests that the logs count, where a known summary line was seen.
+    pub tests_run: Option<u32>,
+    /// True when the receipt of an earlier run at the same tree and gate was used instead of a run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
+}
+
+/// One step of a gate's run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// The step's name.
+    pub name: String,
+    /// The command as configured.
+    pub command: String,
+    /// How it ended.
+    pub ended: StepEnd,
+    /// Milliseconds from start to end.
+    pub millis: u64,
+    /// True when red makes the gate red.
+    pub required: bool,
+    /// The log, relative to the night's directory.
+    pub log: String,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepEnd {
+    /// With this exit code; 0 is green.
+    Exit(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Its time was over.
+    TimedOut,
+    /// Its program could not be started.
+    NotStarted(String),
+    /// The night was stopped at once.
+    Interrupted,
+}
+
+impl StepReport {
+    /// True when the step passed.
+    pub fn green(&self) -> bool {
+        self.ended == StepEnd::Exit(0)
+    }
+}
+
+impl GateReport {
+    /// True when every required step passed and none is missing.
+    pub fn passed(&self) -> bool {
+        !self.steps.is_empty() && self.steps.iter().all(|step| step.green() || !step.required)
+    }
+
+    /// Names of the required steps that did not pass.
+    pub fn red_steps(&self) -> Vec<&str> {
+        self.steps.iter().filter(|s| s.required && !s.green()).map(|s| s.name.as_str()).collect()
+    }
+}
+
+impl fmt::Display for StepEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepEnd::Exit(code) => write!(f, "exit {code}"),
+            StepEnd::Signal(signal) => write!(f, "signal {signal}"),
+            StepEnd::TimedOut => f.write_str("timed out"),
+            StepEnd::NotStarted(why) => write!(f, "could not start: {why}"),
+            StepEnd::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// Why an attempt ended without a landed commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The agent did not come to its end.
+    Agent(AgentEnd),
+    /// The agent came to its end and changed nothing.
+    NoChange {
+        /// Tools that it asked for and was denied: often the reason.
+        denied: Vec<String>,
+    },
+    /// The real diff broke rules.
+    Refused(Vec<Refusal>),
+    /// The workspace holds what cannot enter a commit: a device, a nested repository, a link out of it.
+    Unfit(Vec<OddEntry>),
+    /// The gate was red.
+    Gate(Box<GateReport>),
+    /// The branch moved and the change does not fit the new tip.
+    Conflict {
+        /// The paths in conflict.
+        paths: Vec<RepoPath>,
+    },
+}
+
+/// An entry of a workspace that cannot enter a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OddEntry {
+    /// Where it is.
+    pub path: RepoPath,
+    /// What it is, such as "a named pipe" or "a symbolic link that leaves the repository".
+    pub what: String,
+}
+
+/// Why a night ended before its work was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The gate is red on the base: nothing was started.
+    RedBase,
+    /// A person asked for it.
+    Asked {
+        /// How: `stop`, `stop --now`, a STOP file, a signal.
+        by: String,
+    },
+    /// The night's time is over.
+    Time,
+    /// The night's money is spent.
+    Cost,
+    /// Too many tasks failed in a row.
+    FailuresInARow {
+        /// How many.
+        count: u32,
+    },
+    /// A usage limit was reached.
+    Limited {
+        /// Seconds since 1970 when it ends, where known.
+        until: Option<i64>,
+    },
+    /// The agent cannot work at all: not installed, not signed in, not what we asked for.
+    AgentUnusable {
+        /// What to tell the person.
+        message: String,
+    },
+    /// The branch was moved by somebody else.
+    BranchMoved {
+        /// Where it stands now.
+        found: String,
+    },
+}

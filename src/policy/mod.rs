@@ -1,0 +1,227 @@
+//! The rules: what may run without a person, and what may land.
+//!
+//! [`admit`] judges a task's words before the run, [`inspect`] the real diff after it. Both take values
+//! and return values; neither reads a file. Only [`admit`] makes an [`AdmittedTask`].
+
+// mod admission;
+// mod inspection;
+// mod rules;
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+// pub use admission::{Admission, AdmittedTask, admit};
+// pub use inspection::inspect;
+// pub use rules::{RuleSet, RuleSetError};
+
+/// The rules as data. Defaults are those of the original request unless a line says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Least alignment score, 0 to 100.
+    pub min_alignment: u32,
+    /// Most lines that a plan may estimate for a task.
+    pub max_estimated_lines: u32,
+    /// Most lines that a diff may add and remove; tests and documents do not count.
+    pub max_changed_lines: u32,
+    /// Whether a task needs tests.
+    pub tests: Tests,
+    /// What a task without score or estimate means.
+    pub missing: Missing,
+    /// Globs of paths that may change.
+    pub allow: Vec<String>,
+    /// Globs of paths that may not change even where `allow` matches.
+    pub deny: Vec<String>,
+    /// Globs of files that must be identical to the base in every candidate. Files that the gate's steps
+    /// name, and the plan, are added when the night opens.
+    pub protected: Vec<String>,
+    /// Whether files may go.
+    pub delete: Deletion,
+    /// Words that a task may not contain.
+    pub title_words: Vec<String>,
+    /// Regular expressions that no added line may match.
+    pub added_lines: Vec<String>,
+    /// Words that need a person's approval.
+    pub ask_first: Vec<String>,
+    /// Names of dependencies that a task may add without asking.
+    pub dependencies: Vec<String>,
+    /// Largest file that may enter, in bytes. 10 MiB: decision of the design, GitHub warns at 50.
+    pub max_file_bytes: u64,
+    /// Where each value that is not the default was set, by key (`policy.min_alignment`).
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// Whether a task needs tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tests {
+    /// Tests defined, or the task writes only tests or documents.
+    Required,
+    /// Not asked for.
+    Optional,
+}
+
+/// What a task without score or estimate means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// It waits for approval.
+    Ask,
+    /// It is taken to be within the limits.
+    Assume,
+    /// It never runs.
+    Refuse,
+}
+
+/// Whether files may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deletion {
+    /// Refused.
+    Never,
+    /// Waits for approval.
+    Ask,
+    /// Allowed within the allowed paths.
+    Allow,
+}
+
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A line of a file.
+    File {
+        /// The file, as people would open it.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An argument of the command.
+    Argument(String),
+}
+
+/// What a rule's "no" means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Shown in the report; stops nothing.
+    Report,
+    /// Waits for a person; approval frees it for this task's text.
+    Ask,
+    /// Never unattended; no approval frees it.
+    Refuse,
+}
+
+/// How much harm the rule keeps away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Order and habit.
+    Low,
+    /// Review effort.
+    Medium,
+    /// Behaviour of the product.
+    High,
+    /// Data, secrets, the gate itself.
+    Critical,
+}
+
+/// A rule that says no: which, how badly, what it saw, what the limit is, and where that was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Stable id, such as `admission.alignment` or `inspection.protected`.
+    pub rule: String,
+    /// What the "no" means.
+    pub verdict: Verdict,
+    /// How much harm the rule keeps away.
+    pub severity: Severity,
+    /// One sentence without a full stop.
+    pub message: String,
+    /// What was seen: a number, a word, a path, a line.
+    pub value: String,
+    /// What would have passed.
+    pub limit: String,
+    /// Where the limit was set.
+    pub origin: Origin,
+    /// What to do, where there is something to do.
+    pub help: Option<String>,
+}
+
+impl Policy {
+    /// Where the value of `key` was set.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("built in"),
+            Origin::File { path, line } => write!(f, "{path}:{line}"),
+            Origin::Argument(argument) => f.write_str(argument),
+        }
+    }
+}
+
+fn strings(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            min_alignment: 80,
+            max_estimated_lines: 30,
+            max_changed_lines: 120,
+            tests: Tests::Required,
+            missing: Missing::Ask,
+            allow: strings(&["src/**", "tests/**", "docs/**", "README.md", "CHANGELOG.md"]),
+            deny: strings(&[
+                "**/.env*",
+                "**/docker-compose*.y*ml",
+                "**/Dockerfile*",
+                ".github/**",
+                ".gitlab-ci.yml",
+                "**/.gitignore",
+                "**/.gitattributes",
+                "**/.gitmodules",
+                "**/requirements*.txt",
+                "**/*.lock",
+                "**/*lock.json",
+                "**/migrations/**",
+            ]),
+            protected: strings(&[
+                ".ai-validation/**",
+                ".nightshift/**",
+                ".github/**",
+                ".gitlab-ci.yml",
+                "**/CLAUDE.md",
+                "**/AGENTS.md",
+                ".claude/**",
+                ".mcp.json",
+                ".husky/**",
+                ".githooks/**",
+                ".pre-commit-config.yaml",
+                "lefthook*.y*ml",
+            ]),
+            delete: Deletion::Never,
+            title_words: strings(&[
+                "delete file",
+                "drop table",
+                "remove column",
+                "add dependency",
+                "install package",
+                "stripe",
+                "payment",
+            ]),
+            added_lines: strings(&["(?i)\\bDROP\\s+TABLE\\b", "(?i)\\bDELETE\\s+FROM\\b"]),
+            ask_first: strings(&["auth", "security", "login", "password", "token", "crypto"]),
+            dependencies: Vec::new(),
+            max_file_bytes: 10 * 1024 * 1024,
+            origins: BTreeMap::new(),
+        }
+    }
+}
