@@ -19,7 +19,7 @@ pub mod outcome;
 
 // First floor: hands. Each touches one thing outside.
 // files
-// process
+pub mod process;
 // git
 // gate
 // agent

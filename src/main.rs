@@ -1,3 +1,13 @@
 //! Hands the arguments to the library and returns its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use nightshift::process;
+
+fn main() -> ExitCode {
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    if first == process::SUPERVISE {
+        return process::supervise_main();
+    }
+    ExitCode::SUCCESS
+}

@@ -1,1 +1,4 @@
 //! The tests of the whole program: one binary.
+
+#[cfg(target_os = "linux")]
+mod processes;

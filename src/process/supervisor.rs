@@ -1,0 +1,448 @@
+//! The other side of the door: the process that stands between us and a program.
+//!
+//! It is our own binary, started again as `__supervise`. It becomes the reaper of everything below it,
+//! starts the program, and does not end before the kernel says that it has no children left: then the
+//! whole tree is gone, whatever forked, left its session or ignored signals. It never decides: limits
+//! and verdicts are the runner's.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Signal, WaitOptions};
+
+use super::{
+    Ended,
+    tree::{self, Process},
+    wire::{Failed, Frame, Spec, Status},
+};
+
+/// After the program ended by itself, its children may end too before they count as left behind:
+/// `tee` behind a shell needs some milliseconds. nextest calls a test leaky after the same time.
+const SETTLE: Duration = Duration::from_millis(100);
+/// From SIGTERM to SIGKILL.
+const TERM: Duration = Duration::from_secs(5);
+/// Longest time for killing and burying. Longer only for a process that the kernel cannot end (a dead
+/// network disk), or one of another user.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Longest wait for output after the tree is gone. Longer only if a process outside of it got hold of
+/// the pipe.
+const DRAIN: Duration = Duration::from_secs(2);
+/// The end of an output that was too long is kept too: that is where results and errors stand.
+const TAIL: u64 = 1024 * 1024;
+/// Names of killed processes that are reported, at most.
+const NAMES: usize = 10;
+
+enum Event {
+    /// A frame, or the end of the channel.
+    Control(Option<Frame>),
+    Reaped(i32, Ended),
+    /// The kernel says that we have no children.
+    AllGone,
+    /// An output is complete; true when something was left out.
+    Drained(bool),
+}
+
+/// Runs a supervisor on standard input and output. The entry behind the hidden argument `__supervise`.
+pub fn supervise_main() -> ExitCode {
+    match supervise() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&Status::Failed { kind: Failed::Other, message: error.to_string() });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runner that does not listen any more is no reason to stop killing.
+fn tell(status: &Status) {
+    let mut line = serde_json::to_vec(status).unwrap_or_default();
+    line.push(b'\n');
+    let mut out = io::stdout();
+    let _ = out.write_all(&line).and_then(|()| out.flush());
+}
+
+fn supervise() -> io::Result<()> {
+    let Some(Frame::Spec(spec)) = Frame::read(&mut io::stdin())? else {
+        return Err(io::Error::other("expected a program to start"));
+    };
+    // Without a terminal, and out of reach of a Ctrl-C that is meant for the runner. Fails only if we
+    // lead a group already, which is as good.
+    let _ = rustix::process::setsid();
+    ignore_signals()?;
+    tree::adopt_orphans()?;
+
+    let started = Instant::now();
+    let (mut child, stdout, stderr) = match spawn(&spec) {
+        Ok(started) => started,
+        Err((kind, message)) => {
+            tell(&Status::Failed { kind, message });
+            return Ok(());
+        }
+    };
+    let leader = i32::try_from(child.id()).map_err(io::Error::other)?;
+    tell(&Status::Started { pid: leader });
+
+    let (events, inbox) = mpsc::channel();
+    let input = feed(&mut child);
+    let limit = spec.output_limit;
+    if let Some(pipe) = child.stdout.take() {
+        let events = events.clone();
+        thread::spawn(move || events.send(Event::Drained(pump(pipe, stdout, limit))));
+    }
+    if let Some(pipe) = child.stderr.take() {
+        let events = events.clone();
+        thread::spawn(move || events.send(Event::Drained(pump(pipe, stderr, limit))));
+    }
+    let control = events.clone();
+    thread::spawn(move || {
+        loop {
+            // A frame that cannot be read means the same as the end: nobody is in control.
+            let frame = Frame::read(&mut io::stdin()).unwrap_or(None);
+            let last = frame.is_none();
+            if control.send(Event::Control(frame)).is_err() || last {
+                return;
+            }
+        }
+    });
+    thread::spawn(move || reap(&events));
+    Watch { leader, started, inbox, input, ended: None, gone: false, drained: 0, cut: false }.run();
+    Ok(())
+}
+
+/// The agent runs as the same user and could end us with `kill $PPID`; systemd signals whole groups.
+/// We end when our work is done. SIGKILL cannot be ignored: then the runner sweeps.
+fn ignore_signals() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    // A handler stays for the life of the process, and is not inherited by programs.
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        SignalKind::alarm(),
+    ] {
+        let _ = signal(kind)?;
+    }
+    Ok(())
+}
+
+fn spawn(spec: &Spec) -> Result<(Child, File, File), (Failed, String)> {
+    let [program, arguments @ ..] = &spec.argv[..] else {
+        return Err((Failed::NotFound, "no program given".into()));
+    };
+    if !spec.dir.is_dir() {
+        return Err((Failed::NoDirectory, spec.dir.display().to_string()));
+    }
+    let open = |path: &Path| {
+        // Private; and never through a link that somebody put there.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)
+            .map_err(|error| (Failed::Output, format!("{}: {error}", path.display())))
+    };
+    let (stdout, stderr) = (open(&spec.stdout)?, open(&spec.stderr)?);
+    let child = Command::new(program)
+        .args(arguments)
+        .current_dir(&spec.dir)
+        .env_clear()
+        .envs(&spec.environment)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // So that a stop reaches a shell and what it waits for, as Ctrl-C does, and not us.
+        .process_group(0)
+        .spawn();
+    match child {
+        Ok(child) => Ok((child, stdout, stderr)),
+        Err(error) => {
+            // "Not found" is also the kernel's answer when a script's interpreter is not there.
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let refused = error.kind() == io::ErrorKind::PermissionDenied
+                || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
+            let there = program.contains('/') && spec.dir.join(program).exists();
+            let kind = if missing && !there {
+                Failed::NotFound
+            } else if missing || refused {
+                Failed::NotExecutable
+            } else {
+                Failed::Other
+            };
+            Err((kind, error.to_string()))
+        }
+    }
+}
+
+/// Writes to the program in a thread of its own: one that does not read must not hold up a stop.
+fn feed(child: &mut Child) -> Option<Sender<Vec<u8>>> {
+    let mut stdin = child.stdin.take()?;
+    let (sender, receiver) = mpsc::channel::<Vec<u8>>();
+    thread::spawn(move || {
+        for bytes in receiver {
+            if stdin.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+    });
+    Some(sender)
+}
+
+/// Reaps everything, the program and every orphan, until there is nothing left to reap.
+fn reap(events: &Sender<Event>) {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) => {
+                let ended = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Ended::Code(code),
+                    (None, Some(signal)) => Ended::Signal(signal),
+                    (None, None) => continue,
+                };
+                if events.send(Event::Reaped(pid.as_raw_nonzero().get(), ended)).is_err() {
+                    return;
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => {
+                let _ = events.send(Event::AllGone);
+                return;
+            }
+        }
+    }
+}
+
+/// Copies an output to its file; true when something was left out.
+///
+/// The program does not write to the file itself because its size must have a limit, and the kernel's
+/// (`RLIMIT_FSIZE`) would bind every file that the program makes. What is over the limit is read and
+/// dropped, never left in the pipe: a program that waits for its reader can lose its last lines
+/// (Claude Code truncates its output after 4 s). Beginning and end are kept.
+fn pump(mut from: impl Read, mut to: impl Write, limit: u64) -> bool {
+    let tail_size = usize::try_from(TAIL.min(limit / 4)).unwrap_or(0);
+    let mut head_left = usize::try_from(limit).unwrap_or(usize::MAX) - tail_size;
+    let mut tail = VecDeque::with_capacity(0);
+    let (mut dropped, mut broken) = (0_u64, false);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let chunk = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => &buffer[..count],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let (head, rest) = chunk.split_at(head_left.min(chunk.len()));
+        head_left -= head.len();
+        // A full disk: the rest is lost, and said to be.
+        broken |= to.write_all(head).is_err();
+        tail.extend(rest);
+        let excess = tail.len().saturating_sub(tail_size);
+        tail.drain(..excess);
+        dropped += excess as u64;
+    }
+    if dropped > 0 {
+        let marker = format!("\n[{}: {dropped} bytes left out]\n", crate::ids::NAME);
+        broken |= to.write_all(marker.as_bytes()).is_err();
+    }
+    broken |= to.write_all(tail.make_contiguous()).is_err();
+    broken |= to.flush().is_err();
+    dropped > 0 || broken
+}
+
+/// What the supervisor knows while the program runs.
+struct Watch {
+    leader: i32,
+    started: Instant,
+    inbox: Receiver<Event>,
+    input: Option<Sender<Vec<u8>>>,
+    ended: Option<Ended>,
+    gone: bool,
+    drained: u32,
+    cut: bool,
+}
+
+/// What the runner wants.
+enum Wish {
+    Stop(Duration),
+    Kill,
+}
+
+/// What waiting for one event brought.
+enum Heard {
+    Wish(Wish),
+    /// Something happened, and is noted.
+    News,
+    /// Nothing, until the deadline.
+    Silence,
+}
+
+impl Watch {
+    fn run(mut self) {
+        match self.until_ended(None) {
+            Some(Wish::Stop(grace)) => self.stop(grace),
+            Some(Wish::Kill) => {}
+            None => self.settle(),
+        }
+        let (killed, left) = self.sweep();
+        let end = Instant::now() + DRAIN;
+        while self.drained < 2 && !matches!(self.next(Some(end)), Heard::Silence) {}
+        let names: BTreeSet<String> = killed.iter().map(|process| process.name.clone()).collect();
+        tell(&Status::Swept {
+            survivors: u32::try_from(killed.len()).unwrap_or(u32::MAX),
+            names: names.into_iter().take(NAMES).collect(),
+            left,
+            output_cut: self.cut || self.drained < 2,
+        });
+    }
+
+    /// Takes in one event.
+    fn next(&mut self, until: Option<Instant>) -> Heard {
+        let event = match until {
+            None => self.inbox.recv().ok(),
+            Some(until) => {
+                self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+            }
+        };
+        let Some(event) = event else { return Heard::Silence };
+        match event {
+            Event::Control(None | Some(Frame::Spec(_) | Frame::Stop { grace_ms: 0 })) => {
+                return Heard::Wish(Wish::Kill);
+            }
+            Event::Control(Some(Frame::Stop { grace_ms })) => {
+                return Heard::Wish(Wish::Stop(Duration::from_millis(grace_ms)));
+            }
+            Event::Control(Some(Frame::Data(bytes))) => {
+                if let Some(input) = &self.input {
+                    let _ = input.send(bytes);
+                }
+            }
+            Event::Control(Some(Frame::Close)) => self.input = None,
+            Event::Reaped(pid, ended) => {
+                if pid == self.leader && self.ended.is_none() {
+                    self.ended = Some(ended);
+                    let millis = u64::try_from(self.started.elapsed().as_millis());
+                    tell(&Status::Ended { ended, millis: millis.unwrap_or(u64::MAX) });
+                }
+            }
+            Event::AllGone => self.gone = true,
+            Event::Drained(cut) => {
+                self.drained += 1;
+                self.cut |= cut;
+            }
+        }
+        Heard::News
+    }
+
+    /// Waits for the end of the program or the deadline; gives back a wish that came before.
+    fn until_ended(&mut self, until: Option<Instant>) -> Option<Wish> {
+        while self.ended.is_none() {
+            match self.next(until) {
+                Heard::Wish(wish) => return Some(wish),
+                Heard::News => {}
+                Heard::Silence => return None,
+            }
+        }
+        None
+    }
+
+    /// SIGINT, grace, SIGTERM, five seconds. SIGKILL comes with the sweep.
+    fn stop(&mut self, grace: Duration) {
+        tree::signal_group(self.leader, Signal::INT);
+        let mut until = Instant::now() + grace;
+        loop {
+            match self.until_ended(Some(until)) {
+                Some(Wish::Kill) => return,
+                Some(Wish::Stop(grace)) => until = until.min(Instant::now() + grace),
+                None => break,
+            }
+        }
+        if self.ended.is_some() {
+            return;
+        }
+        tree::signal_group(self.leader, Signal::TERM);
+        let until = Instant::now() + TERM;
+        while let Some(Wish::Stop(_)) = self.until_ended(Some(until)) {}
+    }
+
+    fn settle(&mut self) {
+        let until = Instant::now() + SETTLE;
+        while !self.gone && matches!(self.next(Some(until)), Heard::News) {}
+    }
+
+    /// Kills until nothing is left; the processes killed, without the program itself, and how many
+    /// could not be ended.
+    fn sweep(&mut self) -> (BTreeSet<Process>, u32) {
+        let me = rustix::process::getpid().as_raw_nonzero().get();
+        let end = Instant::now() + SWEEP;
+        let mut killed = BTreeSet::new();
+        let mut newest_first = false;
+        while !self.gone && Instant::now() < end {
+            if self.ended.is_none() {
+                tree::signal_group(self.leader, Signal::KILL);
+            }
+            let found = tree::kill_below(me, newest_first);
+            // Nothing in sight and not gone: the dead wait for the reaper.
+            let pause = if found.is_empty() { 2 } else { 0 };
+            killed.extend(found);
+            newest_first = !newest_first;
+            self.next(Some(Instant::now() + Duration::from_millis(pause)));
+        }
+        killed.retain(|process| process.pid != self.leader);
+        let left = if self.gone { 0 } else { tree::kill_below(me, false).len() };
+        (killed, u32::try_from(left).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pumped(input: &[u8], limit: u64) -> (String, bool) {
+        let mut out = Vec::new();
+        let cut = pump(input, &mut out, limit);
+        (String::from_utf8(out).unwrap(), cut)
+    }
+
+    #[test]
+    fn an_output_up_to_its_limit_is_kept_whole() {
+        assert_eq!(pumped(b"0123456789", 10), ("0123456789".into(), false));
+        assert_eq!(pumped(b"", 10), (String::new(), false));
+    }
+
+    #[test]
+    fn of_a_longer_output_beginning_and_end_are_kept() {
+        let (text, cut) = pumped(b"0123456789abcdef", 8);
+        assert_eq!(text, "012345\n[nightshift: 8 bytes left out]\nef");
+        assert!(cut);
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_the_pipe_is_drained_all_the_same() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut input = io::repeat(b'x').take(1_000_000);
+        assert!(pump(&mut input, Full, 10_000_000));
+        assert_eq!(input.limit(), 0);
+    }
+}
