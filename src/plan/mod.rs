@@ -199,3 +199,46 @@ pub enum Readiness {
     /// Not marked ready; the words say why.
     NotReady(String),
 }
+
+impl Task {
+    /// Whether the plan marks this task ready. Section and status must agree; the stricter one wins, and
+    /// a task that neither marks is not ready.
+    pub fn readiness(&self) -> Readiness {
+        let status = self.fields.status.as_ref().map(|field| field.status);
+        let done = self.checkbox.as_ref().is_some_and(|checkbox| checkbox.checked);
+        if done || status == Some(Status::Done) || self.section.class == SectionClass::Done {
+            return Readiness::Done;
+        }
+        let not_ready = |why: &str| Readiness::NotReady(why.to_owned());
+        match status {
+            Some(Status::Blocked) => return not_ready("its status is BLOCKED"),
+            Some(Status::Failed(_)) => return not_ready("it failed; edit it or retry it"),
+            Some(Status::Skip) => return not_ready("its status is SKIP"),
+            Some(Status::Rejected) => return not_ready("it was rejected"),
+            Some(Status::Running) => return not_ready("it is running elsewhere"),
+            Some(Status::Ready | Status::Pending | Status::Done) | None => {}
+        }
+        match self.section.class {
+            SectionClass::Never => {
+                return Readiness::NotReady(format!("section \"{}\"", self.section.heading));
+            }
+            SectionClass::Failed => return not_ready("it stands under failed tasks"),
+            SectionClass::Pending if !self.fields.approved => return Readiness::NeedsApproval,
+            SectionClass::Pending
+            | SectionClass::Ready
+            | SectionClass::Other
+            | SectionClass::Done => {}
+        }
+        match status {
+            Some(Status::Pending) if !self.fields.approved => Readiness::NeedsApproval,
+            Some(Status::Ready | Status::Pending) => Readiness::Ready,
+            _ if self.section.class == SectionClass::Ready || self.fields.approved => {
+                Readiness::Ready
+            }
+            _ => Readiness::NotReady(format!(
+                "nothing marks it ready: section \"{}\", no status",
+                self.section.heading
+            )),
+        }
+    }
+}

@@ -3,17 +3,21 @@
 //! [`admit`] judges a task's words before the run, [`inspect`] the real diff after it. Both take values
 //! and return values; neither reads a file. Only [`admit`] makes an [`AdmittedTask`].
 
-// mod admission;
-// mod inspection;
-// mod rules;
+mod admission;
+mod inspection;
+mod manifest;
+mod rules;
+mod words;
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-// pub use admission::{Admission, AdmittedTask, admit};
-// pub use inspection::inspect;
-// pub use rules::{RuleSet, RuleSetError};
+pub use admission::{
+    Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
+};
+pub use inspection::inspect;
+pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};
 
 /// The rules as data. Defaults are those of the original request unless a line says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +41,13 @@ pub struct Policy {
     pub protected: Vec<String>,
     /// Whether files may go.
     pub delete: Deletion,
-    /// Words that a task may not contain.
+    /// Words that a task may not contain. Matched in title, acceptance and notes, in any inflection, with
+    /// articles and at most one other word between (`drop table` also finds "drops the users table").
     pub title_words: Vec<String>,
     /// Regular expressions that no added line may match.
     pub added_lines: Vec<String>,
-    /// Words that need a person's approval.
+    /// Words that need a person's approval. Matched as `title_words` are; the built-in ones also find
+    /// their relatives ("auth" finds "authentication" and not "author").
     pub ask_first: Vec<String>,
     /// Names of dependencies that a task may add without asking.
     pub dependencies: Vec<String>,
@@ -156,6 +162,38 @@ impl Policy {
     }
 }
 
+/// One line, safe on a terminal: control characters of plan texts and paths become blanks.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = format!(
+            "{}: {} ({}; limit {}, {})",
+            self.rule, self.message, self.value, self.limit, self.origin
+        );
+        f.write_str(&line.replace(char::is_control, " "))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Report => "report",
+            Verdict::Ask => "ask",
+            Verdict::Refuse => "refuse",
+        })
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        })
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -182,7 +220,10 @@ impl Default for Policy {
             deny: strings(&[
                 "**/.env*",
                 "**/docker-compose*.y*ml",
+                "**/compose.y*ml",
                 "**/Dockerfile*",
+                "**/Containerfile*",
+                ".devcontainer/**",
                 ".github/**",
                 ".gitlab-ci.yml",
                 "**/.gitignore",
@@ -192,6 +233,16 @@ impl Default for Policy {
                 "**/*.lock",
                 "**/*lock.json",
                 "**/migrations/**",
+                // Production configuration: the design's list of what is never touched unattended.
+                "**/*prod.y*ml",
+                "**/*production.y*ml",
+                "**/*production.toml",
+                "**/*production.json",
+                // Files that run code on the machine of whoever opens the branch.
+                "**/.vscode/**",
+                "**/.cargo/**",
+                "**/.npmrc",
+                "**/.yarnrc*",
             ]),
             protected: strings(&[
                 ".ai-validation/**",
@@ -208,20 +259,87 @@ impl Default for Policy {
                 "lefthook*.y*ml",
             ]),
             delete: Deletion::Never,
-            title_words: strings(&[
-                "delete file",
-                "drop table",
+            // The request's seven words, parted by verdict: these two never run unattended, dependencies
+            // are a rule of their own, and schema and payment words wait for a person (`ask_first`).
+            title_words: strings(&["delete file", "drop table"]),
+            added_lines: strings(&["(?i)\\bDROP\\s+TABLE\\b", "(?i)\\bDELETE\\s+FROM\\b"]),
+            ask_first: strings(&[
+                "auth",
+                "security",
+                "login",
+                "password",
+                "token",
+                "crypto",
                 "remove column",
-                "add dependency",
-                "install package",
+                "database schema",
+                "migration",
+                "architecture",
                 "stripe",
                 "payment",
             ]),
-            added_lines: strings(&["(?i)\\bDROP\\s+TABLE\\b", "(?i)\\bDELETE\\s+FROM\\b"]),
-            ask_first: strings(&["auth", "security", "login", "password", "token", "crypto"]),
             dependencies: Vec::new(),
             max_file_bytes: 10 * 1024 * 1024,
             origins: BTreeMap::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::TaskId,
+        plan::{Fields, Section, SectionClass, Task, TestsDefined},
+    };
+
+    /// A task that every default rule lets through, with a title of its own.
+    pub(super) fn ready(title: &str) -> Task {
+        Task {
+            id: TaskId::new("task_1").unwrap(),
+            title: title.to_owned(),
+            section: Section { heading: "Ready".into(), class: SectionClass::Ready, line: 1 },
+            line: 3,
+            span: 0..0,
+            title_span: 0..0,
+            checkbox: None,
+            fields: Fields {
+                alignment: Some(95),
+                estimated_lines: Some(10),
+                tests: Some(TestsDefined::Yes(Some("tests/parser.rs".into()))),
+                ..Fields::default()
+            },
+            notes: Vec::new(),
+            text: String::new(),
+            text_hash: String::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_that_says_everything() {
+        let refusal = Refusal {
+            rule: "inspection.paths".into(),
+            verdict: Verdict::Refuse,
+            severity: Severity::High,
+            message: "`a\nb` is outside the allowed paths".into(),
+            value: "a\x1b[2Jb".into(),
+            limit: "src/**".into(),
+            origin: Origin::File { path: ".nightshift/config.yml".into(), line: 4 },
+            help: None,
+        };
+        assert_eq!(
+            refusal.to_string(),
+            "inspection.paths: `a b` is outside the allowed paths (a [2Jb; limit src/**, \
+             .nightshift/config.yml:4)"
+        );
+    }
+
+    #[test]
+    fn a_limit_names_where_it_was_set() {
+        let mut policy = Policy::default();
+        assert_eq!(policy.origin("policy.min_alignment").to_string(), "built in");
+        let origin = Origin::File { path: "c.yml".into(), line: 7 };
+        policy.origins.insert("policy.min_alignment".into(), origin);
+        assert_eq!(policy.origin("policy.min_alignment").to_string(), "c.yml:7");
     }
 }

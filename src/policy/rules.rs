@@ -1,0 +1,247 @@
+//! The policy's globs and regular expressions, compiled once, and what a path is by its name.
+//!
+//! Matches bytes of paths. Never reads a file, and never follows a link.
+
+use globset::{Candidate, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use regex::Regex;
+
+use super::Policy;
+use crate::ids::RepoPath;
+
+/// A policy whose patterns are compiled.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    pub(super) policy: Policy,
+    pub(super) allow: GlobSet,
+    pub(super) deny: GlobSet,
+    pub(super) protected: GlobSet,
+    pub(super) added_lines: Vec<Regex>,
+}
+
+/// A pattern that cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}`: `{pattern}` is not a valid pattern: {why}")]
+pub struct RuleSetError {
+    /// The key of the configuration, such as `policy.paths.deny`.
+    pub key: &'static str,
+    /// The pattern.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl RuleSet {
+    /// Compiles all patterns. Denied and protected paths match in any case, because some file systems
+    /// do not tell `.GITHUB` from `.github`; allowed paths match exactly.
+    pub fn new(policy: &Policy) -> Result<RuleSet, RuleSetError> {
+        let added_lines = policy
+            .added_lines
+            .iter()
+            .map(|pattern| {
+                Regex::new(pattern).map_err(|error| RuleSetError {
+                    key: "policy.added_lines",
+                    pattern: pattern.clone(),
+                    why: regex_words(&error),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(RuleSet {
+            policy: policy.clone(),
+            allow: globs("policy.paths.allow", &policy.allow, Case::Exact)?,
+            deny: globs("policy.paths.deny", &policy.deny, Case::Any)?,
+            protected: globs("policy.protected", &policy.protected, Case::Any)?,
+            added_lines,
+        })
+    }
+
+    /// The policy that was compiled.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+}
+
+/// Whether letters of different case are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Case {
+    /// They differ.
+    Exact,
+    /// They are the same.
+    Any,
+}
+
+/// Compiles globs as one set. `*` and `?` stop at `/`, so `src/*` is not `src/a/b`.
+pub(super) fn globs(
+    key: &'static str,
+    patterns: &[String],
+    case: Case,
+) -> Result<GlobSet, RuleSetError> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let wrong = |why| RuleSetError { key, pattern: pattern.clone(), why };
+        set.add(compile(pattern, case).map_err(wrong)?);
+    }
+    set.build().map_err(|error| RuleSetError {
+        key,
+        pattern: patterns.join(" "),
+        why: error.kind().to_string(),
+    })
+}
+
+fn compile(pattern: &str, case: Case) -> Result<Glob, String> {
+    if pattern.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    // Paths of a repository never begin so: the glob would silently match nothing.
+    if pattern.starts_with('/')
+        || pattern.starts_with("./")
+        || pattern.split('/').any(|c| c == "..")
+    {
+        return Err("paths are relative to the repository's root, without `/`, `./` or `..`".into());
+    }
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .case_insensitive(case == Case::Any)
+        .build()
+        .map_err(|error| error.kind().to_string())
+}
+
+/// What is wrong with a glob, if anything.
+pub fn check_glob(pattern: &str) -> Result<(), String> {
+    compile(pattern, Case::Exact).map(drop)
+}
+
+/// What is wrong with a regular expression, if anything.
+pub fn check_regex(pattern: &str) -> Result<(), String> {
+    Regex::new(pattern).map(drop).map_err(|error| regex_words(&error))
+}
+
+/// The last line of the crate's message, which draws over several lines.
+fn regex_words(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).trim().to_owned()
+}
+
+pub(super) fn matches(set: &GlobSet, path: &RepoPath) -> bool {
+    set.is_match_candidate(&Candidate::from_bytes(path.as_bytes()))
+}
+
+/// Directories that hold tests by convention, wherever they stand.
+const TEST_DIRECTORIES: [&str; 6] = ["test", "tests", "__tests__", "testdata", "e2e", "testing"];
+/// Directories at the root that hold tests or documents by convention.
+const ROOT_DIRECTORIES: [&str; 3] = ["doc", "docs", "spec"];
+/// Kinds of file that are read by people. Not `.txt`: `requirements.txt` and `CMakeLists.txt` are built.
+const DOCUMENTS: [&str; 6] = ["md", "markdown", "rst", "adoc", "asciidoc", "mdx"];
+
+/// True when a path is a test or a document by the conventions of common languages.
+pub fn is_test_or_doc(path: &RepoPath) -> bool {
+    let text = path.to_string();
+    let (directories, file) = text.rsplit_once('/').unwrap_or(("", &text));
+    let mut directories = directories.split('/');
+    let root = directories.clone().next().unwrap_or_default();
+    if ROOT_DIRECTORIES.contains(&root) || directories.any(|d| TEST_DIRECTORIES.contains(&d)) {
+        return true;
+    }
+    let (stem, extension) = file.rsplit_once('.').unwrap_or((file, ""));
+    if DOCUMENTS.contains(&extension) {
+        return true;
+    }
+    if extension.is_empty() {
+        return ["README", "CHANGELOG", "LICENSE", "CONTRIBUTING", "AUTHORS"].contains(&stem);
+    }
+    // `login.test.ts`, `login.spec.ts`
+    let inner = stem.rsplit_once('.').map(|(_, inner)| inner);
+    stem.starts_with("test_")
+        || file == "conftest.py"
+        || stem.ends_with("_test")
+        || stem.ends_with("_tests")
+        || stem.ends_with("_spec")
+        || inner == Some("test")
+        || inner == Some("spec")
+        || (["java", "kt", "cs", "swift", "scala", "php"].contains(&extension)
+            && (stem.ends_with("Test") || stem.ends_with("Tests")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(patterns: &[&str]) -> GlobSet {
+        let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
+        globs("policy.paths.allow", &patterns, Case::Exact).unwrap()
+    }
+
+    #[test]
+    fn a_glob_means_whole_components() {
+        let src = set(&["src/**"]);
+        assert!(matches(&src, &"src/a/b.rs".into()));
+        for outside in ["src2/a.rs", "src", "lib/src/a.rs", "SRC/a.rs"] {
+            assert!(!matches(&src, &outside.into()), "{outside}");
+        }
+        assert!(!matches(&set(&["src/*"]), &"src/a/b.rs".into()));
+    }
+
+    #[test]
+    fn a_glob_for_any_depth_matches_at_the_root() {
+        let lock = set(&["**/*.lock"]);
+        assert!(matches(&lock, &"Cargo.lock".into()));
+        assert!(matches(&lock, &"a/b/yarn.lock".into()));
+    }
+
+    #[test]
+    fn a_path_that_is_not_text_is_matched_by_its_bytes() {
+        assert!(matches(&set(&["src/**"]), &RepoPath::new(&b"src/caf\xe9.rs"[..])));
+        assert!(!matches(&set(&["src/**"]), &RepoPath::new(&b"caf\xe9/src/a"[..])));
+    }
+
+    #[test]
+    fn a_bad_pattern_is_named_with_its_key() {
+        let mut policy = Policy { deny: vec!["a[".into()], ..Policy::default() };
+        let error = RuleSet::new(&policy).unwrap_err();
+        assert_eq!((error.key, error.pattern.as_str()), ("policy.paths.deny", "a["));
+        policy = Policy { added_lines: vec!["(".into()], ..Policy::default() };
+        let error = RuleSet::new(&policy).unwrap_err();
+        assert_eq!(error.key, "policy.added_lines");
+        assert!(error.to_string().contains("unclosed group"), "{error}");
+    }
+
+    #[test]
+    fn a_glob_that_could_never_match_is_refused() {
+        for pattern in ["/src/**", "./src/**", "../x", ""] {
+            assert!(check_glob(pattern).is_err(), "{pattern}");
+        }
+        assert_eq!(check_glob("src/**"), Ok(()));
+    }
+
+    #[test]
+    fn the_default_policy_compiles() {
+        assert!(RuleSet::new(&Policy::default()).is_ok());
+    }
+
+    #[test]
+    fn tests_and_documents_are_known_by_their_names() {
+        for path in [
+            "tests/it/main.rs",
+            "src/ui/__tests__/a.tsx",
+            "pkg/server_test.go",
+            "src/a.spec.ts",
+            "test_login.py",
+            "docs/conf.py",
+            "README",
+            "guide/setup.md",
+            "app/LoginTest.java",
+        ] {
+            assert!(is_test_or_doc(&path.into()), "{path}");
+        }
+        for path in [
+            "src/contest.rs",
+            "src/docs/handler.rs",
+            "requirements.txt",
+            "src/spec/parser.rs",
+            "src/latest.rs",
+            "attest/a.rs",
+        ] {
+            assert!(!is_test_or_doc(&path.into()), "{path}");
+        }
+    }
+}
