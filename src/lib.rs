@@ -7,7 +7,7 @@
 // Ground floor: words and rules. No clock, disk, network, processes or async.
 pub mod ids;
 pub mod budget;
-// redact
+pub mod redact;
 pub mod diagnostic;
 pub mod diff;
 pub mod plan;
@@ -21,6 +21,8 @@ pub mod outcome;
 // files
 pub mod process;
 // git
+// process
+pub mod git;
 // gate
 // agent
 pub mod forge;
