@@ -15,6 +15,8 @@ macro_rules! name {
 
 /// The program's name, as people type it.
 pub const NAME: &str = name!();
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// All refs of ours that are not branches live below this, in the vault and in the user's repository.
 pub const REF_NAMESPACE: &str = concat!("refs/", name!(), "/");
 /// Branches of nights live below this.
@@ -85,6 +87,14 @@ macro_rules! id {
             }
         }
     };
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    })
 }
 
 fn is_hash(value: &str) -> bool {

@@ -14,19 +14,18 @@ pub mod plan;
 pub mod policy;
 // prompt
 pub mod outcome;
-// night
-// report
+pub mod night;
+pub mod report;
 
 // First floor: hands. Each touches one thing outside.
-// files
+pub mod sys;
+pub mod files;
 pub mod process;
-// git
-// process
 pub mod git;
-// gate
+pub mod gate;
 // agent
 pub mod forge;
-// journal
+pub mod journal;
 
 // Second floor: the night.
 // config

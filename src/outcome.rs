@@ -232,6 +232,11 @@ pub enum Failure {
     Unfit(Vec<OddEntry>),
     /// The gate was red.
     Gate(Box<GateReport>),
+    /// The agent made again, byte for byte, what an earlier attempt had made.
+    NoProgress {
+        /// The earlier attempt's number.
+        like: u32,
+    },
     /// The branch moved and the change does not fit the new tip.
     Conflict {
         /// The paths in conflict.

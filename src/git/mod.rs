@@ -1,4 +1,278 @@
-//! Git: what a remote's address means, and the one place that runs the `git` program.
+//! Git, all of it local and through libgit2: the vault, the user's repository, trees and diffs.
+//!
+//! The user's repository can only be read here, plus refs below our own namespaces and the objects that
+//! they need: its type has no way to write index, work tree, HEAD, config or anybody's branch. The `git`
+//! program runs in [`network`] only.
 
 pub mod remote;
 pub mod network;
+mod compare;
+pub mod history;
+pub mod landing;
+mod tree;
+pub mod user;
+pub mod workspace;
+
+use std::path::{Path, PathBuf};
+
+use git2::{ObjectType, Oid, Repository};
+
+pub use tree::{TreeEdit, TreeEntry};
+
+use crate::{
+    files,
+    ids::{BlobId, CommitId, RepoPath, TreeId},
+    sys,
+};
+
+/// What can go wrong with a repository that we cannot go on from.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// libgit2 refused.
+    #[error("could not {deed}: {source}")]
+    Git {
+        /// What was tried.
+        deed: String,
+        /// What libgit2 said.
+        source: git2::Error,
+    },
+    /// The disk refused.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// The repository is of a kind that libgit2 cannot open, or not a repository.
+    #[error("{message}")]
+    Unusable {
+        /// What it is.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// A ref stands where we did not put it. Nothing was changed.
+    #[error("{name} stands at {found}, not at {expected}: somebody else moved it")]
+    Moved {
+        /// The ref.
+        name: String,
+        /// Where it stands.
+        found: String,
+        /// Where it should.
+        expected: String,
+    },
+    /// An object is not what the journal says it is. Nothing was changed.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// Wraps an error of libgit2 with what was tried.
+pub(crate) fn git(deed: impl Into<String>) -> impl FnOnce(git2::Error) -> Error {
+    move |source| Error::Git { deed: deed.into(), source }
+}
+
+pub(crate) fn oid(hash: &str) -> Oid {
+    Oid::from_str(hash).expect("ids hold 40 hexadecimal digits")
+}
+
+pub(crate) fn commit_id(id: Oid) -> CommitId {
+    CommitId::new(id.to_string()).expect("libgit2 prints 40 hexadecimal digits")
+}
+
+pub(crate) fn tree_id(id: Oid) -> TreeId {
+    TreeId::new(id.to_string()).expect("libgit2 prints 40 hexadecimal digits")
+}
+
+pub(crate) fn blob_id(id: Oid) -> BlobId {
+    BlobId::new(id.to_string()).expect("libgit2 prints 40 hexadecimal digits")
+}
+
+/// Our own bare repository for one repository of the user's.
+///
+/// Its own store has every object that we made; the user's objects are read through alternates that are
+/// added in memory only, so that the user's `gc` can never take one of ours.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    directory: PathBuf,
+    alternates: Vec<PathBuf>,
+}
+
+/// Two handles on the vault: one sees everything, the other writes.
+pub(crate) struct Handles {
+    /// Reads our objects and the user's.
+    pub(crate) read: Repository,
+    /// Sees our own store only: what it writes is really there.
+    pub(crate) own: Repository,
+}
+
+impl Vault {
+    /// Opens the vault at `directory`, making it when it is not there, as a reader of `user`'s objects.
+    pub fn prepare(directory: &Path, user: &user::UserRepository) -> Result<Vault, Error> {
+        sys::isolate_libgit2();
+        if !directory.join("HEAD").exists() {
+            files::create_private_dir(directory)?;
+            Repository::init_bare(directory).map_err(git("make the vault"))?;
+        }
+        let repository = Repository::open_bare(directory).map_err(git("open the vault"))?;
+        let mut config = repository.config().map_err(git("configure the vault"))?;
+        // libgit2 syncs loose objects, packs and refs only when told to.
+        for (key, value) in [
+            ("core.fsyncObjectFiles", "true"),
+            ("core.fsync", "all"),
+            ("gc.auto", "0"),
+            ("maintenance.auto", "false"),
+            ("core.hooksPath", "/dev/null"),
+        ] {
+            if config.get_string(key).ok().as_deref() != Some(value) {
+                config.set_str(key, value).map_err(git("configure the vault"))?;
+            }
+        }
+        let shallow = user.common_dir().join("shallow");
+        if let Ok(grafts) = std::fs::read(shallow) {
+            files::write_atomic(&directory.join("shallow"), &grafts)?;
+        }
+        Ok(Vault { directory: directory.to_owned(), alternates: user.object_dirs() })
+    }
+
+    /// Where the vault is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The user's object directories that the vault reads.
+    pub fn alternates(&self) -> &[PathBuf] {
+        &self.alternates
+    }
+
+    pub(crate) fn open(&self) -> Result<Handles, Error> {
+        sys::isolate_libgit2();
+        let open = || Repository::open_bare(&self.directory).map_err(git("open the vault"));
+        let (read, own) = (open()?, open()?);
+        let odb = read.odb().map_err(git("open the vault's objects"))?;
+        for alternate in &self.alternates {
+            let path = alternate.to_str().ok_or_else(|| Error::Unusable {
+                message: format!("the path {} is not UTF-8", alternate.display()),
+                help: "move the repository to a path that is".to_owned(),
+            })?;
+            odb.add_disk_alternate(path).map_err(git(format!("read the objects in {path}")))?;
+        }
+        drop(odb);
+        Ok(Handles { read, own })
+    }
+
+    /// The tree of a commit.
+    pub fn tree_of(&self, commit: &CommitId) -> Result<TreeId, Error> {
+        let handles = self.open()?;
+        let commit = handles
+            .read
+            .find_commit(oid(commit.as_str()))
+            .map_err(git(format!("read the commit {}", commit.short())))?;
+        Ok(tree_id(commit.tree_id()))
+    }
+
+    /// The subject line of a commit.
+    pub fn subject(&self, commit: &CommitId) -> Result<String, Error> {
+        let handles = self.open()?;
+        let found = handles.read.find_commit(oid(commit.as_str()));
+        let found = found.map_err(git(format!("read the commit {}", commit.short())))?;
+        Ok(String::from_utf8_lossy(found.summary_bytes().unwrap_or_default()).into_owned())
+    }
+
+    /// The contents of a regular file in a tree; `None` when there is none at the path.
+    pub fn read_file(&self, tree: &TreeId, path: &RepoPath) -> Result<Option<Vec<u8>>, Error> {
+        let handles = self.open()?;
+        let Some(entry) = tree::find(&handles.read, tree, path)? else { return Ok(None) };
+        if entry.kind() != Some(ObjectType::Blob) || entry.filemode() == 0o120_000 {
+            return Ok(None);
+        }
+        let blob =
+            handles.read.find_blob(entry.id()).map_err(git(format!("read the file {path}")))?;
+        Ok(Some(blob.content().to_vec()))
+    }
+
+    /// Every entry of a tree that is not a directory, in path order.
+    pub fn list(&self, tree: &TreeId) -> Result<Vec<TreeEntry>, Error> {
+        let handles = self.open()?;
+        tree::list(&handles.read, tree)
+    }
+
+    /// What changed from one tree to another.
+    pub fn diff(&self, old: &TreeId, new: &TreeId) -> Result<crate::diff::Diff, Error> {
+        let handles = self.open()?;
+        compare::diff(&handles.read, old, new)
+    }
+
+    /// The change as a patch, as `git diff` prints it, for people.
+    pub fn patch(&self, old: &TreeId, new: &TreeId) -> Result<Vec<u8>, Error> {
+        let handles = self.open()?;
+        compare::patch(&handles.read, old, new)
+    }
+
+    /// Where a ref of the vault stands.
+    pub fn resolve(&self, name: &str) -> Result<Option<CommitId>, Error> {
+        let handles = self.open()?;
+        find_ref(&handles.own, name)
+    }
+
+    /// True when `ancestor` is `commit` or behind it.
+    pub fn contains(&self, commit: &CommitId, ancestor: &CommitId) -> Result<bool, Error> {
+        let (commit, ancestor) = (oid(commit.as_str()), oid(ancestor.as_str()));
+        if commit == ancestor {
+            return Ok(true);
+        }
+        let handles = self.open()?;
+        handles.read.graph_descendant_of(commit, ancestor).map_err(git("compare two commits"))
+    }
+
+    /// Moves a ref of the vault from `expected` (`None` = absent) to `to`, or finds it there already.
+    pub fn move_ref(
+        &self,
+        name: &str,
+        expected: Option<&CommitId>,
+        to: &CommitId,
+    ) -> Result<(), Error> {
+        let handles = self.open()?;
+        move_ref(&handles.own, name, expected, to)
+    }
+}
+
+pub(crate) fn find_ref(repository: &Repository, name: &str) -> Result<Option<CommitId>, Error> {
+    match repository.refname_to_id(name) {
+        Ok(id) => Ok(Some(commit_id(id))),
+        Err(problem) if problem.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(problem) => Err(git(format!("read {name}"))(problem)),
+    }
+}
+
+/// Compare and swap, safe to repeat.
+pub(crate) fn move_ref(
+    repository: &Repository,
+    name: &str,
+    expected: Option<&CommitId>,
+    to: &CommitId,
+) -> Result<(), Error> {
+    let found = find_ref(repository, name)?;
+    if found.as_ref() == Some(to) {
+        return Ok(());
+    }
+    let moved = |found: Option<&CommitId>| Error::Moved {
+        name: name.to_owned(),
+        found: found.map_or("nowhere".to_owned(), |id| id.short().to_owned()),
+        expected: expected.map_or("nowhere".to_owned(), |id| id.short().to_owned()),
+    };
+    if found.as_ref() != expected {
+        return Err(moved(found.as_ref()));
+    }
+    let log = crate::ids::NAME;
+    let swapped = match expected {
+        None => repository.reference(name, oid(to.as_str()), false, log),
+        Some(expected) => {
+            repository.reference_matching(name, oid(to.as_str()), true, oid(expected.as_str()), log)
+        }
+    };
+    match swapped {
+        Ok(_) => Ok(()),
+        Err(problem)
+            if matches!(problem.code(), git2::ErrorCode::Modified | git2::ErrorCode::Exists) =>
+        {
+            Err(moved(find_ref(repository, name)?.as_ref()))
+        }
+        Err(problem) => Err(git(format!("move {name}"))(problem)),
+    }
+}

@@ -1,0 +1,151 @@
+//! The only door to file writes: after a crash or a power cut a file is the old one or the new one.
+//!
+//! Never follows a symbolic link when it removes, and never decides what is written.
+
+#![expect(clippy::disallowed_methods, reason = "this is the door")]
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+/// An input or output error with the path it concerns.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {deed} {path}: {source}")]
+pub struct Error {
+    deed: &'static str,
+    path: String,
+    source: io::Error,
+}
+
+/// Wraps an error of the standard library with what was tried on which path.
+pub fn error(deed: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error { deed, path: path.display().to_string(), source }
+}
+
+/// Makes a directory and what is missing above it, open to its owner only (0700).
+pub fn create_private_dir(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(error("create the directory", path))
+}
+
+/// Makes one directory whose parent exists. `Ok(false)` when it was there already: the way to claim a name.
+pub fn claim_dir(path: &Path) -> Result<bool, Error> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {
+            if let Some(parent) = path.parent() {
+                sync_dir(parent)?;
+            }
+            Ok(true)
+        }
+        Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(problem) => Err(error("create the directory", path)(problem)),
+    }
+}
+
+/// Replaces a file in one step: the bytes are synced before the name points at them, the name after.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let wrap = || error("write", path);
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(wrap())?;
+    file.write_all(bytes).map_err(wrap())?;
+    file.as_file().sync_all().map_err(wrap())?;
+    // tempfile makes files private; others read a report or a plan as the umask allows.
+    if let Ok(old) = fs::metadata(path) {
+        file.as_file().set_permissions(old.permissions()).map_err(wrap())?;
+    }
+    file.persist(path).map_err(|problem| wrap()(problem.error))?;
+    sync_dir(parent)
+}
+
+/// Makes a new file with these permission bits. Fails when the path exists, a dangling link included.
+pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(error("create", path))?;
+    file.write_all(bytes).map_err(error("write", path))
+}
+
+/// Makes a plain directory of a workspace.
+pub fn create_dir_all(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(error("create the directory", path))
+}
+
+/// Syncs a directory, so that names made in it survive a power cut.
+pub fn sync_dir(path: &Path) -> Result<(), Error> {
+    fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(error("sync", path))
+}
+
+/// Removes a file; one that is not there is fine.
+pub fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
+            Err(error("remove", path)(problem))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes a directory with all that is in it, links as links, also below directories that an agent made
+/// unreadable. One that is not there is fine.
+pub fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => return Ok(()),
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => unlock(path),
+    }
+    fs::remove_dir_all(path).map_err(error("remove", path))
+}
+
+/// Gives the owner back every directory below `path`.
+fn unlock(path: &Path) {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return };
+    if !metadata.is_dir() {
+        return;
+    }
+    // A failure shows when the directory is removed.
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        unlock(&entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_removed_as_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("file"), "x").unwrap();
+        let gone = dir.path().join("gone");
+        fs::create_dir(&gone).unwrap();
+        std::os::unix::fs::symlink(&kept, gone.join("link")).unwrap();
+        fs::create_dir(gone.join("locked")).unwrap();
+        fs::write(gone.join("locked/file"), "x").unwrap();
+        fs::set_permissions(gone.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+        remove_tree(&gone).unwrap();
+        assert!(!gone.exists());
+        assert!(kept.join("file").exists());
+    }
+
+    #[test]
+    fn a_name_is_claimed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("2026-11-21");
+        assert!(claim_dir(&name).unwrap());
+        assert!(!claim_dir(&name).unwrap());
+    }
+}

@@ -1,0 +1,291 @@
+//! The gate: the project's own quality steps, run on exactly one tree in a place where no agent ever wrote.
+//!
+//! Nothing is laid over the tree and nothing is taken from an agent's run. A gate never decides what a red
+//! step leads to: that is the night's matter.
+
+pub mod recognise;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    files,
+    git::{self, TreeEntry, Vault, workspace::Workspace},
+    ids::{CommitId, GateId, RepoPath, TreeId, hex},
+    night::{GateSpec, Step},
+    outcome::{GateReport, StepEnd, StepReport},
+    process::{self, Ended, Environment, Program, Stop, Supervisor, Why},
+};
+
+/// Why a gate could not be run at all. A red gate is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its workspace could not be made.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// A directory or a log could not be written.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// Our own supervisor could not be started.
+    #[error(transparent)]
+    Process(#[from] process::Error),
+}
+
+/// One run of a gate.
+pub struct GateRun<'a> {
+    /// Where the tree is read.
+    pub vault: &'a Vault,
+    /// What runs the steps.
+    pub supervisor: &'a Supervisor,
+    /// The gate.
+    pub spec: &'a GateSpec,
+    /// The commit under test.
+    pub commit: &'a CommitId,
+    /// Its tree.
+    pub tree: &'a TreeId,
+    /// A directory that does not exist yet: the workspace, HOME and TMPDIR of this run.
+    pub place: PathBuf,
+    /// The directory for the steps' logs.
+    pub logs: PathBuf,
+    /// `logs` relative to the night's directory, for the report.
+    pub logs_name: String,
+    /// What the steps see of our environment, without HOME.
+    pub environment: Environment,
+}
+
+impl GateRun<'_> {
+    /// Runs the steps in order until a required one is red. `None` when the night was stopped at once:
+    /// nothing can be said about the tree then.
+    pub async fn run(self, stop: &Stop) -> Result<Option<GateReport>, Error> {
+        files::remove_tree(&self.place)?;
+        files::create_private_dir(&self.place)?;
+        files::create_private_dir(&self.logs)?;
+        let (home, temporary) = (self.place.join("home"), self.place.join("tmp"));
+        files::create_private_dir(&home)?;
+        files::create_private_dir(&temporary)?;
+        let workspace = {
+            let (vault, tree) = (self.vault.clone(), self.tree.clone());
+            let directory = self.place.join("tree");
+            let laid = move || Workspace::lay_out(&vault, &tree, &directory, u64::MAX);
+            tokio::task::spawn_blocking(laid).await.expect("laying out does not panic")?
+        };
+        let mut environment = self.environment.clone();
+        environment.set("HOME", home.display().to_string());
+        environment.set("TMPDIR", temporary.display().to_string());
+        let mut steps = Vec::new();
+        for (number, step) in self.spec.steps.iter().enumerate() {
+            let Some(report) =
+                self.step(number, step, workspace.directory(), &environment, stop).await?
+            else {
+                files::remove_tree(&self.place)?;
+                return Ok(None);
+            };
+            let go_on = report.green() || !report.required;
+            steps.push(report);
+            if !go_on {
+                break;
+            }
+        }
+        files::remove_tree(&self.place)?;
+        Ok(Some(self.report(steps)?))
+    }
+
+    async fn step(
+        &self,
+        number: usize,
+        step: &Step,
+        directory: &Path,
+        environment: &Environment,
+        stop: &Stop,
+    ) -> Result<Option<StepReport>, Error> {
+        let name = format!("{}-{}.log", number + 1, file_name(&step.name));
+        let log = self.logs.join(&name);
+        // One log for both streams, in the order in which they came: what a person would have seen.
+        let argv = ["/bin/sh", "-c", "exec 2>&1\neval \"$0\"", &step.run].map(str::to_owned);
+        let stderr = self.logs.join(format!("{name}.err"));
+        let mut program =
+            Program::new(argv.to_vec(), directory, environment.clone(), &log, &stderr);
+        program.label.clone_from(&step.name);
+        program.grace = Duration::ZERO;
+        let limit = Duration::from_secs(step.timeout_s);
+        let (ended, millis) = match self.supervisor.run(program, b"", limit, stop).await {
+            Ok(done) => match (done.why, done.exit.ended) {
+                (Why::Interrupted, _) => return Ok(None),
+                (Why::TimedOut, _) => (StepEnd::TimedOut, done.exit.millis),
+                (Why::Ended, Ended::Code(code)) => (StepEnd::Exit(code), done.exit.millis),
+                (Why::Ended, Ended::Signal(signal)) => (StepEnd::Signal(signal), done.exit.millis),
+            },
+            Err(process::Error::NotFound { .. }) => {
+                (StepEnd::NotStarted("/bin/sh is not there".to_owned()), 0)
+            }
+            Err(problem) => return Err(problem.into()),
+        };
+        if std::fs::metadata(&stderr).is_ok_and(|found| found.len() == 0) {
+            files::remove_file(&stderr)?;
+        }
+        Ok(Some(StepReport {
+            name: step.name.clone(),
+            command: step.run.clone(),
+            ended,
+            millis,
+            required: step.required,
+            log: format!("{}/{name}", self.logs_name),
+        }))
+    }
+
+    fn report(&self, steps: Vec<StepReport>) -> Result<GateReport, Error> {
+        let mut hash = Sha256::new();
+        let mut failing = Vec::new();
+        let mut counted: Option<u32> = None;
+        for step in &steps {
+            let path = self.logs.join(step.log.rsplit('/').next().unwrap_or_default());
+            let log = std::fs::read(&path).map_err(files::error("read", &path))?;
+            hash.update(Sha256::digest(&log));
+            let seen = recognise::tests(&String::from_utf8_lossy(&log));
+            if !step.green() {
+                failing.extend(seen.failing);
+            }
+            if let Some(count) = seen.run {
+                counted = Some(counted.unwrap_or(0).saturating_add(count));
+            }
+        }
+        failing.sort();
+        failing.dedup();
+        Ok(GateReport {
+            commit: self.commit.clone(),
+            tree: self.tree.clone(),
+            gate: self.spec.id.clone(),
+            score: score(&self.spec.steps, &steps),
+            steps,
+            log_hash: hex(&hash.finalize()),
+            tier: "none".to_owned(),
+            failing_tests: failing,
+            tests_run: counted,
+            reused: false,
+        })
+    }
+}
+
+/// 100 × weight of green steps / weight of all. A step that was not reached is not green.
+fn score(all: &[Step], done: &[StepReport]) -> u32 {
+    let weight: u64 = all.iter().map(|step| u64::from(step.weight)).sum();
+    let green: u64 = all
+        .iter()
+        .zip(done)
+        .filter(|(_, report)| report.green())
+        .map(|(step, _)| u64::from(step.weight))
+        .sum();
+    if weight == 0 { 100 } else { u32::try_from(100 * green / weight).unwrap_or(100) }
+}
+
+/// The identity of a gate: SHA-256 over its resolved steps, the environment names it sees, and the mode and
+/// blob of every protected file. The same id at the same tree means the same question.
+pub fn id<'e>(
+    steps: &[Step],
+    env: &[String],
+    protected: impl IntoIterator<Item = &'e TreeEntry>,
+) -> GateId {
+    let mut hash = Sha256::new();
+    // Lengths first, so that no two lists run together into the same bytes.
+    let mut part = |bytes: &[u8]| {
+        hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(b"gate 1");
+    for step in steps {
+        part(b"step");
+        part(step.name.as_bytes());
+        part(step.run.as_bytes());
+        part(&step.timeout_s.to_be_bytes());
+        part(&[u8::from(step.required)]);
+        part(&step.weight.to_be_bytes());
+    }
+    for name in env {
+        part(b"env");
+        part(name.as_bytes());
+    }
+    for entry in protected {
+        part(b"file");
+        part(entry.path.as_bytes());
+        part(&entry.mode.raw().to_be_bytes());
+        part(entry.blob.as_str().as_bytes());
+    }
+    GateId::new(hex(&hash.finalize())).expect("SHA-256 has 64 hexadecimal digits")
+}
+
+/// Files of the base that the steps name: `bash scripts/check.sh` names `scripts/check.sh`.
+pub fn named_files(steps: &[Step], files: &[TreeEntry]) -> Vec<RepoPath> {
+    let mut named: Vec<RepoPath> = Vec::new();
+    for step in steps {
+        let words = step.run.split(|c: char| c.is_whitespace() || "\"';|&()<>=`$".contains(c));
+        for word in words.filter(|word| !word.is_empty()) {
+            let path = RepoPath::from(word.trim_start_matches("./"));
+            if files.iter().any(|entry| entry.path == path) && !named.contains(&path) {
+                named.push(path);
+            }
+        }
+    }
+    named
+}
+
+fn file_name(name: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    name.chars().take(40).map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{diff::FileMode, ids::BlobId};
+
+    fn step(name: &str, run: &str) -> Step {
+        Step { name: name.into(), run: run.into(), timeout_s: 60, required: true, weight: 1 }
+    }
+
+    fn entry(path: &str, digit: char) -> TreeEntry {
+        let blob = BlobId::new(digit.to_string().repeat(40)).unwrap();
+        TreeEntry { path: path.into(), mode: FileMode::Regular, blob }
+    }
+
+    #[test]
+    fn a_step_protects_the_files_that_it_names() {
+        let files =
+            [entry("scripts/check.sh", 'a'), entry("Makefile", 'b'), entry("src/a.rs", 'c')];
+        let steps = [step("q", "CI=1 bash ./scripts/check.sh && make -f Makefile")];
+        let named = named_files(&steps, &files);
+        assert_eq!(named, ["scripts/check.sh", "Makefile"].map(RepoPath::from));
+    }
+
+    #[test]
+    fn any_change_of_a_gate_is_another_gate() {
+        let steps = [step("a", "true")];
+        let files = [entry("check.sh", 'a')];
+        let same = id(&steps, &[], &files);
+        assert_eq!(same, id(&steps, &[], &files));
+        assert_ne!(same, id(&[step("a", "false")], &[], &files));
+        assert_ne!(same, id(&steps, &["LANG".into()], &files));
+        assert_ne!(same, id(&steps, &[], &[entry("check.sh", 'b')]));
+        let mut executable = entry("check.sh", 'a');
+        executable.mode = FileMode::Executable;
+        assert_ne!(same, id(&steps, &[], &[executable]));
+        assert_ne!(id(&[step("a", "bc")], &[], &[]), id(&[step("ab", "c")], &[], &[]));
+    }
+
+    #[test]
+    fn a_step_that_was_not_reached_is_not_green() {
+        let steps = [step("a", "true"), step("b", "true")];
+        let report = StepReport {
+            name: "a".into(),
+            command: "true".into(),
+            ended: StepEnd::Exit(0),
+            millis: 1,
+            required: true,
+            log: String::new(),
+        };
+        assert_eq!(score(&steps, std::slice::from_ref(&report)), 50);
+    }
+}

@@ -1,0 +1,127 @@
+//! What changed between two trees: libgit2's diff as plain data.
+//!
+//! No attribute, driver, external program or configuration takes part: only the two trees.
+
+use git2::{Delta, DiffFindOptions, DiffFormat, DiffOptions, Patch, Repository};
+
+use crate::{
+    diff::{ChangeKind, Diff, FileChange, FileMode, Side},
+    git::{Error, blob_id, git, oid},
+    ids::{RepoPath, TreeId},
+};
+
+/// Added lines beyond this many bytes in one diff are not kept: the size rule refuses such a diff anyway.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+fn raw<'r>(
+    repository: &'r Repository,
+    old: &TreeId,
+    new: &TreeId,
+) -> Result<git2::Diff<'r>, Error> {
+    let wrap = || git("compare two trees");
+    let old = repository.find_tree(oid(old.as_str())).map_err(wrap())?;
+    let new = repository.find_tree(oid(new.as_str())).map_err(wrap())?;
+    let mut options = DiffOptions::new();
+    options.include_typechange(true).ignore_submodules(false);
+    let mut diff =
+        repository.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options)).map_err(wrap())?;
+    let mut find = DiffFindOptions::new();
+    // git's own figure. Copies are additions: the original is still there.
+    find.renames(true).rename_threshold(50).copies(false);
+    diff.find_similar(Some(&mut find)).map_err(wrap())?;
+    Ok(diff)
+}
+
+pub(crate) fn diff(repository: &Repository, old: &TreeId, new: &TreeId) -> Result<Diff, Error> {
+    let raw = raw(repository, old, new)?;
+    let mut changes = Vec::new();
+    let mut kept = 0;
+    for index in 0..raw.deltas().len() {
+        let Some(delta) = raw.get_delta(index) else { continue };
+        let path = |file: &git2::DiffFile<'_>| RepoPath::new(file.path_bytes().unwrap_or_default());
+        let (before, after) = (delta.old_file(), delta.new_file());
+        let (kind, path) = match delta.status() {
+            Delta::Added | Delta::Copied => (ChangeKind::Added, path(&after)),
+            Delta::Deleted => (ChangeKind::Deleted, path(&before)),
+            Delta::Renamed => (ChangeKind::Renamed { from: path(&before) }, path(&after)),
+            Delta::Modified
+            | Delta::Typechange
+            | Delta::Unmodified
+            | Delta::Ignored
+            | Delta::Untracked
+            | Delta::Unreadable
+            | Delta::Conflicted => (ChangeKind::Modified, path(&after)),
+        };
+        let mut change = FileChange {
+            path,
+            kind,
+            old: side(repository, &before)?,
+            new: side(repository, &after)?,
+            added: 0,
+            removed: 0,
+            binary: false,
+            added_lines: Vec::new(),
+        };
+        match Patch::from_diff(&raw, index).map_err(git("compare a file"))? {
+            Some(patch) => lines(&patch, &mut change, &mut kept)?,
+            None => change.binary = true,
+        }
+        changes.push(change);
+    }
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Diff { changes })
+}
+
+fn lines(patch: &Patch<'_>, change: &mut FileChange, kept: &mut usize) -> Result<(), Error> {
+    change.binary = patch.delta().flags().contains(git2::DiffFlags::BINARY);
+    let (_, added, removed) = patch.line_stats().map_err(git("count lines"))?;
+    change.added = u32::try_from(added).unwrap_or(u32::MAX);
+    change.removed = u32::try_from(removed).unwrap_or(u32::MAX);
+    for hunk in 0..patch.num_hunks() {
+        for line in 0..patch.num_lines_in_hunk(hunk).map_err(git("read a hunk"))? {
+            let line = patch.line_in_hunk(hunk, line).map_err(git("read a line"))?;
+            if line.origin() == '+' && *kept < KEPT_BYTES {
+                *kept += line.content().len();
+                let text = String::from_utf8_lossy(line.content());
+                let text = text.trim_end_matches(['\n', '\r']).to_owned();
+                change.added_lines.push((line.new_lineno().unwrap_or(0), text));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn side(repository: &Repository, file: &git2::DiffFile<'_>) -> Result<Option<Side>, Error> {
+    if file.id().is_zero() {
+        return Ok(None);
+    }
+    let mode = FileMode::from_raw(i32::from(file.mode()));
+    let (bytes, link_target) = match mode {
+        FileMode::Gitlink => (0, None),
+        FileMode::Symlink => {
+            let blob = repository.find_blob(file.id()).map_err(git("read a link"))?;
+            let target = String::from_utf8_lossy(blob.content()).into_owned();
+            (blob.size() as u64, Some(target))
+        }
+        FileMode::Regular | FileMode::Executable => {
+            let odb = repository.odb().map_err(git("read a file's size"))?;
+            let (size, _) = odb.read_header(file.id()).map_err(git("read a file's size"))?;
+            (size as u64, None)
+        }
+    };
+    Ok(Some(Side { mode, blob: blob_id(file.id()), bytes, link_target }))
+}
+
+pub(crate) fn patch(repository: &Repository, old: &TreeId, new: &TreeId) -> Result<Vec<u8>, Error> {
+    let raw = raw(repository, old, new)?;
+    let mut text = Vec::new();
+    raw.print(DiffFormat::Patch, |_, _, line| {
+        if matches!(line.origin(), '+' | '-' | ' ') {
+            text.push(line.origin() as u8);
+        }
+        text.extend_from_slice(line.content());
+        true
+    })
+    .map_err(git("print a diff"))?;
+    Ok(text)
+}

@@ -1,0 +1,236 @@
+//! Commits: made from a workspace's changes, rebuilt on a new tip, landed by one compare-and-swap.
+//!
+//! The branch moves last: until then a crash leaves only loose objects. Only this file makes a
+//! [`Candidate`].
+
+use std::collections::BTreeMap;
+
+use git2::{ObjectType, Oid, Signature, Time};
+use jiff::Timestamp;
+
+use crate::{
+    diff::{Diff, FileMode},
+    git::{
+        Error, Handles, TreeEdit, Vault, blob_id, commit_id, compare, git, oid, tree, tree_id,
+        user::UserRepository,
+    },
+    ids::{CommitId, NightId, RepoPath, TreeId},
+    outcome::Candidate,
+};
+
+/// Who a commit is by, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// Name.
+    pub name: String,
+    /// Address.
+    pub email: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The task's own edit of the plan.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    /// The plan's path.
+    pub path: RepoPath,
+    /// The plan's new contents on the commit's parent.
+    pub contents: Vec<u8>,
+}
+
+/// Stores the tree that an agent left: the base's tree with its edits.
+pub fn store_tree(
+    vault: &Vault,
+    base: &TreeId,
+    edits: &BTreeMap<RepoPath, TreeEdit>,
+) -> Result<(TreeId, Diff), Error> {
+    let handles = vault.open()?;
+    let tree = tree::write(&handles, base, edits)?;
+    let diff = compare::diff(&handles.read, base, &tree)?;
+    Ok((tree, diff))
+}
+
+/// Makes the candidate for a tree: with the tick, and with a message that can carry the final tree.
+pub fn candidate(
+    vault: &Vault,
+    base: &CommitId,
+    edit: &TreeId,
+    tick: Option<&Tick>,
+    author: &Author,
+    message: impl FnOnce(&TreeId) -> String,
+) -> Result<Candidate, Error> {
+    let handles = vault.open()?;
+    let base_tree = commit_tree(&handles, base)?;
+    let stat = compare::diff(&handles.read, &base_tree, edit)?.stat();
+    let tree = match tick {
+        Some(tick) => add_tick(&handles, edit, tick)?,
+        None => edit.clone(),
+    };
+    let commit = write_commit(&handles, base, &tree, author, &message(&tree))?;
+    Ok(Candidate {
+        base: base.clone(),
+        commit,
+        tree,
+        edit: edit.clone(),
+        stat,
+        ticked: tick.is_some(),
+    })
+}
+
+/// Makes a commit that only keeps an attempt's work: never a candidate, whatever its message says.
+pub fn keep(
+    vault: &Vault,
+    base: &CommitId,
+    edit: &TreeId,
+    author: &Author,
+    message: &str,
+) -> Result<CommitId, Error> {
+    let handles = vault.open()?;
+    write_commit(&handles, base, edit, author, message)
+}
+
+/// Rebuilds a candidate's edit on a new tip, in memory. The plan takes no part: the edit does not touch
+/// it, and the new tip's plan is ticked anew by the caller. `Err(paths)` = conflict.
+pub fn restack(
+    vault: &Vault,
+    candidate: &Candidate,
+    onto: &CommitId,
+) -> Result<Result<TreeId, Vec<RepoPath>>, Error> {
+    let handles = vault.open()?;
+    let wrap = || git("rebuild a commit on the new tip");
+    let tree = |id: &TreeId| handles.read.find_tree(oid(id.as_str())).map_err(wrap());
+    let ancestor = tree(&commit_tree(&handles, &candidate.base)?)?;
+    let ours = tree(&commit_tree(&handles, onto)?)?;
+    let theirs = tree(&candidate.edit)?;
+    let mut options = git2::MergeOptions::new();
+    options.find_renames(true);
+    let mut index =
+        handles.read.merge_trees(&ancestor, &ours, &theirs, Some(&options)).map_err(wrap())?;
+    if index.has_conflicts() {
+        let mut paths: Vec<RepoPath> = index
+            .conflicts()
+            .map_err(wrap())?
+            .filter_map(Result::ok)
+            .filter_map(|conflict| conflict.our.or(conflict.their).or(conflict.ancestor))
+            .map(|entry| RepoPath::new(entry.path))
+            .collect();
+        paths.sort();
+        paths.dedup();
+        return Ok(Err(paths));
+    }
+    let merged = index.write_tree_to(&handles.read).map_err(wrap())?;
+    adopt(&handles, merged)?;
+    Ok(Ok(tree_id(merged)))
+}
+
+/// Moves the night's branch from `from` to `to` in the vault and in the user's repository, after reading
+/// the commit again: its parent and its tree must be what the gate's pass was for. Safe to repeat.
+pub fn land(
+    vault: &Vault,
+    user: &UserRepository,
+    night: &NightId,
+    from: &CommitId,
+    to: &CommitId,
+    tree: &TreeId,
+) -> Result<(), Error> {
+    {
+        let handles = vault.open()?;
+        let commit = handles.own.find_commit(oid(to.as_str()));
+        let commit = commit.map_err(git(format!("read the commit {}", to.short())))?;
+        let parents: Vec<CommitId> = commit.parent_ids().map(commit_id).collect();
+        if parents != [from.clone()] || tree_id(commit.tree_id()) != *tree {
+            return Err(Error::Mismatch(format!(
+                "the commit {} is not the one that passed the gate on {}",
+                to.short(),
+                from.short()
+            )));
+        }
+    }
+    let branch = night.branch_ref();
+    vault.move_ref(&branch, Some(from), to)?;
+    show_branch(vault, user, night, to)
+}
+
+/// Brings the user's copy of the night's branch to `tip`. A branch that the user deleted is made again;
+/// one that they moved elsewhere is left alone and named in the error.
+pub fn show_branch(
+    vault: &Vault,
+    user: &UserRepository,
+    night: &NightId,
+    tip: &CommitId,
+) -> Result<(), Error> {
+    let branch = night.branch_ref();
+    let found = user.our_ref(&branch)?;
+    if let Some(found) = &found
+        && !vault.contains(tip, found).unwrap_or(false)
+    {
+        return Err(Error::Moved {
+            name: branch,
+            found: found.short().to_owned(),
+            expected: tip.short().to_owned(),
+        });
+    }
+    user.publish_ref(vault, &branch, found.as_ref(), tip)
+}
+
+fn commit_tree(handles: &Handles, commit: &CommitId) -> Result<TreeId, Error> {
+    let found = handles.read.find_commit(oid(commit.as_str()));
+    let found = found.map_err(git(format!("read the commit {}", commit.short())))?;
+    Ok(tree_id(found.tree_id()))
+}
+
+fn add_tick(handles: &Handles, edit: &TreeId, tick: &Tick) -> Result<TreeId, Error> {
+    let old = tree::find(&handles.read, edit, &tick.path)?;
+    let mode = old.map_or(FileMode::Regular, |entry| FileMode::from_raw(entry.filemode()));
+    let blob = handles.own.blob(&tick.contents).map_err(git("store the plan"))?;
+    let edits = BTreeMap::from([(tick.path.clone(), Some((mode, blob_id(blob))))]);
+    tree::write(handles, edit, &edits)
+}
+
+fn write_commit(
+    handles: &Handles,
+    parent: &CommitId,
+    tree: &TreeId,
+    author: &Author,
+    message: &str,
+) -> Result<CommitId, Error> {
+    let wrap = || git("make a commit");
+    // UTC: the night's machine says nothing about where its owner lives.
+    let time = Time::new(author.at.as_second(), 0);
+    let signature = Signature::new(&author.name, &author.email, &time).map_err(wrap())?;
+    let parent = handles.read.find_commit(oid(parent.as_str())).map_err(wrap())?;
+    let tree = handles.read.find_tree(oid(tree.as_str())).map_err(wrap())?;
+    let buffer = handles
+        .read
+        .commit_create_buffer(&signature, &signature, message, &tree, &[&parent])
+        .map_err(wrap())?;
+    let odb = handles.own.odb().map_err(wrap())?;
+    let id = odb.write(ObjectType::Commit, &buffer).map_err(wrap())?;
+    Ok(commit_id(id))
+}
+
+/// Copies a tree and what it names into the vault's own store, where libgit2 left it in the user's
+/// because it was there already.
+fn adopt(handles: &Handles, root: Oid) -> Result<(), Error> {
+    let wrap = || git("store a merged tree");
+    let own = handles.own.odb().map_err(wrap())?;
+    let all = handles.read.odb().map_err(wrap())?;
+    let mut open = vec![(root, ObjectType::Tree)];
+    while let Some((id, kind)) = open.pop() {
+        if own.exists(id) {
+            continue;
+        }
+        let object = all.read(id).map_err(wrap())?;
+        if kind == ObjectType::Tree {
+            let tree = handles.read.find_tree(id).map_err(wrap())?;
+            // Only the trees: a blob that only the user's store has is one of the base's or the tip's.
+            open.extend(
+                tree.iter()
+                    .filter(|entry| entry.kind() == Some(ObjectType::Tree))
+                    .map(|entry| (entry.id(), ObjectType::Tree)),
+            );
+        }
+        own.write(kind, object.data()).map_err(wrap())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The user's repository, seen from outside.
+//!
+//! Reads refs, configuration and the state of the work tree. The only writes: objects that our refs need,
+//! in packs of their own, and refs below `refs/heads/nightshift/` and `refs/nightshift/`. There is no way
+//! here to write the index, the work tree, HEAD, the configuration, the stash or any other ref.
+
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, ObjectType, Oid, Repository, RepositoryOpenFlags};
+
+use crate::{
+    files,
+    git::{Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid},
+    ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
+    sys,
+};
+
+/// The user's repository.
+#[derive(Clone, Debug)]
+pub struct UserRepository {
+    root: PathBuf,
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    work_tree: Option<PathBuf>,
+}
+
+/// The remote that a night fetches from and pushes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteUrl {
+    /// Its name, such as `origin`.
+    pub name: String,
+    /// Where to fetch from. May hold credentials: never print it.
+    pub fetch: String,
+    /// Where to push to. May hold credentials: never print it.
+    pub push: String,
+}
+
+impl UserRepository {
+    /// Opens the repository that `path` is in: its root, a directory below, a linked worktree, or a bare
+    /// repository.
+    pub fn open(path: &Path) -> Result<UserRepository, Error> {
+        sys::isolate_libgit2();
+        let flags = RepositoryOpenFlags::empty();
+        let ceilings: [&Path; 0] = [];
+        let found = Repository::open_ext(path, flags, ceilings);
+        let repository = found.map_err(|problem| unusable(path, &problem))?;
+        let work_tree = repository.workdir().map(Path::to_path_buf);
+        let root = work_tree.clone().unwrap_or_else(|| repository.path().to_path_buf());
+        Ok(UserRepository {
+            root: std::fs::canonicalize(&root).unwrap_or(root),
+            git_dir: repository.path().to_path_buf(),
+            common_dir: repository.commondir().to_path_buf(),
+            work_tree,
+        })
+    }
+
+    /// The work tree's root, or the bare repository.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The work tree, where there is one.
+    pub fn work_tree(&self) -> Option<&Path> {
+        self.work_tree.as_deref()
+    }
+
+    /// Where refs and objects are.
+    pub fn common_dir(&self) -> &Path {
+        &self.common_dir
+    }
+
+    /// Every directory with objects that this repository reads, its own first.
+    pub fn object_dirs(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        collect_object_dirs(&self.common_dir.join("objects"), &mut found);
+        found
+    }
+
+    fn repository(&self) -> Result<Repository, Error> {
+        Repository::open(&self.git_dir).map_err(git("open your repository"))
+    }
+
+    /// Where a full ref name stands.
+    pub fn resolve(&self, name: &str) -> Result<Option<CommitId>, Error> {
+        let repository = self.repository()?;
+        match repository.find_reference(name) {
+            Ok(reference) => {
+                Ok(reference.peel_to_commit().ok().map(|commit| commit_id(commit.id())))
+            }
+            Err(problem) if problem.code() == ErrorCode::NotFound => Ok(None),
+            Err(problem) => Err(git(format!("read {name}"))(problem)),
+        }
+    }
+
+    /// The commit that a person's word means: a branch, tag or hash.
+    pub fn revision(&self, word: &str) -> Result<Option<CommitId>, Error> {
+        let repository = self.repository()?;
+        let found = repository.revparse_single(word).ok();
+        Ok(found.and_then(|object| object.peel_to_commit().ok()).map(|c| commit_id(c.id())))
+    }
+
+    /// The branch that HEAD is on, without `refs/heads/`; `None` when detached.
+    pub fn head_branch(&self) -> Result<Option<String>, Error> {
+        let repository = self.repository()?;
+        let head = repository.find_reference("HEAD").map_err(git("read HEAD"))?;
+        let target = head.symbolic_target().ok().flatten().map(str::to_owned);
+        Ok(target.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
+    }
+
+    /// Where HEAD stands; `None` before the first commit.
+    pub fn head(&self) -> Result<Option<CommitId>, Error> {
+        let repository = self.repository()?;
+        let head = repository.head().and_then(|head| head.peel_to_commit());
+        Ok(head.ok().map(|commit| commit_id(commit.id())))
+    }
+
+    /// The remote to work with: the only one, else `origin`, else none.
+    pub fn remote(&self) -> Result<Option<RemoteUrl>, Error> {
+        let repository = self.repository()?;
+        let names = repository.remotes().map_err(git("list your remotes"))?;
+        let names: Vec<String> =
+            names.iter().filter_map(|name| name.ok().flatten().map(str::to_owned)).collect();
+        let name = match names.as_slice() {
+            [] => return Ok(None),
+            [only] => only.clone(),
+            several => match several.iter().find(|name| *name == "origin") {
+                Some(origin) => origin.clone(),
+                None => return Ok(None),
+            },
+        };
+        let remote = repository.find_remote(&name).map_err(git("read your remote"))?;
+        let Ok(fetch) = remote.url().map(str::to_owned) else { return Ok(None) };
+        let push = remote.pushurl().ok().flatten().map_or_else(|| fetch.clone(), str::to_owned);
+        // libgit2 resolves `insteadOf` of the repository's own configuration here; the user's global one
+        // is applied by the git program when it opens the connection.
+        Ok((!fetch.is_empty()).then_some(RemoteUrl { name, fetch, push }))
+    }
+
+    /// How many files differ between HEAD, index and work tree, untracked ones included; `None` when
+    /// libgit2 cannot read this index (sparse and split ones). Writes nothing, not even refreshed times.
+    pub fn uncommitted(&self) -> Option<usize> {
+        self.work_tree.as_ref()?;
+        let repository = self.repository().ok()?;
+        let mut options = git2::StatusOptions::new();
+        options
+            .include_untracked(true)
+            .recurse_untracked_dirs(false)
+            .no_refresh(true)
+            .update_index(false)
+            .exclude_submodules(true);
+        repository.statuses(Some(&mut options)).ok().map(|found| found.len())
+    }
+
+    /// Commits on `tip` that are not on `base`.
+    pub fn ahead(&self, vault: &Vault, tip: &CommitId, base: &CommitId) -> Result<usize, Error> {
+        let handles = vault.open()?;
+        let count = handles.read.graph_ahead_behind(oid(tip.as_str()), oid(base.as_str()));
+        count.map(|(ahead, _)| ahead).map_err(git("compare your branch with the base"))
+    }
+
+    /// Makes or moves one of our refs, after writing one pack of the objects that are missing here.
+    /// Safe to repeat. Refuses every name outside our namespaces.
+    pub fn publish_ref(
+        &self,
+        vault: &Vault,
+        name: &str,
+        expected: Option<&CommitId>,
+        to: &CommitId,
+    ) -> Result<(), Error> {
+        if !name.starts_with(BRANCH_NAMESPACE) && !name.starts_with(REF_NAMESPACE) {
+            return Err(Error::Mismatch(format!("{name} is not a ref of ours")));
+        }
+        let repository = self.repository()?;
+        if find_ref(&repository, name)?.as_ref() == Some(to) {
+            return Ok(());
+        }
+        self.export(vault, &repository, to)?;
+        move_ref(&repository, name, expected, to)?;
+        // libgit2 syncs refs only when the repository's configuration says so.
+        let loose = self.common_dir.join(name);
+        if let Ok(file) = std::fs::File::open(&loose) {
+            file.sync_all().map_err(files::error("sync", &loose))?;
+        }
+        match loose.parent() {
+            Some(parent) if parent.is_dir() => Ok(files::sync_dir(parent)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where one of our refs stands.
+    pub fn our_ref(&self, name: &str) -> Result<Option<CommitId>, Error> {
+        find_ref(&self.repository()?, name)
+    }
+
+    fn export(&self, vault: &Vault, user: &Repository, to: &CommitId) -> Result<(), Error> {
+        let handles = vault.open()?;
+        let there = user.odb().map_err(git("open your objects"))?;
+        let missing = missing_objects(&handles, &there, oid(to.as_str()))?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let wrap = || git("write a pack into your repository");
+        let mut pack = handles.read.packbuilder().map_err(wrap())?;
+        for id in missing {
+            pack.insert_object(id, None).map_err(wrap())?;
+        }
+        let directory = self.common_dir.join("objects/pack");
+        files::create_dir_all(&directory)?;
+        pack.write(&directory, 0o444).map_err(wrap())?;
+        if let Some(name) = pack.name().map_err(wrap())?.map(str::to_owned) {
+            for kind in ["pack", "idx"] {
+                let path = directory.join(format!("pack-{name}.{kind}"));
+                let file = std::fs::File::open(&path).map_err(files::error("open", &path))?;
+                file.sync_all().map_err(files::error("sync", &path))?;
+            }
+        }
+        Ok(files::sync_dir(&directory)?)
+    }
+}
+
+/// Objects reachable from `commit` that `there` lacks. An object that is there is taken to be there with
+/// all that it names, as git itself takes it.
+fn missing_objects(
+    handles: &Handles,
+    there: &git2::Odb<'_>,
+    commit: Oid,
+) -> Result<Vec<Oid>, Error> {
+    let mut missing = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    let mut open = vec![(commit, ObjectType::Commit)];
+    while let Some((id, kind)) = open.pop() {
+        if there.exists(id) || !seen.insert(id) {
+            continue;
+        }
+        missing.push(id);
+        match kind {
+            ObjectType::Commit => {
+                let commit = handles.read.find_commit(id).map_err(git("read a commit"))?;
+                open.push((commit.tree_id(), ObjectType::Tree));
+                open.extend(commit.parent_ids().map(|parent| (parent, ObjectType::Commit)));
+            }
+            ObjectType::Tree => {
+                let tree = handles.read.find_tree(id).map_err(git("read a tree"))?;
+                open.extend(tree.iter().filter_map(|entry| match entry.kind() {
+                    Some(kind @ (ObjectType::Tree | ObjectType::Blob)) => Some((entry.id(), kind)),
+                    _ => None, // a gitlink names a commit of another repository
+                }));
+            }
+            ObjectType::Blob | ObjectType::Tag | ObjectType::Any => {}
+        }
+    }
+    Ok(missing)
+}
+
+fn collect_object_dirs(directory: &Path, found: &mut Vec<PathBuf>) {
+    let directory = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+    // git stops at five levels of alternates as well.
+    if found.contains(&directory) || found.len() > 16 {
+        return;
+    }
+    found.push(directory.clone());
+    let Ok(text) = std::fs::read_to_string(directory.join("info/alternates")) else { return };
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        collect_object_dirs(&directory.join(line), found);
+    }
+}
+
+fn unusable(path: &Path, problem: &git2::Error) -> Error {
+    let path = path.display();
+    let text = problem.message().to_ascii_lowercase();
+    let (message, help) = if problem.code() == ErrorCode::NotFound {
+        (format!("{path} is not in a git repository"), "name a repository, or run `git init`")
+    } else if text.contains("refstorage") || text.contains("reftable") {
+        (
+            format!("{path} keeps its refs in the reftable format, which this version cannot read"),
+            "`git refs migrate --ref-format=files` converts it",
+        )
+    } else if text.contains("object format") || text.contains("objectformat") {
+        (
+            format!("{path} uses SHA-256 object names, which this version cannot read"),
+            "use a SHA-1 repository",
+        )
+    } else if text.contains("partialclone") {
+        (
+            format!("{path} is a partial clone, which this version cannot read"),
+            "make a full clone: `git fetch --refetch --no-filter`",
+        )
+    } else {
+        (
+            format!("could not open the repository at {path}: {}", problem.message()),
+            "check it with `git fsck`",
+        )
+    };
+    Error::Unusable { message, help: help.to_owned() }
+}

@@ -1,0 +1,281 @@
+//! The fsynced record of a night, and the lock that keeps nights of one repository apart.
+//!
+//! JSON Lines. The first line is a header with the format's version; every further line is one [`Entry`],
+//! synced before the deed that it orders. Never rewrites a line: a torn last line is cut off, because
+//! nothing was done on its word.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    files,
+    ids::{self, NAME, NightId},
+    night::Entry,
+};
+
+/// Version of the format. A program never writes to a journal of another version.
+const VERSION: u32 = 1;
+
+/// The file's name in a night's directory.
+pub const FILE: &str = "journal.jsonl";
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    journal: u32,
+    #[serde(rename = "nightshift")]
+    program: String,
+    night: NightId,
+}
+
+/// Why a journal cannot be written or trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk refused.
+    #[error("could not {deed} the journal {path}: {source}")]
+    Io {
+        /// What was tried.
+        deed: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file was written by another version of the format.
+    #[error("{path} has journal format {found}; this program writes {VERSION}")]
+    Version {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: u32,
+    },
+    /// A line in the middle cannot be read: something else wrote to the file, or the disk lost it.
+    #[error("{path}:{line}: {why}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The directory of the night could not be prepared.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+}
+
+/// An open journal. One process at a time has one: the repository's lock sees to it.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    next: u64,
+}
+
+/// What a journal holds, as far as it can be read.
+#[derive(Debug)]
+pub struct Reading {
+    /// The entries up to the first one that cannot be read.
+    pub entries: Vec<Entry>,
+    /// The first line that cannot be read though lines follow it.
+    pub damage: Option<Error>,
+    /// Length of the readable part in bytes.
+    whole: u64,
+}
+
+impl Journal {
+    /// Starts a night's journal.
+    pub fn create(path: &Path, night: &NightId) -> Result<Journal, Error> {
+        let wrap = |deed| move |source| io_error(deed, path, source);
+        let mut file =
+            OpenOptions::new().append(true).create_new(true).open(path).map_err(wrap("create"))?;
+        let header =
+            Header { journal: VERSION, program: ids::VERSION.to_owned(), night: night.clone() };
+        write_line(&mut file, &header).map_err(wrap("write"))?;
+        if let Some(parent) = path.parent() {
+            files::sync_dir(parent)?;
+        }
+        Ok(Journal { file, path: path.to_owned(), next: 1 })
+    }
+
+    /// Opens a night's journal to go on with it. Damage in the middle is refused.
+    pub fn resume(path: &Path) -> Result<(Journal, Vec<Entry>), Error> {
+        let reading = read(path)?;
+        if let Some(damage) = reading.damage {
+            return Err(damage);
+        }
+        let wrap = |deed| move |source| io_error(deed, path, source);
+        let mut file =
+            OpenOptions::new().read(true).append(true).open(path).map_err(wrap("open"))?;
+        file.set_len(reading.whole).map_err(wrap("trim"))?;
+        file.seek(io::SeekFrom::End(0)).map_err(wrap("open"))?;
+        file.sync_all().map_err(wrap("sync"))?;
+        let next = reading.entries.last().map_or(1, |entry| entry.seq + 1);
+        Ok((Journal { file, path: path.to_owned(), next }, reading.entries))
+    }
+
+    /// The number that the next entry must have.
+    pub fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    /// Writes one entry and waits until the disk has it.
+    pub fn append(&mut self, entry: &Entry) -> Result<(), Error> {
+        write_line(&mut self.file, entry).map_err(|e| io_error("write", &self.path, e))?;
+        self.next = entry.seq + 1;
+        Ok(())
+    }
+}
+
+/// One `write` call for one line, so that a crash tears at most the last one.
+fn write_line(file: &mut File, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value).map_err(io::Error::other)?;
+    line.push(b'\n');
+    file.write_all(&line)?;
+    file.sync_data()
+}
+
+/// Reads what is readable, for people who look and for [`Journal::resume`]. Changes nothing.
+pub fn read(path: &Path) -> Result<Reading, Error> {
+    let wrap = |source| io_error("read", path, source);
+    let file = File::open(path).map_err(wrap)?;
+    let mut lines = BufReader::new(file);
+    let mut reading = Reading { entries: Vec::new(), damage: None, whole: 0 };
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        let read = lines.read_until(b'\n', &mut line).map_err(wrap)?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        if line.last() != Some(&b'\n') {
+            break; // torn by a crash: its deed was never begun
+        }
+        let damaged =
+            |why: String| Error::Damaged { path: path.display().to_string(), line: number, why };
+        if number == 1 {
+            match serde_json::from_slice::<Header>(&line) {
+                Ok(header) if header.journal == VERSION => {}
+                Ok(header) => {
+                    let path = path.display().to_string();
+                    return Err(Error::Version { path, found: header.journal });
+                }
+                Err(why) => return Err(damaged(format!("not a journal's first line: {why}"))),
+            }
+        } else {
+            let expected = reading.entries.last().map_or(1, |entry| entry.seq + 1);
+            match serde_json::from_slice::<Entry>(&line) {
+                Ok(entry) if entry.seq == expected => reading.entries.push(entry),
+                Ok(entry) => {
+                    let why = format!("entry {} stands where {expected} should", entry.seq);
+                    reading.damage = Some(damaged(why));
+                    break;
+                }
+                Err(why) => {
+                    reading.damage = Some(damaged(why.to_string()));
+                    break;
+                }
+            }
+        }
+        reading.whole += u64::try_from(read).unwrap_or(u64::MAX);
+    }
+    Ok(reading)
+}
+
+fn io_error(deed: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io { deed, path: path.display().to_string(), source }
+}
+
+/// The lock that a running night holds. The system lets it go when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Who holds a repository's lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// When it took the lock, as text.
+    pub since: String,
+    /// The night, once it has a name.
+    pub night: Option<NightId>,
+}
+
+/// The outcome of asking for the lock.
+#[derive(Debug)]
+pub enum Locking {
+    /// It is ours.
+    Held(Lock),
+    /// Somebody else has it; who, as far as the file says.
+    Busy(Option<Holder>),
+}
+
+impl Lock {
+    /// Asks for the lock at `path` without waiting.
+    pub fn ask(path: &Path, holder: &Holder) -> Result<Locking, Error> {
+        let wrap = |deed| move |source| io_error(deed, path, source);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(wrap("open the lock beside"))?;
+        match file.try_lock() {
+            Ok(()) => {
+                let lock = Lock { _file: file.try_clone().map_err(wrap("keep the lock of"))? };
+                file.set_len(0).map_err(wrap("write the lock of"))?;
+                let text = serde_json::to_vec(holder).unwrap_or_default();
+                file.write_all(&text).map_err(wrap("write the lock of"))?;
+                Ok(Locking::Held(lock))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                Ok(Locking::Busy(serde_json::from_str(&text).ok()))
+            }
+            Err(TryLockError::Error(source)) => Err(io_error("lock beside", path, source)),
+        }
+    }
+
+    /// Who holds the lock at `path`; `None` when nobody does.
+    pub fn holder(path: &Path) -> Option<Holder> {
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).ok()?;
+                serde_json::from_str(&text).ok().or(Some(Holder {
+                    pid: 0,
+                    since: String::new(),
+                    night: None,
+                }))
+            }
+        }
+    }
+}
+
+impl Holder {
+    /// This process.
+    pub fn this(since: String, night: Option<NightId>) -> Holder {
+        Holder { pid: std::process::id(), since, night }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.night {
+            Some(night) => write!(f, "{NAME} {} (pid {}, since {})", night, self.pid, self.since),
+            None => write!(f, "pid {}, since {}", self.pid, self.since),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What a night calls for next: scheduling, queue order, budget, breaker.
+//!
+//! The answer depends on the state and the time alone, so a resumed night does what the cut one would
+//! have done.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    budget::Usd,
+    ids::{AttemptId, TaskId},
+    night::{BaseGate, Command, Night, Publication, Stage, TaskState},
+    outcome::StopReason,
+};
+
+/// Why a task that was admitted was never started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotStarted {
+    /// A task that it needs did not land.
+    Needs(TaskId),
+    /// The night's number of tasks was reached.
+    TaskLimit,
+    /// Its money, or the night's, is spent.
+    Money,
+    /// The night was stopped.
+    Stopped,
+}
+
+impl Night {
+    /// Everything the state calls for that is not already under way, in a fixed order.
+    pub fn due(&self, now: Timestamp) -> Vec<Command> {
+        if self.ended.is_some() {
+            return Vec::new();
+        }
+        match self.base_gate {
+            BaseGate::Unknown if self.tasks.is_empty() || self.stop.is_some() => Vec::new(),
+            BaseGate::Unknown => {
+                let check = Command::CheckBase {
+                    commit: self.opening.base.commit.clone(),
+                    tree: self.opening.base.tree.clone(),
+                };
+                if self.in_flight.contains(&check) { Vec::new() } else { vec![check] }
+            }
+            BaseGate::Red(_) => Vec::new(),
+            BaseGate::Green(_) => self.due_on_green(now),
+        }
+    }
+
+    fn due_on_green(&self, now: Timestamp) -> Vec<Command> {
+        let mut due = Vec::new();
+        let mut landing = self.tasks.values().any(|t| matches!(t.stage, Stage::Landing(_)));
+        let running = |c: &&Command| matches!(c, Command::RunAgent { .. });
+        let mut agents = self.in_flight.iter().filter(running).count();
+        let mut started = self.started();
+        let mut left = self.money_left();
+        let parallel = usize::try_from(self.opening.limits.parallel.max(1)).unwrap_or(1);
+        for id in &self.order {
+            let task = &self.tasks[id];
+            let last = task.attempts.last().map_or(0, |record| record.number);
+            let attempt = AttemptId { task: id.clone(), number: last };
+            let command = match &task.stage {
+                Stage::Waiting => {
+                    if agents >= parallel
+                        || self.held_back(id, task, now, started, left).is_some()
+                        || !self.needs_landed(id)
+                    {
+                        continue;
+                    }
+                    agents += 1;
+                    started += usize::from(task.attempts.is_empty());
+                    let budget = self.reservation(id, task, left);
+                    left = left.map(|left| left.minus(budget));
+                    Command::RunAgent {
+                        attempt: AttemptId { task: id.clone(), number: last + 1 },
+                        base: self.tip.clone(),
+                        time_s: self.attempt_time(id, now),
+                        budget,
+                    }
+                }
+                Stage::Ungated(c) if c.base == self.tip => {
+                    Command::RunGate { attempt, commit: c.commit.clone(), tree: c.tree.clone() }
+                }
+                Stage::Gated(c) if c.base == self.tip && landing => continue,
+                Stage::Gated(c) if c.base == self.tip => {
+                    landing = true;
+                    Command::Land {
+                        attempt,
+                        from: self.tip.clone(),
+                        to: c.commit.clone(),
+                        tree: c.tree.clone(),
+                    }
+                }
+                Stage::Landing(c) => Command::Land {
+                    attempt,
+                    from: c.base.clone(),
+                    to: c.commit.clone(),
+                    tree: c.tree.clone(),
+                },
+                // A pass on the old tip says nothing about the new one.
+                Stage::Ungated(c) | Stage::Gated(c) => {
+                    Command::Restack { attempt, candidate: c.clone(), onto: self.tip.clone() }
+                }
+                Stage::Editing | Stage::Landed(_) | Stage::Failed(_) => continue,
+            };
+            // What is already under way for this attempt is waited for, not doubled.
+            if !self.in_flight.iter().any(|c| c.attempt() == command.attempt()) {
+                due.push(command);
+            }
+        }
+        if due.is_empty()
+            && self.quiet(now)
+            && self.publication == Publication::Open
+            && self.tip != self.opening.base.commit
+        {
+            due.push(Command::Publish { tip: self.tip.clone() });
+        }
+        due
+    }
+
+    /// When `due` may change though nothing happens: the end of the night's time.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.tasks.values().any(|t| t.stage == Stage::Waiting).then(|| self.deadline())
+    }
+
+    /// When nothing new is started any more.
+    pub fn deadline(&self) -> Timestamp {
+        let time = i64::try_from(self.opening.limits.time_s).unwrap_or(i64::MAX);
+        self.opening.at.checked_add(SignedDuration::from_secs(time)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// True when no task can move any more and nothing is under way.
+    pub fn quiet(&self, now: Timestamp) -> bool {
+        self.in_flight.is_empty()
+            && self.tasks.iter().all(|(id, task)| match task.stage {
+                Stage::Waiting => self.why_not_started(id, now).is_some(),
+                Stage::Landed(_) | Stage::Failed(_) => true,
+                Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => false,
+            })
+    }
+
+    /// True when nothing is left to do: the night may be ended.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        match self.base_gate {
+            BaseGate::Red(_) => self.in_flight.is_empty(),
+            BaseGate::Unknown => {
+                self.in_flight.is_empty() && (self.tasks.is_empty() || self.stop.is_some())
+            }
+            BaseGate::Green(_) => self.quiet(now) && self.due(now).is_empty(),
+        }
+    }
+
+    /// Why the night would end now before its work is done, where that is so.
+    pub fn stop_reason(&self, now: Timestamp) -> Option<StopReason> {
+        if let Some(reason) = &self.stop {
+            return Some(reason.clone());
+        }
+        let waiting = self.tasks().find_map(|(id, task)| {
+            (task.stage == Stage::Waiting).then(|| self.why_not_started(id, now)).flatten()
+        })?;
+        let limit = self.opening.limits.failures_in_a_row;
+        if limit > 0 && self.failures_in_a_row >= limit {
+            return Some(StopReason::FailuresInARow { count: self.failures_in_a_row });
+        }
+        if now >= self.deadline() {
+            return Some(StopReason::Time);
+        }
+        (waiting == NotStarted::Money).then_some(StopReason::Cost)
+    }
+
+    /// Why a waiting task is not started and will not be tonight; `None` when it may still be.
+    pub fn why_not_started(&self, id: &TaskId, now: Timestamp) -> Option<NotStarted> {
+        self.blocked(id, now, &mut Vec::new())
+    }
+
+    /// `seen` ends the walk in a circle of needs, which the plan's checks refuse but a journal could hold.
+    fn blocked(&self, id: &TaskId, now: Timestamp, seen: &mut Vec<TaskId>) -> Option<NotStarted> {
+        let task = self.tasks.get(id)?;
+        if let Some(reason) = self.held_back(id, task, now, self.started(), self.money_left()) {
+            return Some(reason);
+        }
+        seen.push(id.clone());
+        self.needs(id)
+            .iter()
+            .find(|need| match self.tasks.get(need).map(|task| &task.stage) {
+                // Not of tonight: admission saw that it is done.
+                None => false,
+                Some(Stage::Failed(_)) => true,
+                Some(Stage::Waiting) => {
+                    seen.contains(need) || self.blocked(need, now, seen).is_some()
+                }
+                Some(
+                    Stage::Editing
+                    | Stage::Ungated(_)
+                    | Stage::Gated(_)
+                    | Stage::Landing(_)
+                    | Stage::Landed(_),
+                ) => false,
+            })
+            .map(|need| NotStarted::Needs(need.clone()))
+    }
+
+    /// Attempts that a task may have: the plan may only tighten the limit.
+    pub fn attempts_allowed(&self, id: &TaskId) -> u32 {
+        let limit = self.opening.limits.attempts;
+        self.admitted(id).map_or(limit, |task| task.limits().attempts.min(limit)).max(1)
+    }
+
+    fn admitted(&self, id: &TaskId) -> Option<&crate::policy::AdmittedTask> {
+        self.opening.tasks.iter().find(|task| task.id() == id)
+    }
+
+    fn needs(&self, id: &TaskId) -> &[TaskId] {
+        self.admitted(id).map_or(&[], |task| task.task().fields.depends_on.as_slice())
+    }
+
+    fn needs_landed(&self, id: &TaskId) -> bool {
+        self.needs(id).iter().all(|need| {
+            self.tasks.get(need).is_none_or(|task| matches!(task.stage, Stage::Landed(_)))
+        })
+    }
+
+    fn started(&self) -> usize {
+        self.tasks.values().filter(|task| !task.attempts.is_empty()).count()
+    }
+
+    /// What nobody but a person, a clock or money can change.
+    fn held_back(
+        &self,
+        id: &TaskId,
+        task: &TaskState,
+        now: Timestamp,
+        started: usize,
+        left: Option<Usd>,
+    ) -> Option<NotStarted> {
+        let limits = &self.opening.limits;
+        let in_a_row =
+            limits.failures_in_a_row > 0 && self.failures_in_a_row >= limits.failures_in_a_row;
+        if self.stop.is_some() || in_a_row || now >= self.deadline() {
+            return Some(NotStarted::Stopped);
+        }
+        let most = usize::try_from(limits.tasks).unwrap_or(usize::MAX);
+        if task.attempts.is_empty() && started >= most {
+            return Some(NotStarted::TaskLimit);
+        }
+        let own = self.task_money_left(id, task);
+        let empty = |money: Option<Usd>| money == Some(Usd::ZERO);
+        (empty(left) || empty(own)).then_some(NotStarted::Money)
+    }
+
+    /// Money of the night that is neither spent nor reserved; `None` = no limit.
+    fn money_left(&self) -> Option<Usd> {
+        let limit = self.opening.limits.cost;
+        (limit > Usd::ZERO).then(|| limit.minus(self.spent().usd))
+    }
+
+    fn task_money_left(&self, id: &TaskId, task: &TaskState) -> Option<Usd> {
+        let limit = self.admitted(id)?.limits().cost;
+        (limit > Usd::ZERO).then(|| limit.minus(task.spent().usd))
+    }
+
+    /// What an attempt may spend; zero = no limit.
+    fn reservation(&self, id: &TaskId, task: &TaskState, left: Option<Usd>) -> Usd {
+        match (left, self.task_money_left(id, task)) {
+            (Some(night), Some(own)) => night.min(own),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => Usd::ZERO,
+        }
+    }
+
+    /// Seconds of agent time for the next attempt: its own limit, and never past the night's end.
+    fn attempt_time(&self, id: &TaskId, now: Timestamp) -> u64 {
+        let limit = self.opening.limits.task_time_s;
+        let own = self.admitted(id).map_or(limit, |task| task.limits().time_s.min(limit));
+        let left = self.deadline().duration_since(now).as_secs();
+        own.min(u64::try_from(left).unwrap_or(0)).max(1)
+    }
+}

@@ -1,0 +1,320 @@
+//! Facts (past tense) and orders (imperative). Facts are what the journal stores.
+//!
+//! A fact carries the verdict that was reached when it happened, so that a replay never judges again
+//! with newer rules.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    budget::{Spend, Usd},
+    ids::{AttemptId, CommitId, TreeId},
+    night::Opening,
+    outcome::{AgentReport, Candidate, Failure, GateReport, StopReason},
+};
+
+/// One line of a night's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// 1 for the first entry; no number is left out.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What kind of step this is, for streams and dashboards.
+    #[serde(rename = "type")]
+    pub kind: StreamKind,
+    /// Who did it.
+    pub actor: Actor,
+    /// The model that worked, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What it cost, where it cost something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Usd>,
+    /// What was decided, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// The kinds of step that a stream tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamKind {
+    /// Reading plan, rules and base.
+    Analysis,
+    /// What will be done.
+    Plan,
+    /// A deed began.
+    Step,
+    /// A deed ended, or something is under way.
+    Progress,
+    /// A gate or an inspection spoke.
+    Verification,
+    /// The night ended.
+    Complete,
+}
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Actor {
+    /// This program.
+    Runner,
+    /// The program that edits.
+    Agent {
+        /// Its configured name.
+        name: String,
+    },
+    /// A person.
+    Person {
+        /// How it is known who it was: an account on this machine, a terminal's signal.
+        known_by: String,
+    },
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The night began. Always the first fact, and only the first.
+    Opened(Box<Opening>),
+    /// The runner is about to carry out this command. Written before it does.
+    Began(Command),
+    /// The gate ran on the base.
+    BaseChecked {
+        /// What came of it.
+        report: GateReport,
+    },
+    /// An agent's run ended and was inspected.
+    AgentEnded {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What the run came to.
+        report: AgentReport,
+        /// A candidate for the gate, or why there is none.
+        result: Result<Candidate, Setback>,
+        /// The commit that keeps the attempt's work, where it left any.
+        kept: Option<CommitId>,
+    },
+    /// A gate's run ended.
+    GateEnded {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What came of it; green exactly when there is no setback.
+        report: GateReport,
+        /// What a red gate leads to.
+        setback: Option<Setback>,
+    },
+    /// A candidate was rebuilt on a new tip.
+    Restacked {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The new candidate, or the conflict.
+        result: Result<Candidate, Setback>,
+    },
+    /// The branch moved to a gated candidate.
+    Landed {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Where the branch stands now.
+        commit: CommitId,
+    },
+    /// The pull request is open and up to date.
+    Published {
+        /// Where a person opens it.
+        url: String,
+        /// Its number on the forge.
+        number: Option<u64>,
+        /// What did not work but does not matter enough to fail.
+        notes: Vec<String>,
+    },
+    /// The branch or the pull request did not get out. The work is safe.
+    NotPublished {
+        /// What happened.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// Nothing new is to be started.
+    StopAsked {
+        /// Why.
+        reason: StopReason,
+    },
+    /// A new process took over this night; what was in flight is of unknown outcome.
+    Restarted {
+        /// What lost agent runs are charged with.
+        charges: Vec<Charge>,
+    },
+    /// The night is over.
+    Ended {
+        /// Why, when it was before its work was done.
+        reason: Option<StopReason>,
+        /// The exit code of the process.
+        exit: u8,
+    },
+}
+
+/// The cost of an agent's run that a crash cut off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// Which run.
+    pub attempt: AttemptId,
+    /// What it is taken to have cost.
+    pub spent: Spend,
+}
+
+/// Why an attempt did not work, and what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    /// What went wrong.
+    pub failure: Failure,
+    /// What follows.
+    pub then: Then,
+    /// The earlier attempt that failed in the same way, when that ended the task early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<u32>,
+}
+
+/// What follows from a setback. See `Night::judge` for the one table of decisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The task is tried again; the attempt counts.
+    Retry,
+    /// The task has failed.
+    FailTask,
+    /// The task may be tried again later; the attempt does not count against it.
+    Uncounted,
+    /// The night stops; the attempt does not count against the task.
+    StopNight(StopReason),
+}
+
+/// What to do next. Every command is safe to carry out twice; each says by which design.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Redo: runs the gate on a tree, changes nothing.
+    CheckBase {
+        /// The base commit.
+        commit: CommitId,
+        /// Its tree.
+        tree: TreeId,
+    },
+    /// Redo: a fresh workspace each time.
+    RunAgent {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The commit that it starts from.
+        base: CommitId,
+        /// Seconds of agent time.
+        time_s: u64,
+        /// Money reserved for it; zero = no limit.
+        budget: Usd,
+    },
+    /// Redo: reads a tree, writes nothing.
+    RunGate {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The commit to lay out.
+        commit: CommitId,
+        /// The commit's tree.
+        tree: TreeId,
+    },
+    /// Redo: makes a new commit object, moves no ref.
+    Restack {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The candidate as it is.
+        candidate: Candidate,
+        /// The tip that it should stand on.
+        onto: CommitId,
+    },
+    /// Compare and swap: moves the branch from `from` to `to`, or finds it already there.
+    Land {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Where the branch must stand.
+        from: CommitId,
+        /// Where it goes.
+        to: CommitId,
+        /// The tree of `to`, read again before the move.
+        tree: TreeId,
+    },
+    /// Find or create: one pull request per branch.
+    Publish {
+        /// Where the branch stands.
+        tip: CommitId,
+    },
+}
+
+impl Command {
+    /// The attempt that a command belongs to, where it belongs to one.
+    pub fn attempt(&self) -> Option<&AttemptId> {
+        match self {
+            Command::RunAgent { attempt, .. }
+            | Command::RunGate { attempt, .. }
+            | Command::Restack { attempt, .. }
+            | Command::Land { attempt, .. } => Some(attempt),
+            Command::CheckBase { .. } | Command::Publish { .. } => None,
+        }
+    }
+}
+
+impl Event {
+    /// What kind of step this is.
+    pub fn kind(&self) -> StreamKind {
+        match self {
+            Event::Opened(_) => StreamKind::Plan,
+            Event::BaseChecked { .. } | Event::GateEnded { .. } => StreamKind::Verification,
+            Event::Began(Command::CheckBase { .. }) | Event::Restarted { .. } => {
+                StreamKind::Analysis
+            }
+            Event::Began(_) => StreamKind::Step,
+            Event::AgentEnded { .. }
+            | Event::Restacked { .. }
+            | Event::Landed { .. }
+            | Event::Published { .. }
+            | Event::NotPublished { .. }
+            | Event::StopAsked { .. } => StreamKind::Progress,
+            Event::Ended { .. } => StreamKind::Complete,
+        }
+    }
+}
+
+impl Entry {
+    /// An entry for an event, with the fields that can be read off it.
+    pub fn new(seq: u64, at: Timestamp, agent: &str, event: Event) -> Entry {
+        let (mut actor, mut model, mut cost) = (Actor::Runner, None, None);
+        if let Event::AgentEnded { report, .. } = &event {
+            actor = Actor::Agent { name: agent.to_owned() };
+            model = report.model.clone();
+            cost = Some(report.spent.usd);
+        }
+        if let Event::StopAsked { reason: StopReason::Asked { by } } = &event {
+            actor = Actor::Person { known_by: by.clone() };
+        }
+        let decision = if let Event::AgentEnded { result: Err(setback), .. }
+        | Event::GateEnded { setback: Some(setback), .. }
+        | Event::Restacked { result: Err(setback), .. } = &event
+        {
+            Some(setback.then.in_words())
+        } else {
+            None
+        };
+        Entry { seq, at, kind: event.kind(), actor, model, cost, decision, event }
+    }
+}
+
+impl Then {
+    /// What follows, for people.
+    pub fn in_words(&self) -> String {
+        match self {
+            Then::Retry => "try again".to_owned(),
+            Then::FailTask => "the task has failed".to_owned(),
+            Then::Uncounted => "later; this attempt does not count".to_owned(),
+            Then::StopNight(_) => "stop the night".to_owned(),
+        }
+    }
+}

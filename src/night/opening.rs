@@ -1,0 +1,143 @@
+//! What a night is opened with: everything that its rules need, written once, so that a replay reads no
+//! file but the journal.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    budget::Limits,
+    ids::{CommitId, GateId, NightId, RepoPath, TaskId, TreeId},
+    policy::{AdmittedTask, Policy, Refusal, Verdict},
+};
+
+/// The first fact of a night.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// The night.
+    pub night: NightId,
+    /// When it began. Deadlines count from here.
+    pub at: Timestamp,
+    /// The user's repository, as an absolute path.
+    pub repository: String,
+    /// Where the night starts from.
+    pub base: Base,
+    /// Where the tasks were read.
+    pub plan: PlanSource,
+    /// The limits.
+    pub limits: Limits,
+    /// The rules for the real diff.
+    pub policy: Policy,
+    /// Admitted tasks, in plan order.
+    pub tasks: Vec<AdmittedTask>,
+    /// Tasks of the plan that asked to run and may not.
+    pub refused: Vec<RefusedTask>,
+    /// The gate.
+    pub gate: GateSpec,
+    /// The agent.
+    pub agent: AgentSpec,
+    /// What happens to the branch in the end.
+    pub publish: PublishSpec,
+    /// What the person should know: unpushed commits, ignored edits, no walls.
+    pub notes: Vec<String>,
+}
+
+/// The commit that a night starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The commit.
+    pub commit: CommitId,
+    /// Its tree.
+    pub tree: TreeId,
+    /// The branch that it was read from, without `refs/heads/`.
+    pub branch: String,
+    /// How it was found, in words: "fetched from origin".
+    pub how: String,
+}
+
+/// Where the tasks were read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanSource {
+    /// The plan's path in the repository.
+    pub path: RepoPath,
+    /// True when the working tree's file was read, false for the base commit's.
+    pub working_tree: bool,
+    /// Whether landed tasks are marked in it.
+    pub update: bool,
+}
+
+/// A task that asked to run and may not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedTask {
+    /// Its id.
+    pub id: TaskId,
+    /// Its title.
+    pub title: String,
+    /// Its line in the plan, from 1.
+    pub line: usize,
+    /// The hardest verdict among the refusals.
+    pub verdict: Verdict,
+    /// Every rule that said no.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A gate, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateSpec {
+    /// Its identity: steps and protected files.
+    pub id: GateId,
+    /// What runs, in order.
+    pub steps: Vec<Step>,
+    /// Names or globs of environment variables that agent and gate may see.
+    pub env: Vec<String>,
+}
+
+/// One step of a gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name in logs and reports.
+    pub name: String,
+    /// A command line for `sh -c`, run at the root of the workspace.
+    pub run: String,
+    /// Seconds until it is stopped and counts as red.
+    pub timeout_s: u64,
+    /// True when red makes the gate red.
+    pub required: bool,
+    /// Its share of the score.
+    pub weight: u32,
+}
+
+/// The agent, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// `claude`, `demo`, or the name of a profile in the user's file.
+    pub name: String,
+    /// The program and its arguments, for agents that are a command.
+    pub command: Option<Vec<String>>,
+    /// The model to ask for; `None` = the agent's own default.
+    pub model: Option<String>,
+    /// Files of the base commit whose text goes into the prompt, where they exist.
+    pub context: Vec<String>,
+    /// What stands around agent and gate: `none` until the walls are built.
+    pub walls: String,
+}
+
+/// What happens to the branch in the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishSpec {
+    /// Where the branch is pushed, without credentials; `None` = nowhere.
+    pub remote: Option<String>,
+    /// False: the branch stays here, as `--no-push` asks.
+    pub push: bool,
+    /// False: no pull request, as `--no-pr` asks.
+    pub pull_request: bool,
+    /// True: the pull request is a draft whatever is in it.
+    pub draft: bool,
+    /// Labels to add.
+    pub labels: Vec<String>,
+    /// Users whose review is asked for.
+    pub reviewers: Vec<String>,
+    /// Values of GITHUB_API_URL and the like that decide where the API is. Never credentials.
+    pub endpoints: BTreeMap<String, String>,
+}

@@ -1,0 +1,120 @@
+//! The message of a landed commit: a conventional subject from the task's verb, and trailers that hold
+//! what is known before the gate. Results stand in receipts, never here.
+
+use crate::{
+    ids::{AttemptId, GateId, NightId, TreeId},
+    report::text,
+};
+
+/// Longest subject, in characters: what git and GitHub show without cutting.
+const SUBJECT: usize = 72;
+
+/// Everything that a landed commit's message says.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    /// The task's title in the plan.
+    pub title: &'a str,
+    /// The night.
+    pub night: &'a NightId,
+    /// The attempt.
+    pub attempt: &'a AttemptId,
+    /// Attempts that the task may have.
+    pub of: u32,
+    /// The gate that has to pass at this tree.
+    pub gate: &'a GateId,
+    /// `Name <address>` of the agent, where it should be credited.
+    pub co_author: Option<&'a str>,
+}
+
+impl Message<'_> {
+    /// The text for a commit of this tree.
+    pub fn text(&self, tree: &TreeId) -> String {
+        let title = text::for_commit(self.title);
+        let subject = text::head(&format!("{}: {}", kind(&title), lower_first(&title)), SUBJECT);
+        let mut message = subject.clone();
+        if subject.ends_with('…') {
+            message.push_str(&format!("\n\n{title}"));
+        }
+        let task = text::for_commit(self.attempt.task.as_str());
+        message.push_str(&format!(
+            "\n\nNightshift-Task: {task}\nNightshift-Night: {}\nNightshift-Try: {} of {}\n\
+             Nightshift-Tree: {tree}\nNightshift-Gate: {}\n",
+            self.night, self.attempt.number, self.of, self.gate
+        ));
+        if let Some(co_author) = self.co_author {
+            message.push_str(&format!("Co-Authored-By: {co_author}\n"));
+        }
+        message
+    }
+}
+
+/// The type of a conventional commit, from the task's first word.
+fn kind(title: &str) -> &'static str {
+    let first = title.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
+    match first.to_lowercase().as_str() {
+        "fix" | "repair" | "correct" | "prevent" | "stop" | "handle" | "avoid" | "resolve" => "fix",
+        "document" | "describe" | "docs" | "docstring" | "docstrings" | "explain" => "docs",
+        "test" | "tests" | "cover" => "test",
+        "refactor" | "rename" | "extract" | "simplify" | "split" | "move" | "inline" | "clean"
+        | "deduplicate" => "refactor",
+        "speed" | "optimise" | "optimize" => "perf",
+        "bump" | "upgrade" | "update" | "configure" | "format" | "lint" => "chore",
+        _ => "feat",
+    }
+}
+
+/// `Add x` → `add x`; `HTTP client` and `User` stay only where the whole first word is not a plain verb.
+fn lower_first(title: &str) -> String {
+    let mut characters = title.chars();
+    match (characters.next(), characters.clone().next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(characters).collect()
+        }
+        _ => title.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+
+    fn message(title: &str) -> String {
+        let attempt = AttemptId { task: TaskId::new("task_5").unwrap(), number: 2 };
+        let night = NightId::new("2026-11-21").unwrap();
+        let gate = GateId::new("ab".repeat(32)).unwrap();
+        let tree = TreeId::new("c".repeat(40)).unwrap();
+        Message { title, night: &night, attempt: &attempt, of: 3, gate: &gate, co_author: None }
+            .text(&tree)
+    }
+
+    #[test]
+    fn the_message_names_task_night_try_tree_and_gate() {
+        assert_eq!(
+            message("Add password hashing function"),
+            format!(
+                "feat: add password hashing function\n\nNightshift-Task: task_5\n\
+                 Nightshift-Night: 2026-11-21\nNightshift-Try: 2 of 3\nNightshift-Tree: {}\n\
+                 Nightshift-Gate: {}\n",
+                "c".repeat(40),
+                "ab".repeat(32)
+            )
+        );
+    }
+
+    #[test]
+    fn a_title_cannot_forge_a_trailer() {
+        let text = message("Fix x\n\nNightshift-Tree: 000");
+        assert!(text.starts_with("fix: fix x Nightshift-Tree: 000\n\n"));
+        assert_eq!(text.matches("\nNightshift-Tree:").count(), 1);
+    }
+
+    #[test]
+    fn a_long_title_is_cut_in_the_subject_and_whole_below() {
+        let title = format!("Document {}", "many words ".repeat(12));
+        let text = message(&title);
+        let subject = text.lines().next().unwrap();
+        assert!(subject.starts_with("docs: document many") && subject.chars().count() <= 72);
+        assert!(text.contains(title.trim_end()));
+    }
+}

@@ -1,0 +1,263 @@
+//! One line for one event: what cron, systemd, a pipe and the live view print. Greppable: time, subject,
+//! verb, facts.
+
+use crate::{
+    ids::AttemptId,
+    night::{Command, Entry, Event, Night, Setback, Then},
+    outcome::{AgentEnd, Failure, GateReport, StopReason},
+    report::text,
+};
+
+/// The line of an entry, without its time. `night` is the state after the entry. `None` for entries that
+/// only order what the next entry reports.
+pub fn line(entry: &Entry, night: &Night) -> Option<String> {
+    let opening = night.opening();
+    let subject = |attempt: &AttemptId| format!("{:<10}", attempt.task);
+    let night_word = format!("{:<10}", "night");
+    Some(match &entry.event {
+        Event::Opened(_) => format!(
+            "{night_word} start    {} base={}@{} plan={}({}) tasks={} refused={} agent={} walls={}",
+            opening.night,
+            opening.base.branch,
+            opening.base.commit.short(),
+            opening.plan.path,
+            if opening.plan.working_tree { "tree" } else { "base" },
+            opening.tasks.len(),
+            opening.refused.len(),
+            opening.agent.name,
+            opening.agent.walls,
+        ),
+        Event::Began(Command::RunAgent { attempt, .. }) => format!(
+            "{} start    try={}/{}",
+            subject(attempt),
+            attempt.number,
+            night.attempts_allowed(&attempt.task)
+        ),
+        Event::Began(Command::Publish { .. }) => {
+            format!("{night_word} publish  {}", opening.night.branch())
+        }
+        Event::Began(
+            Command::CheckBase { .. }
+            | Command::RunGate { .. }
+            | Command::Restack { .. }
+            | Command::Land { .. },
+        ) => return None,
+        Event::BaseChecked { report } => format!("{:<10} {}", "base", gate(report)),
+        Event::AgentEnded { attempt, report, result, .. } => {
+            let subject = subject(attempt);
+            let survivors = match report.survivors {
+                0 => String::new(),
+                count => format!(" killed={count}-left-processes"),
+            };
+            let cost = format!("{}s {}{survivors}", report.seconds, report.spent.usd);
+            match result {
+                Ok(candidate) => format!(
+                    "{subject} edited   +{}-{} {cost}",
+                    candidate.stat.added, candidate.stat.removed
+                ),
+                Err(setback) => format!("{subject} {} {cost}", set_back(setback)),
+            }
+        }
+        Event::GateEnded { attempt, report, setback } => match setback {
+            None => format!("{} {}", subject(attempt), gate(report)),
+            Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
+        },
+        Event::Restacked { attempt, result } => match result {
+            Ok(_) => format!("{} restack  on {}", subject(attempt), night.tip().short()),
+            Err(setback) => format!("{} {}", subject(attempt), set_back(setback)),
+        },
+        Event::Landed { attempt, commit } => {
+            let stat = night
+                .task(&attempt.task)
+                .and_then(|task| task.last())
+                .and_then(|record| record.candidate.as_ref())
+                .map(|candidate| candidate.stat)
+                .unwrap_or_default();
+            format!(
+                "{} landed   {} +{}-{}",
+                subject(attempt),
+                commit.short(),
+                stat.added,
+                stat.removed
+            )
+        }
+        Event::Published { url, .. } => format!("{night_word} pr       {url}"),
+        Event::NotPublished { message, .. } => {
+            format!("{night_word} unpublished {}", text::plain(message))
+        }
+        Event::StopAsked { reason } => format!("{night_word} stop     {}", stop_reason(reason)),
+        Event::Restarted { .. } => format!("{night_word} resume   {}", opening.night),
+        Event::Ended { reason, exit } => {
+            let landed = night.tasks().filter(|(_, task)| task.landed().is_some()).count();
+            let failed = night.tasks().filter(|(_, task)| task.failed().is_some()).count();
+            let why = reason
+                .as_ref()
+                .map_or(String::new(), |r| format!(" stopped=\"{}\"", stop_reason(r)));
+            format!(
+                "{night_word} end      landed={landed} failed={failed} refused={} {}{why} exit={exit}",
+                opening.refused.len(),
+                night.spent().usd,
+            )
+        }
+    })
+}
+
+fn gate(report: &GateReport) -> String {
+    let millis: u64 = report.steps.iter().map(|step| step.millis).sum();
+    let tests = report.tests_run.map_or(String::new(), |count| format!(" tests={count}"));
+    let reused = if report.reused { " (receipt of an earlier run)" } else { "" };
+    if report.passed() {
+        format!("gate     green {}{tests}{reused}", seconds(millis))
+    } else {
+        format!("gate     red {}: {}", seconds(millis), red(report))
+    }
+}
+
+/// Milliseconds as people read them.
+pub fn seconds(millis: u64) -> String {
+    if millis < 10_000 {
+        format!("{}.{}s", millis / 1000, millis % 1000 / 100)
+    } else if millis < 120_000 {
+        format!("{}s", millis / 1000)
+    } else {
+        format!("{}m{:02}", millis / 60_000, millis / 1000 % 60)
+    }
+}
+
+/// What is red in a gate's run.
+pub fn red(report: &GateReport) -> String {
+    let steps: Vec<String> = report
+        .steps
+        .iter()
+        .filter(|step| step.required && !step.green())
+        .map(|step| format!("{} {}", step.name, step.ended))
+        .collect();
+    let mut words = steps.join(", ");
+    if !report.failing_tests.is_empty() {
+        let shown: Vec<&str> = report.failing_tests.iter().take(3).map(String::as_str).collect();
+        words.push_str(&format!(": {}", text::plain(&shown.join(", "))));
+        if report.failing_tests.len() > shown.len() {
+            words.push_str(&format!(" and {} more", report.failing_tests.len() - shown.len()));
+        }
+    }
+    words
+}
+
+fn set_back(setback: &Setback) -> String {
+    let verb = match setback.then {
+        Then::Retry => "again   ",
+        Then::FailTask => "failed  ",
+        Then::Uncounted => "put off ",
+        Then::StopNight(_) => "stopped ",
+    };
+    format!("{verb} {}", why(setback))
+}
+
+/// Why an attempt did not work, in one line.
+pub fn why(setback: &Setback) -> String {
+    let same = match setback.same_as {
+        Some(number) => format!(" (the same as in try {number}: no further try)"),
+        None => String::new(),
+    };
+    format!("{}{same}", failure(&setback.failure))
+}
+
+/// What went wrong, in one line.
+pub fn failure(failure: &Failure) -> String {
+    match failure {
+        Failure::Agent(end) => agent_end(end),
+        Failure::NoChange { denied } if denied.is_empty() => {
+            "the agent ended without changing anything".to_owned()
+        }
+        Failure::NoChange { denied } => format!(
+            "the agent ended without changing anything; it was denied {}",
+            text::plain(&denied.join(", "))
+        ),
+        Failure::Refused(refusals) => {
+            let words: Vec<String> = refusals
+                .iter()
+                .take(3)
+                .map(|refusal| format!("{}: {}", refusal.rule, refusal.message))
+                .collect();
+            let more = match refusals.len().saturating_sub(3) {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            format!("refused by rule {}{more}", text::plain(&words.join("; ")))
+        }
+        Failure::Unfit(odd) => {
+            let words: Vec<String> =
+                odd.iter().take(3).map(|odd| format!("{} is {}", odd.path, odd.what)).collect();
+            format!("cannot enter a commit: {}", words.join("; "))
+        }
+        Failure::Gate(report) => format!("gate red: {}", red(report)),
+        Failure::NoProgress { like } => {
+            format!("the agent made again exactly what try {like} had made")
+        }
+        Failure::Conflict { paths } => {
+            let words: Vec<String> = paths.iter().take(3).map(ToString::to_string).collect();
+            format!("does not fit the new tip: conflict in {}", words.join(", "))
+        }
+    }
+}
+
+fn agent_end(end: &AgentEnd) -> String {
+    match end {
+        AgentEnd::Finished => "the agent finished".to_owned(),
+        AgentEnd::Denied { tools } => format!("the agent was denied {}", tools.join(", ")),
+        AgentEnd::NotInstalled { program } => format!("`{program}` is not there"),
+        AgentEnd::NotSignedIn { message } => format!("not signed in: {}", text::plain(message)),
+        AgentEnd::Limited { .. } => "a usage limit was reached".to_owned(),
+        AgentEnd::Overloaded => "the model's service is overloaded".to_owned(),
+        AgentEnd::Transport { message } => {
+            format!("the model's service could not be reached: {}", text::plain(message))
+        }
+        AgentEnd::ContextFull => "the conversation grew too long".to_owned(),
+        AgentEnd::BudgetSpent => "the money for this attempt is spent".to_owned(),
+        AgentEnd::TurnsSpent => "the turns for this attempt are spent".to_owned(),
+        AgentEnd::ModelUnavailable { message } => {
+            format!("the model is not available: {}", text::plain(message))
+        }
+        AgentEnd::TimedOut => "the agent's time was over".to_owned(),
+        AgentEnd::Stalled => "the agent was silent for too long".to_owned(),
+        AgentEnd::Interrupted => "interrupted".to_owned(),
+        AgentEnd::Killed { signal } => format!("the agent died by signal {signal}"),
+        AgentEnd::Failed { code, message } => {
+            let code = code.map_or("no exit code".to_owned(), |code| format!("exit {code}"));
+            let message = text::head(&text::inline_plain(message), 120);
+            if message.is_empty() {
+                format!("the agent failed ({code})")
+            } else {
+                format!("the agent failed ({code}): {message}")
+            }
+        }
+        AgentEnd::Garbage { message } => {
+            format!("the agent ended without a readable result: {}", text::plain(message))
+        }
+        AgentEnd::Unfit { message } => {
+            format!("the agent is not what was asked for: {}", text::plain(message))
+        }
+    }
+}
+
+/// Why a night ended early, in one line.
+pub fn stop_reason(reason: &StopReason) -> String {
+    match reason {
+        StopReason::RedBase => "the gate is red on the base".to_owned(),
+        StopReason::Asked { by } => format!("asked by {by}"),
+        StopReason::Time => "the night's time is over".to_owned(),
+        StopReason::Cost => "the money is spent".to_owned(),
+        StopReason::FailuresInARow { count } => format!("{count} tasks failed in a row"),
+        StopReason::Limited { until: Some(until) } => {
+            let until = jiff::Timestamp::from_second(*until).unwrap_or_default();
+            format!("a usage limit was reached; it ends at {until}")
+        }
+        StopReason::Limited { until: None } => "a usage limit was reached".to_owned(),
+        StopReason::AgentUnusable { message } => {
+            format!("the agent cannot work: {}", text::plain(message))
+        }
+        StopReason::BranchMoved { found } => {
+            format!("somebody else moved the night's branch to {found}")
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the night tells people: one line an event, a summary for the terminal, a pull request for the
+//! morning, the messages of its commits. All of it from the runner's own records.
+//!
+//! Pure: reads a [`Night`](crate::night::Night), returns text. No agent's claim is repeated as a fact.
+
+mod commit;
+mod line;
+mod pull_request;
+mod summary;
+pub mod text;
+
+pub use commit::Message;
+pub use line::{failure, line, red, seconds, stop_reason, why};
+pub use pull_request::{PullRequest, marker, pull_request};
+pub use summary::{column, summary};

@@ -1,0 +1,399 @@
+//! The morning's pull request: what landed, what did not and why, the evidence, and how to check it.
+//!
+//! Written for a phone: the first screen decides. Everything comes from the runner's own records; words of
+//! plans and agents stand in table cells or fences that they cannot leave.
+
+use crate::{
+    ids::{NAME, TaskId},
+    night::{AttemptRecord, Night, NotStarted, Stage, TaskState},
+    outcome::{Failure, GateReport},
+    policy::{Refusal, Verdict},
+    report::{line, text},
+};
+
+/// GitHub takes 65,536 characters; we keep a distance.
+const MOST: usize = 60_000;
+
+/// The title and the text of a night's pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullRequest {
+    /// At most 256 characters.
+    pub title: String,
+    /// At most 60,000 characters. Its first line is the hidden marker.
+    pub body: String,
+    /// True when something in it waits for a person.
+    pub draft: bool,
+}
+
+/// The hidden first line by which a night's pull request is found again.
+pub fn marker(night: &Night) -> String {
+    format!("<!-- {NAME} v=1 night={} head={} -->", night.opening().night, night.tip())
+}
+
+/// Builds the pull request for the night as it stands.
+pub fn pull_request(night: &Night) -> PullRequest {
+    let landed = night.landed();
+    let tried = night.tasks().filter(|(_, task)| !task.attempts.is_empty()).count();
+    let (added, removed) = landed.iter().fold((0, 0), |(added, removed), (_, candidate)| {
+        (added + candidate.stat.added, removed + candidate.stat.removed)
+    });
+    let title = format!(
+        "{NAME} {}: {} of {tried} tasks (+{added} −{removed})",
+        night.opening().night,
+        landed.len(),
+    );
+    let mut sections = vec![first_screen(night), not_landed(night)];
+    sections.push(guards(night));
+    sections.push(evidence(night));
+    sections.extend(night.tasks().filter_map(|(id, task)| failure_details(night, id, task)));
+    sections.push(cost(night));
+    let footer = format!(
+        "\nWritten by {NAME} {} from its own records; words of agents and plans appear only in tables and \
+         code blocks.\n",
+        crate::ids::VERSION
+    );
+    let mut body = marker(night);
+    body.push('\n');
+    for section in sections.into_iter().filter(|section| !section.is_empty()) {
+        // Cut at a section's edge: half a table or an open fence would swallow the rest.
+        if body.chars().count() + section.chars().count() + footer.chars().count() > MOST {
+            body.push_str("\n_The rest did not fit here; it is in the night's own report._\n");
+            break;
+        }
+        body.push_str(&section);
+    }
+    body.push_str(&footer);
+    PullRequest { title: text::head(&title, 256), body, draft: waits_for_a_person(night) }
+}
+
+fn waits_for_a_person(night: &Night) -> bool {
+    let opening = night.opening();
+    let held = night.tasks().filter_map(|(_, task)| task.failed()).any(|setback| {
+        if let Failure::Refused(refusals) = &setback.failure {
+            refusals.iter().any(|refusal| refusal.verdict == Verdict::Ask)
+        } else {
+            false
+        }
+    });
+    held || opening.publish.draft
+}
+
+fn first_screen(night: &Night) -> String {
+    let opening = night.opening();
+    let landed = night.landed();
+    let count = landed.len();
+    let failed = night.tasks().filter(|(_, task)| task.failed().is_some()).count();
+    let waiting = night.tasks().filter(|(_, t)| matches!(t.stage, Stage::Waiting)).count();
+    let mut facts = vec![format!("**{} to review.**", plural(count, "commit"))];
+    if failed > 0 {
+        facts.push(format!("{} failed.", plural(failed, "task")));
+    }
+    if !opening.refused.is_empty() {
+        let count = opening.refused.len();
+        facts.push(format!("{} {} refused before the start.", plural(count, "task"), was(count)));
+    }
+    if waiting > 0 {
+        facts.push(format!(
+            "{} {} not started or not finished.",
+            plural(waiting, "task"),
+            was(waiting)
+        ));
+    }
+    let spent = night.spent();
+    let about = if spent.estimated { "up to " } else { "" };
+    facts.push(format!(
+        "Base {}, {}, {about}{}.",
+        text::code(&format!("{}@{}", opening.base.branch, opening.base.commit.short())),
+        times(night),
+        spent.usd,
+    ));
+    if let Some(reason) = night.stop() {
+        facts.push(format!(
+            "The night stopped early: {}.",
+            text::inline(&line::stop_reason(reason))
+        ));
+    }
+    let mut screen = format!("{}\n\n", facts.join(" "));
+    let steps: Vec<String> = opening.gate.steps.iter().map(|step| text::code(&step.run)).collect();
+    screen.push_str(&format!(
+        "Each commit passed {} in a fresh directory with exactly its own tree, where no agent ever wrote. \
+         The gate's files and every protected file are those of the base.\n\n",
+        steps.join(", ")
+    ));
+    if opening.agent.walls == "none" {
+        screen.push_str(
+            "> **No walls.** Agent and gate ran without a sandbox, as this machine's owner allowed.\n\n",
+        );
+    }
+    screen.push_str("| | commit | task | size | tries | gate |\n|-:|---|---|--:|--:|---|\n");
+    for (number, (id, candidate)) in landed.iter().enumerate() {
+        let task = night.task(id);
+        let tries = task.map_or(0, |task| task.attempts.len());
+        let gate = task.and_then(TaskState::last).and_then(|record| record.gate.as_ref());
+        screen.push_str(&format!(
+            "| {} | {} | **{}** {} | +{}&nbsp;−{} | {tries} | {} |\n",
+            number + 1,
+            candidate.commit.short(),
+            text::inline(id.as_str()),
+            text::inline(title(night, id)),
+            candidate.stat.added,
+            candidate.stat.removed,
+            gate.map_or_else(String::new, gate_cell),
+        ));
+    }
+    screen
+}
+
+fn gate_cell(report: &GateReport) -> String {
+    let millis = report.steps.iter().map(|step| step.millis).sum();
+    let tests =
+        report.tests_run.map_or(String::new(), |count| format!(",&nbsp;{count}&nbsp;tests"));
+    format!("pass,&nbsp;{}{tests}", line::seconds(millis))
+}
+
+fn not_landed(night: &Night) -> String {
+    let mut rows = String::new();
+    for (id, task) in night.tasks() {
+        let (why, next) = match &task.stage {
+            Stage::Landed(_) => continue,
+            Stage::Failed(setback) => (
+                format!(
+                    "{}: {}",
+                    plural(task.attempts.len(), "try").replace("trys", "tries"),
+                    text::inline(&line::why(setback))
+                ),
+                format!("its work is kept: {}", text::code(&format!("{NAME} show {id}"))),
+            ),
+            Stage::Waiting => {
+                let why = match night.why_not_started(id, night.last_fact()) {
+                    Some(NotStarted::Needs(need)) => {
+                        format!(
+                            "not started: needs {}, which did not land",
+                            text::inline(need.as_str())
+                        )
+                    }
+                    Some(NotStarted::TaskLimit) => format!(
+                        "not started: the limit of {} was reached",
+                        plural(night.opening().limits.tasks as usize, "task")
+                    ),
+                    Some(NotStarted::Money) => "not started: the money is spent".to_owned(),
+                    Some(NotStarted::Stopped) | None => {
+                        "not finished: the night stopped".to_owned()
+                    }
+                };
+                (why, "none: the next night takes it".to_owned())
+            }
+            Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => (
+                "under way when this was written".to_owned(),
+                text::code(&format!("{NAME} resume")),
+            ),
+        };
+        rows.push_str(&row(night, id, title(night, id), &why, &next));
+    }
+    for refused in &night.opening().refused {
+        let why: Vec<String> = refused.refusals.iter().take(3).map(refusal_cell).collect();
+        let next = refused
+            .refusals
+            .iter()
+            .find_map(|refusal| refusal.help.as_deref())
+            .map_or_else(|| "edit the task, or leave it".to_owned(), text::inline);
+        let word = match refused.verdict {
+            Verdict::Refuse => "refused before the start",
+            Verdict::Ask | Verdict::Report => "waits for you",
+        };
+        let why = format!("{word}: {}", why.join("; "));
+        rows.push_str(&row(night, &refused.id, &refused.title, &why, &next));
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n**Not in this pull request**\n\n| task | why | your move |\n|---|---|---|\n{rows}")
+}
+
+fn row(_night: &Night, id: &TaskId, title: &str, why: &str, next: &str) -> String {
+    format!("| **{}** {} | {why} | {next} |\n", text::inline(id.as_str()), text::inline(title))
+}
+
+fn refusal_cell(refusal: &Refusal) -> String {
+    format!(
+        "rule {} ({}), {}; limit {} ({})",
+        text::code(&refusal.rule),
+        format!("{:?}", refusal.severity).to_lowercase(),
+        text::inline(&refusal.message),
+        text::inline(&refusal.limit),
+        text::inline(&refusal.origin.to_string()),
+    )
+}
+
+fn guards(night: &Night) -> String {
+    let opening = night.opening();
+    let mut rows = String::from("| guard | result |\n|---|---|\n");
+    let mut guard = |name: &str, result: &str| rows.push_str(&format!("| {name} | {result} |\n"));
+    guard(
+        "gate, CI, agent instructions, configuration",
+        "identical to the base in every commit (blob and mode)",
+    );
+    guard(
+        "paths, deletions, modes, links, size, added lines",
+        "inside the rules, checked on the real diff",
+    );
+    guard(
+        "walls around agent and gate",
+        if opening.agent.walls == "none" { "**none**" } else { "see the receipts" },
+    );
+    let survivors: u32 = night
+        .tasks()
+        .flat_map(|(_, task)| &task.attempts)
+        .filter_map(|record| record.agent.as_ref())
+        .map(|report| report.survivors)
+        .sum();
+    guard(
+        "processes that agents left running",
+        &if survivors == 0 { "none".to_owned() } else { format!("{survivors}, killed") },
+    );
+    let unticked = night.landed().iter().filter(|(_, c)| opening.plan.update && !c.ticked).count();
+    if unticked > 0 {
+        guard(
+            "plan",
+            &format!("{} not in the base's plan, so not marked there", plural(unticked, "task")),
+        );
+    }
+    for note in &opening.notes {
+        guard("note", &text::inline(note));
+    }
+    details("Guards: what was checked besides the gate", &rows)
+}
+
+fn evidence(night: &Night) -> String {
+    let opening = night.opening();
+    let mut rows = String::from(
+        "| commit | tree | step | end | took | log sha256 |\n|---|---|---|---|--:|---|\n",
+    );
+    let base = match night.base_gate() {
+        crate::night::BaseGate::Green(report) | crate::night::BaseGate::Red(report) => Some(report),
+        crate::night::BaseGate::Unknown => None,
+    };
+    let landed = night.landed();
+    let reports = landed.iter().filter_map(|(id, _)| night.task(id)?.last()?.gate.as_ref());
+    for report in base.into_iter().chain(reports) {
+        for step in &report.steps {
+            rows.push_str(&format!(
+                "| {}{} | {} | {} {} | {}{} | {} | {}… |\n",
+                if report.commit == opening.base.commit { "base " } else { "" },
+                report.commit.short(),
+                report.tree.short(),
+                text::inline(&step.name),
+                text::code(&step.command),
+                step.ended,
+                if report.reused { " (receipt)" } else { "" },
+                line::seconds(step.millis),
+                report.log_hash.get(..8).unwrap_or(&report.log_hash),
+            ));
+        }
+    }
+    let branch = opening.night.branch();
+    let check = format!(
+        "\nCheck it yourself, without trusting this text:\n\n```sh\ngit fetch origin {branch} && git log \
+         --format='%h %T %(trailers:key=Nightshift-Tree,valueonly,separator=)' {}..FETCH_HEAD | awk \
+         '$2!=$3{{bad=1;print \"not gated:\",$1}} END{{exit bad}}'\n```\n\nGate id `{}`.\n",
+        opening.base.commit.short(),
+        opening.gate.id,
+    );
+    details("Evidence: step, end, duration and tree of every gate run", &format!("{rows}{check}"))
+}
+
+fn failure_details(night: &Night, id: &TaskId, task: &TaskState) -> Option<String> {
+    let setback = task.failed()?;
+    let mut inside = String::from("| try | agent | size | what happened |\n|-:|--:|--:|---|\n");
+    for record in &task.attempts {
+        let size = record
+            .candidate
+            .as_ref()
+            .map_or(String::new(), |c| format!("+{}&nbsp;−{}", c.stat.added, c.stat.removed));
+        let agent =
+            record.agent.as_ref().map_or(String::new(), |report| format!("{} s", report.seconds));
+        let what = record.setback.as_ref().map_or("cut off by a crash".to_owned(), line::why);
+        inside.push_str(&format!(
+            "| {} | {agent} | {size} | {} |\n",
+            record.number,
+            text::inline(&what)
+        ));
+    }
+    if let Failure::Refused(refusals) = &setback.failure {
+        inside.push_str("\nRules that the last try broke:\n\n");
+        for refusal in refusals.iter().take(20) {
+            inside.push_str(&format!(
+                "- {}: saw {}\n",
+                refusal_cell(refusal),
+                text::code(&text::head(&refusal.value, 200))
+            ));
+        }
+    }
+    let words = task.last().and_then(|r| r.agent.as_ref()).and_then(|r| r.last_words.as_deref());
+    if let Some(words) = words.filter(|words| !words.trim().is_empty()) {
+        inside.push_str("\nThe agent's last words, unchecked:\n\n");
+        inside.push_str(&text::fence(&text::tail(words, 1_000)));
+        inside.push('\n');
+    }
+    if let Some(kept) = task.attempts.iter().rev().find(|record| record.kept.is_some()) {
+        inside.push_str(&format!("\n{}\n", kept_line(night, id, kept)));
+    }
+    Some(details(&format!("{}: why it failed", text::inline(id.as_str())), &inside))
+}
+
+fn kept_line(night: &Night, id: &TaskId, record: &AttemptRecord) -> String {
+    let attempt = crate::ids::AttemptId { task: id.clone(), number: record.number };
+    format!(
+        "Try {} is kept on the machine that made it: {}",
+        record.number,
+        text::code(&format!("git show {}", night.opening().night.attempt_ref(&attempt)))
+    )
+}
+
+fn cost(night: &Night) -> String {
+    if night.spent().usd == crate::budget::Usd::ZERO {
+        return String::new();
+    }
+    let mut rows = String::from("| task | model | tries | cost |\n|---|---|--:|--:|\n");
+    for (id, task) in night.tasks().filter(|(_, task)| !task.attempts.is_empty()) {
+        let model = task
+            .attempts
+            .iter()
+            .rev()
+            .find_map(|record| record.agent.as_ref()?.model.as_deref())
+            .unwrap_or("");
+        let spent = task.spent();
+        rows.push_str(&format!(
+            "| {} | {} | {} | {}{} |\n",
+            text::inline(id.as_str()),
+            text::inline(model),
+            task.attempts.len(),
+            spent.usd,
+            if spent.estimated { " at most" } else { "" },
+        ));
+    }
+    rows.push_str(&format!("| **all** | | | **{}** |\n", night.spent().usd));
+    details("Cost", &rows)
+}
+
+fn details(summary: &str, inside: &str) -> String {
+    format!("\n<details><summary>{summary}</summary>\n\n{inside}\n</details>\n")
+}
+
+fn title<'n>(night: &'n Night, id: &TaskId) -> &'n str {
+    let found = night.opening().tasks.iter().find(|task| task.id() == id);
+    found.map_or("", |task| task.task().title.as_str())
+}
+
+fn times(night: &Night) -> String {
+    let clock = |at: jiff::Timestamp| at.strftime("%H:%M").to_string();
+    format!("{}–{} UTC", clock(night.opening().at), clock(night.last_fact()))
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+fn was(count: usize) -> &'static str {
+    if count == 1 { "was" } else { "were" }
+}

@@ -1,0 +1,238 @@
+//! The night on one screen of a terminal: what landed, what did not, what needs a person, what to do next.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::{
+    ids::NAME,
+    night::{BaseGate, Night, NotStarted, Publication, Stage},
+    policy::Verdict,
+    report::{line, text},
+};
+
+/// Width of the title column, in terminal cells.
+const TITLE: usize = 48;
+
+/// The summary, without colours. Ends with the commands for each open point.
+pub fn summary(night: &Night) -> String {
+    let opening = night.opening();
+    let mut lines = vec![format!(
+        "Night {} · {} · {} · {}{}",
+        opening.night,
+        text::inline_plain(&opening.repository),
+        spans(night),
+        if night.spent().estimated { "up to " } else { "" },
+        night.spent().usd,
+    )];
+    if let BaseGate::Red(report) = night.base_gate() {
+        lines.push(String::new());
+        lines.push("REFUSED: the gate is red on the base, so nothing was started".to_owned());
+        lines.push(format!(
+            "  {}@{}  {}",
+            opening.base.branch,
+            opening.base.commit.short(),
+            line::red(report)
+        ));
+        for step in report.steps.iter().filter(|step| !step.green()) {
+            lines.push(format!("  {NAME} logs gate   the log of `{}`", step.name));
+        }
+    }
+    landed(night, &mut lines);
+    failed(night, &mut lines);
+    needs_you(night, &mut lines);
+    waiting(night, &mut lines);
+    notes(night, &mut lines);
+    lines.join("\n") + "\n"
+}
+
+fn landed(night: &Night, lines: &mut Vec<String>) {
+    let landed = night.landed();
+    if landed.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    let place = match night.publication() {
+        Publication::Done { url, .. } => format!("    {url}"),
+        Publication::Open | Publication::Failed { .. } => {
+            format!("    branch {}", night.opening().night.branch())
+        }
+    };
+    lines.push(format!("LANDED {}{place}", landed.len()));
+    for (id, candidate) in landed {
+        let tries = night.task(id).map_or(0, |task| task.attempts.len());
+        let tries = if tries > 1 { format!("{tries} tries") } else { String::new() };
+        lines.push(format!(
+            "  ok    {}  {}  {tries:<8}  {}  +{} -{}",
+            column(id.as_str(), 10),
+            column(title(night, id), TITLE),
+            candidate.commit.short(),
+            candidate.stat.added,
+            candidate.stat.removed,
+        ));
+    }
+}
+
+fn failed(night: &Night, lines: &mut Vec<String>) {
+    let failed: Vec<_> = night
+        .tasks()
+        .filter_map(|(id, task)| task.failed().map(|setback| (id, task, setback)))
+        .collect();
+    if failed.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    lines.push(format!("FAILED {}    not in the pull request; its work is kept", failed.len()));
+    for (id, task, setback) in failed {
+        lines.push(format!(
+            "  FAIL  {}  {}  {} of {} tries",
+            column(id.as_str(), 10),
+            column(title(night, id), TITLE),
+            task.attempts.len(),
+            night.attempts_allowed(id),
+        ));
+        lines.push(format!("        {}", text::inline_plain(&line::why(setback))));
+        lines.push(format!("        {NAME} show '{id}'"));
+    }
+}
+
+fn needs_you(night: &Night, lines: &mut Vec<String>) {
+    let refused = &night.opening().refused;
+    for (verdict, heading) in [(Verdict::Refuse, "REFUSED"), (Verdict::Ask, "NEEDS YOU")] {
+        let those: Vec<_> = refused.iter().filter(|task| task.verdict == verdict).collect();
+        if those.is_empty() {
+            continue;
+        }
+        lines.push(String::new());
+        lines.push(format!("{heading} {}    before the start", those.len()));
+        for task in those {
+            lines.push(format!(
+                "  {}  {}  {}",
+                if verdict == Verdict::Refuse { "no  " } else { "?   " },
+                column(task.id.as_str(), 10),
+                column(&task.title, TITLE),
+            ));
+            for refusal in task.refusals.iter().filter(|r| r.verdict != Verdict::Report).take(3) {
+                lines.push(format!(
+                    "        {}: {}; limit {} ({})",
+                    refusal.rule,
+                    text::inline_plain(&refusal.message),
+                    text::inline_plain(&refusal.limit),
+                    refusal.origin
+                ));
+            }
+        }
+    }
+}
+
+fn waiting(night: &Night, lines: &mut Vec<String>) {
+    let now = night.last_fact();
+    let mut any = false;
+    for (id, task) in night.tasks() {
+        let why = match &task.stage {
+            Stage::Waiting => match night.why_not_started(id, now) {
+                Some(NotStarted::Needs(need)) => format!("needs {need}, which did not land"),
+                Some(NotStarted::TaskLimit) => "the limit of tasks was reached".to_owned(),
+                Some(NotStarted::Money) => "the money is spent".to_owned(),
+                Some(NotStarted::Stopped) => match night.stop() {
+                    Some(reason) => line::stop_reason(reason),
+                    None => night.stop_reason(now).map_or_else(
+                        || "the night stopped".to_owned(),
+                        |reason| line::stop_reason(&reason),
+                    ),
+                },
+                None => "waits for its turn".to_owned(),
+            },
+            Stage::Editing => "the agent is at work".to_owned(),
+            Stage::Ungated(_) => "the gate is at work".to_owned(),
+            Stage::Gated(_) | Stage::Landing(_) => "passed the gate, lands next".to_owned(),
+            Stage::Landed(_) | Stage::Failed(_) => continue,
+        };
+        if !any {
+            lines.push(String::new());
+            lines.push("NOT DONE".to_owned());
+            any = true;
+        }
+        lines.push(format!(
+            "  ..    {}  {}  {}",
+            column(id.as_str(), 10),
+            column(title(night, id), TITLE),
+            text::inline_plain(&why)
+        ));
+    }
+}
+
+fn notes(night: &Night, lines: &mut Vec<String>) {
+    lines.push(String::new());
+    if let Publication::Failed { message, help } = night.publication() {
+        lines.push(format!("not published: {}", text::inline_plain(message)));
+        lines.push(format!("  {}", text::inline_plain(help)));
+        lines.push(format!(
+            "  every commit is safe on {}; {NAME} resume tries again",
+            night.opening().night.branch()
+        ));
+    }
+    for note in &night.opening().notes {
+        lines.push(format!("note: {}", text::inline_plain(note)));
+    }
+    match night.ended() {
+        Some((Some(reason), _)) => {
+            lines.push(format!("stopped early: {}", line::stop_reason(reason)));
+            if !matches!(reason, crate::outcome::StopReason::RedBase) {
+                lines.push(format!("next: {NAME} resume"));
+            }
+        }
+        Some((None, _)) => {}
+        None => {
+            lines.push(format!("not ended: running, or cut off; {NAME} resume goes on with it"));
+        }
+    }
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+}
+
+fn spans(night: &Night) -> String {
+    let (from, to) = (night.opening().at, night.last_fact());
+    let seconds = to.duration_since(from).as_secs().max(0).unsigned_abs();
+    format!("{} UTC, {}", from.strftime("%Y-%m-%d %H:%M"), line::seconds(seconds * 1000))
+}
+
+fn title<'n>(night: &'n Night, id: &crate::ids::TaskId) -> &'n str {
+    let found = night.opening().tasks.iter().find(|task| task.id() == id);
+    found.map_or("", |task| task.task().title.as_str())
+}
+
+/// Text in exactly `width` terminal cells: cut with `…`, or filled with blanks.
+pub fn column(words: &str, width: usize) -> String {
+    let words = text::inline_plain(words);
+    let mut cells = 0;
+    let mut fitted = String::new();
+    let whole = words.width();
+    for c in words.chars() {
+        let next = c.width().unwrap_or(0);
+        let room = if whole > width { width - 1 } else { width };
+        if cells + next > room {
+            break;
+        }
+        fitted.push(c);
+        cells += next;
+    }
+    if whole > width {
+        fitted.push('…');
+        cells += 1;
+    }
+    fitted + &" ".repeat(width.saturating_sub(cells))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_has_its_width_in_any_script() {
+        for words in
+            ["short", "a title that is far too long for it", "日本語の題名がここにある", ""]
+        {
+            assert_eq!(column(words, 12).width(), 12, "{words}");
+        }
+    }
+}

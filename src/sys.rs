@@ -1,0 +1,37 @@
+//! The calls that have no safe wrapper, each with its proof. Nothing else in the program is `unsafe`.
+
+use std::sync::Once;
+
+/// Keeps libgit2 away from every configuration but the vault's own: no user, system or XDG file is read,
+/// so nothing that an agent might write there can change what we do with git.
+///
+/// Repositories of other owners may be opened: libgit2 runs no program of a repository, and in containers
+/// the checkout often belongs to another user.
+///
+/// Called wherever a repository is first opened; only the first call does anything.
+pub fn isolate_libgit2() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Objects are written in the vault's own store, where entries that only the user's store has
+        // would not be found. We check what we write by reading it back.
+        git2::opts::strict_object_creation(false);
+        #[expect(
+            unsafe_code,
+            reason = "git2 marks these unsafe because they write process globals"
+        )]
+        // SAFETY: libgit2's options are plain globals. `Once` lets one thread write them, every other
+        // thread that opens a repository waits here first, and nothing writes them afterwards.
+        unsafe {
+            for level in [
+                git2::ConfigLevel::ProgramData,
+                git2::ConfigLevel::System,
+                git2::ConfigLevel::XDG,
+                git2::ConfigLevel::Global,
+            ] {
+                // An error means that this libgit2 does not know the level: nothing is read from it.
+                let _ = git2::opts::set_search_path(level, "");
+            }
+            let _ = git2::opts::set_verify_owner_validation(false);
+        }
+    });
+}
