@@ -28,7 +28,7 @@ pub mod forge;
 pub mod journal;
 
 // Second floor: the night.
-// config
+pub mod config;
 // runner
 
 // Top floor: people.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod inspection;
+mod judge;
 mod manifest;
 mod rules;
 mod words;

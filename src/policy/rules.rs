@@ -54,6 +54,21 @@ impl RuleSet {
         })
     }
 
+    /// True when a glob of the allowed paths matches.
+    pub fn allows(&self, path: &RepoPath) -> bool {
+        matches(&self.allow, path)
+    }
+
+    /// True when a glob of the denied paths matches.
+    pub fn denies(&self, path: &RepoPath) -> bool {
+        matches(&self.deny, path)
+    }
+
+    /// True when a file must stay as the base has it.
+    pub fn protects(&self, path: &RepoPath) -> bool {
+        matches(&self.protected, path)
+    }
+
     /// The policy that was compiled.
     pub fn policy(&self) -> &Policy {
         &self.policy

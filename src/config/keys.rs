@@ -1,0 +1,188 @@
+//! The names of all settings, and which of them this version holds.
+//!
+//! A setting that is known and not held is an error, never ignored: nobody shall rely on a rule that is
+//! not kept.
+
+/// What a key is to this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Other keys stand below it.
+    Section,
+    /// Read.
+    Value,
+    /// Of the design, and not in this version.
+    Later,
+    /// Not in this version, and this value is what happens anyway.
+    Only(&'static str),
+    /// Belongs in the user's own file.
+    UserOnly,
+}
+
+use Key::{Later, Only, Section, UserOnly, Value};
+
+/// Keys of a repository's file.
+pub(super) const REPOSITORY: &[(&str, Key)] = &[
+    ("version", Value),
+    ("plan", Section),
+    ("plan.file", Value),
+    ("plan.sections", Section),
+    ("plan.sections.ready", Value),
+    ("plan.sections.pending", Value),
+    ("plan.sections.never", Value),
+    ("plan.update", Value),
+    ("limits", Section),
+    ("limits.tasks", Value),
+    ("limits.time", Value),
+    ("limits.task_time", Value),
+    ("limits.attempts", Value),
+    ("limits.failures_in_a_row", Value),
+    ("limits.parallel", Value),
+    ("limits.cost", Value),
+    ("limits.task_cost", Value),
+    ("limits.when_rate_limited", Later),
+    ("policy", Section),
+    ("policy.min_alignment", Value),
+    ("policy.max_estimated_lines", Value),
+    ("policy.max_changed_lines", Value),
+    ("policy.max_file_bytes", Value),
+    ("policy.tests", Value),
+    ("policy.missing", Value),
+    ("policy.paths", Section),
+    ("policy.paths.allow", Value),
+    ("policy.paths.deny", Value),
+    ("policy.paths.delete", Value),
+    ("policy.protected", Value),
+    ("policy.title_words", Value),
+    ("policy.added_lines", Value),
+    ("policy.ask_first", Value),
+    ("policy.dependencies", Value),
+    ("policy.secrets", Later),
+    ("policy.risk", Later),
+    ("policy.decisions", Later),
+    ("gate", Section),
+    ("gate.steps", Value),
+    ("gate.env", Value),
+    ("gate.baseline", Only("green")),
+    ("gate.flaky_reruns", Only("0")),
+    ("gate.setup", Later),
+    ("gate.canary", Later),
+    ("agent", Section),
+    ("agent.use", Value),
+    ("agent.model", Value),
+    ("agent.context", Value),
+    ("agent.env", Value),
+    ("agent.fallback", Later),
+    ("agent.retry", Later),
+    ("agent.sandbox", Later),
+    ("pr", Section),
+    ("pr.base", Value),
+    ("pr.draft", Value),
+    ("pr.labels", Value),
+    ("pr.reviewers", Value),
+    ("pr.split", Only("night")),
+    ("pr.branch", Later),
+    ("pr.title", Later),
+    ("pr.commit", Later),
+    ("pr.open_limit", Later),
+    ("schedule", Later),
+    ("notify", Later),
+    ("memory", Later),
+    ("keep", Later),
+    ("profile", Later),
+    ("git", Later),
+    ("sandbox", UserOnly),
+    ("agents", UserOnly),
+    ("repos", UserOnly),
+];
+
+/// Keys of the user's file.
+pub(super) const USER: &[(&str, Key)] = &[
+    ("version", Value),
+    ("sandbox", Value),
+    ("agent", Section),
+    ("agent.sandbox", Value),
+    ("agent.use", Later),
+    ("agent.model", Later),
+    ("agent.env", Later),
+    ("agent.context", Later),
+    ("agent.fallback", Later),
+    ("agent.retry", Later),
+    ("agents", Value),
+    ("repos", Later),
+    ("plan", Later),
+    ("limits", Later),
+    ("policy", Later),
+    ("gate", Later),
+    ("pr", Later),
+    ("schedule", Later),
+    ("notify", Later),
+    ("memory", Later),
+    ("keep", Later),
+    ("profile", Later),
+    ("git", Later),
+];
+
+/// Keys of one gate step.
+pub(super) const STEP: &[(&str, Key)] = &[
+    ("name", Value),
+    ("run", Value),
+    ("timeout", Value),
+    ("required", Value),
+    ("weight", Value),
+    ("junit", Later),
+];
+
+/// Keys of one agent of the user's file.
+pub(super) const PROFILE: &[(&str, Key)] = &[("command", Value)];
+
+/// What `path` is in `table`.
+pub(super) fn lookup(table: &[(&str, Key)], path: &str) -> Option<Key> {
+    table.iter().find(|(known, _)| *known == path).map(|(_, key)| *key)
+}
+
+/// The known word nearest to `word`, if one is near enough to be meant.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate))
+        // The threshold that clap uses for arguments, a little higher: settings are longer words.
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_stands_below_a_section_that_is_known() {
+        for table in [REPOSITORY, USER] {
+            for (path, _) in table {
+                if let Some((parent, _)) = path.rsplit_once('.') {
+                    assert_eq!(lookup(table, parent), Some(Section), "{path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_stands_twice() {
+        for table in [REPOSITORY, USER, STEP] {
+            for (at, (path, _)) in table.iter().enumerate() {
+                assert!(table[..at].iter().all(|(other, _)| other != path), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_word_that_is_near_is_suggested() {
+        assert_eq!(nearest("task", ["tasks", "time"]), Some("tasks"));
+        assert_eq!(
+            nearest("max-estimated-lines", ["max_estimated_lines"]),
+            Some("max_estimated_lines")
+        );
+        assert_eq!(nearest("banana", ["tasks", "time"]), None);
+    }
+}

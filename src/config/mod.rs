@@ -1,0 +1,138 @@
+//! Settings: what the configuration files say, checked whole, with a place for everything that is wrong.
+//!
+//! Functions over text: no file is opened here, and the environment is not read. A setting is held, or it
+//! is an error; none is ignored.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | C001 | cannot be read as YAML, or not as settings |
+//! | C002 | unknown setting |
+//! | C003 | set twice |
+//! | C004 | value of the wrong kind or form |
+//! | C005 | glob |
+//! | C006 | regular expression |
+//! | C007 | duration |
+//! | C008 | money |
+//! | C009 | not supported by this version |
+//! | C010 | not for a repository to set |
+//! | C011 | version of the file |
+//! | C020 | warning: allowed, and probably not meant |
+
+mod keys;
+mod reader;
+mod repository;
+mod settings;
+mod user;
+mod yaml;
+
+pub use settings::{
+    AgentProfile, AgentSettings, Base, Draft, GateSettings, Override, PlanFile, PlanSettings,
+    PrSettings, Sandbox, Sections, Settings, Step, UserSettings, env_passes, looks_secret,
+    plan_files,
+};
+
+use crate::{
+    budget::Usd,
+    diagnostic::{Diagnostic, Level},
+    ids::{NAME, REPO_DIRECTORY},
+};
+
+/// Both places of a repository's file are taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("both `{0}` and `{1}` exist; keep one of them")]
+pub struct TwoFiles(String, String);
+
+/// The two places where a repository's file may be, relative to its root.
+pub fn repository_files() -> [String; 2] {
+    [format!("{REPO_DIRECTORY}/config.yml"), format!(".github/{NAME}.yml")]
+}
+
+/// Which of the two files holds, with its path: `first` is what stands at the first place of
+/// [`repository_files`]. Neither = `None`, the defaults hold.
+pub fn choose<T>(first: Option<T>, second: Option<T>) -> Result<Option<(String, T)>, TwoFiles> {
+    let [first_path, second_path] = repository_files();
+    match (first, second) {
+        (Some(_), Some(_)) => Err(TwoFiles(first_path, second_path)),
+        (Some(file), None) => Ok(Some((first_path, file))),
+        (None, Some(file)) => Ok(Some((second_path, file))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A file's bytes as text. The error's place fits the text that [`String::from_utf8_lossy`] makes.
+pub fn decode(bytes: &[u8]) -> Result<&str, Vec<Diagnostic>> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        vec![Diagnostic {
+            level: Level::Error,
+            code: "C001",
+            message: "the file is not UTF-8 text".to_owned(),
+            span: at..at,
+            label: "first byte that is not".to_owned(),
+            also: None,
+            help: Some("save it as UTF-8".to_owned()),
+        }]
+    })
+}
+
+/// Reads a repository's file. `path` is what origins name. The warnings stop nothing.
+pub fn parse_repository(
+    path: &str,
+    text: &str,
+) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let document = yaml::Document::read(text).map_err(|error| vec![*error])?;
+    let mut reader = reader::Reader::default();
+    let settings = repository::read(&mut reader, &document.root(), path);
+    sort(&mut reader.found);
+    if reader.found.iter().any(|found| found.level == Level::Error) {
+        return Err(reader.found);
+    }
+    Ok((settings, reader.found))
+}
+
+/// Reads the user's own file.
+pub fn parse_user(text: &str) -> Result<UserSettings, Vec<Diagnostic>> {
+    let document = yaml::Document::read(text).map_err(|error| vec![*error])?;
+    let mut reader = reader::Reader::default();
+    let settings = user::read(&mut reader, &document.root());
+    sort(&mut reader.found);
+    if reader.found.is_empty() { Ok(settings) } else { Err(reader.found) }
+}
+
+/// In the order of the file.
+fn sort(found: &mut [Diagnostic]) {
+    found.sort_by_key(|diagnostic| diagnostic.span.start);
+}
+
+/// Longest duration that a setting takes: a week.
+const MOST_SECONDS: u64 = 7 * 24 * 3600;
+
+/// Seconds of a duration such as `4h`, `30m`, `1h 30m`; parts of a second count as one. A number without
+/// a unit is refused, because nobody knows what it means.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    let duration: jiff::SignedDuration = text.trim().parse().map_err(|_| {
+        if text.trim().parse::<f64>().is_ok() {
+            "a number without a unit: write `30m` or `4h`".to_owned()
+        } else {
+            "not a duration: write `30m`, `4h` or `1h 30m`".to_owned()
+        }
+    })?;
+    let up = i64::from(duration.subsec_nanos() > 0);
+    match u64::try_from(duration.as_secs().saturating_add(up)) {
+        Ok(seconds) if duration.is_positive() && seconds <= MOST_SECONDS => Ok(seconds),
+        Ok(_) | Err(_) => Err("expected more than nothing and at most a week".to_owned()),
+    }
+}
+
+/// An amount of US dollars such as `10` or `2.50`; zero = no limit.
+pub fn parse_money(text: &str) -> Result<Usd, String> {
+    let dollars: f64 =
+        text.trim().parse().map_err(|_| "expected a number of dollars".to_owned())?;
+    if !(0.0..=1e6).contains(&dollars) {
+        return Err("expected 0 to 1000000 dollars".to_owned());
+    }
+    Ok(Usd::from_dollars(dollars))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! A repository's file: from its document to [`Settings`].
+
+use std::collections::BTreeMap;
+
+use super::{
+    keys::{self, Key},
+    reader::Reader,
+    settings::{Base, PlanFile, STEP_TIMEOUT_S, Settings, Step, looks_secret},
+    yaml::Spot,
+};
+use crate::{
+    ids::RepoPath,
+    policy::{Origin, RuleSet},
+};
+
+/// Reads every setting; what is wrong is left at its default and told to the reader.
+pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(spot) = root.find("agent.sandbox")
+        && spot.value.as_str() == Some("off")
+    {
+        reader.users(&spot);
+    } else {
+        reader.keys(root, "", keys::REPOSITORY);
+    }
+    version(reader, root);
+    plan(reader, root, &mut settings);
+    limits(reader, root, &mut settings);
+    policy(reader, root, &mut settings);
+    gate(reader, root, &mut settings);
+    agent(reader, root, &mut settings);
+    pull_request(reader, root, &mut settings);
+    for (path, key) in keys::REPOSITORY {
+        if *key == Key::Value
+            && let Some(spot) = root.find(path)
+        {
+            let origin = Origin::File { path: file.to_owned(), line: spot.line };
+            let policy = path.starts_with("policy.");
+            let origins: &mut BTreeMap<String, Origin> =
+                if policy { &mut settings.policy.origins } else { &mut settings.origins };
+            origins.insert((*path).to_owned(), origin);
+        }
+    }
+    warn(reader, root, &settings);
+    settings
+}
+
+/// The format's version: 1, or not said.
+pub(super) fn version(reader: &mut Reader, root: &Spot<'_>) {
+    if let Some(spot) = root.find("version")
+        && spot.value.as_u64() != Some(1)
+    {
+        let help = "this nightshift reads version 1; a newer file needs a newer nightshift";
+        reader.error(
+            "C011",
+            spot.caret(),
+            "the file's version is not known",
+            "expected 1",
+            Some(help.to_owned()),
+        );
+    }
+}
+
+/// Puts a value in its place if it is set and good.
+fn set<'a, T>(
+    place: &mut T,
+    root: &Spot<'a>,
+    path: &str,
+    read: impl FnOnce(&Spot<'a>) -> Option<T>,
+) {
+    if let Some(value) = root.find(path).and_then(|spot| read(&spot)) {
+        *place = value;
+    }
+}
+
+fn plan(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
+    let plan = &mut settings.plan;
+    set(&mut plan.file, root, "plan.file", |spot| {
+        Some(match reader.path(spot)? {
+            word if word == "auto" => PlanFile::Auto,
+            path => PlanFile::Path(path),
+        })
+    });
+    set(&mut plan.sections.ready, root, "plan.sections.ready", |spot| reader.words(spot));
+    set(&mut plan.sections.pending, root, "plan.sections.pending", |spot| reader.words(spot));
+    set(&mut plan.sections.never, root, "plan.sections.never", |spot| reader.words(spot));
+    set(&mut plan.update, root, "plan.update", |spot| reader.flag(spot));
+}
+
+fn limits(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
+    let limits = &mut settings.limits;
+    set(&mut limits.tasks, root, "limits.tasks", |spot| reader.number(spot, 1..=10_000));
+    set(&mut limits.time_s, root, "limits.time", |spot| reader.duration(spot));
+    set(&mut limits.task_time_s, root, "limits.task_time", |spot| reader.duration(spot));
+    set(&mut limits.attempts, root, "limits.attempts", |spot| reader.number(spot, 1..=100));
+    set(&mut limits.failures_in_a_row, root, "limits.failures_in_a_row", |spot| {
+        reader.number(spot, 0..=10_000)
+    });
+    set(&mut limits.parallel, root, "limits.parallel", |spot| reader.number(spot, 1..=64));
+    set(&mut limits.cost, root, "limits.cost", |spot| reader.money(spot));
+    set(&mut limits.task_cost, root, "limits.task_cost", |spot| reader.money(spot));
+}
+
+fn policy(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
+    let policy = &mut settings.policy;
+    set(&mut policy.min_alignment, root, "policy.min_alignment", |s| reader.number(s, 0..=100));
+    set(&mut policy.max_estimated_lines, root, "policy.max_estimated_lines", |spot| {
+        reader.number(spot, 0..=1_000_000)
+    });
+    set(&mut policy.max_changed_lines, root, "policy.max_changed_lines", |spot| {
+        reader.number(spot, 0..=1_000_000)
+    });
+    set(&mut policy.max_file_bytes, root, "policy.max_file_bytes", |spot| reader.bytes(spot));
+    set(&mut policy.tests, root, "policy.tests", |s| reader.word(s, &["required", "optional"]));
+    set(&mut policy.missing, root, "policy.missing", |spot| {
+        reader.word(spot, &["ask", "assume", "refuse"])
+    });
+    set(&mut policy.allow, root, "policy.paths.allow", |spot| reader.globs(spot));
+    set(&mut policy.deny, root, "policy.paths.deny", |spot| reader.globs(spot));
+    set(&mut policy.delete, root, "policy.paths.delete", |spot| {
+        reader.word(spot, &["never", "ask", "allow"])
+    });
+    // Added to the built-in ones, never instead of them: that the gate's files stay as the base has them
+    // is a promise of every night, not a setting.
+    if let Some(more) = root.find("policy.protected").and_then(|spot| reader.globs(&spot)) {
+        policy.protected.extend(more);
+    }
+    set(&mut policy.title_words, root, "policy.title_words", |spot| reader.words(spot));
+    set(&mut policy.added_lines, root, "policy.added_lines", |spot| reader.patterns(spot));
+    set(&mut policy.ask_first, root, "policy.ask_first", |spot| reader.words(spot));
+    set(&mut policy.dependencies, root, "policy.dependencies", |spot| reader.words(spot));
+}
+
+fn gate(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
+    if let Some(spot) = root.find("gate.steps")
+        && let Some(steps) = steps(reader, &spot)
+    {
+        settings.gate.steps = steps;
+        settings.gate.configured = true;
+    }
+    if let Some(names) = root.find("agent.env").and_then(|spot| variables(reader, &spot)) {
+        // One list for both unless the gate has its own.
+        settings.gate.env.clone_from(&names);
+        settings.agent.env = names;
+    }
+    set(&mut settings.gate.env, root, "gate.env", |spot| variables(reader, spot));
+}
+
+/// One text is one step: a script (`x.sh`) runs with bash, anything else is a command line.
+fn steps(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<Step>> {
+    if !matches!(spot.value, serde_yaml::Value::Sequence(_)) {
+        let text = reader.text(spot)?;
+        let script =
+            text.strip_suffix(".sh").is_some_and(|stem| !stem.contains(char::is_whitespace));
+        return Some(vec![Step {
+            name: "quality".to_owned(),
+            run: if script { format!("bash {text}") } else { text },
+            timeout_s: STEP_TIMEOUT_S,
+            required: true,
+            weight: 1,
+        }]);
+    }
+    let before = reader.found.len();
+    let steps: Vec<Step> =
+        spot.items().into_iter().filter_map(|item| step(reader, &item)).collect();
+    for (at, item) in spot.items().iter().enumerate() {
+        let name = steps.get(at).map(|step| &step.name);
+        if name.is_some() && steps[..at.min(steps.len())].iter().any(|s| Some(&s.name) == name) {
+            let help = "logs and receipts are kept by the step's name";
+            reader.wrong(item, "another step has this name", help);
+        }
+    }
+    if spot.items().is_empty() {
+        let help = "name a script or a command; a night without a gate does not start";
+        reader.wrong(spot, "no steps", help);
+    } else if reader.found.len() == before && steps.iter().all(|step| !step.required) {
+        reader.wrong(spot, "no step is required", "such a gate could never be red");
+    }
+    (reader.found.len() == before).then_some(steps)
+}
+
+fn step(reader: &mut Reader, item: &Spot<'_>) -> Option<Step> {
+    if !matches!(item.value, serde_yaml::Value::Mapping(_)) {
+        reader.wrong(item, "expected a step", "write `{name: tests, run: cargo test}`");
+        return None;
+    }
+    reader.keys(item, "", keys::STEP);
+    let (mut timeout_s, mut required, mut weight) = (STEP_TIMEOUT_S, true, 1);
+    set(&mut timeout_s, item, "timeout", |spot| reader.duration(spot));
+    set(&mut required, item, "required", |spot| reader.flag(spot));
+    set(&mut weight, item, "weight", |spot| reader.number(spot, 1..=1000));
+    let mut need = |key: &str| match item.find(key) {
+        Some(spot) => reader.text(&spot).map(|text| (spot, text)),
+        None => {
+            let help = format!("write `{key}: …`");
+            reader.wrong(item, format!("a step needs `{key}`"), &help);
+            None
+        }
+    };
+    let (name, run) = (need("name"), need("run"));
+    let ((spot, name), (_, run)) = (name?, run?);
+    let plain = name.len() <= 40
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !plain {
+        let label = "expected up to 40 letters, digits, `-` or `_`";
+        reader.wrong(&spot, label, "the name becomes part of file names");
+        return None;
+    }
+    Some(Step { name, run, timeout_s, required, weight })
+}
+
+/// Names of environment variables. A repository cannot ask for what looks like a secret: the agent, or a
+/// test that an agent wrote, would read it.
+fn variables(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
+    reader.list(spot, |reader, item, name| {
+        let stem = name.strip_suffix('*').unwrap_or(name);
+        let shape = stem.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !shape {
+            let help = "such as `LANG` or `CARGO_*`; `*` alone would hand over everything";
+            reader.wrong(item, "expected the name of a variable", help);
+        } else if looks_secret(stem) {
+            let message = format!("a repository may not ask for `{name}`");
+            let label = "looks like a secret";
+            let help = "agents and gates run without secrets; let the tests do without it";
+            reader.error("C010", item.caret(), message, label, Some(help.to_owned()));
+        }
+        shape && !looks_secret(stem)
+    })
+}
+
+fn agent(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
+    let agent = &mut settings.agent;
+    set(&mut agent.use_, root, "agent.use", |spot| {
+        let name = reader.text(spot)?;
+        if is_agent_name(&name) {
+            return Some(name);
+        }
+        let help = "`claude`, `demo`, or the name of an agent in your own file";
+        reader.wrong(spot, "expected a name of letters, digits, `-` and `_`", help);
+        None
+    });
+    set(&mut agent.model, root, "agent.model", |spot| {
+        let model = reader.text(spot)?;
+        if model.starts_with('-') || model.contains(char::is_whitespace) {
+            reader.wrong(spot, "expected the name of a model", "");
+            return None;
+        }
+        Some((model != "default").then_some(model))
+    });
+    if let Some(spot) = root.find("agent.context") {
+        let paths = reader.list(&spot, |reader, item, _| reader.path(item).is_some());
+        agent.context = paths.unwrap_or_default();
+    }
+}
+
+/// A name that can stand on a command line and in a file name.
+pub(super) fn is_agent_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.len() <= 40
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn pull_request(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
+    let pr = &mut settings.pr;
+    set(&mut pr.base, root, "pr.base", |spot| {
+        let name = reader.text(spot)?;
+        if name == "auto" {
+            return Some(Base::Auto);
+        }
+        if is_branch(&name) {
+            return Some(Base::Branch(name));
+        }
+        reader.wrong(spot, "expected the name of a branch, or `auto`", "without `refs/heads/`");
+        None
+    });
+    set(&mut pr.draft, root, "pr.draft", |s| reader.word(s, &["auto", "always", "never"]));
+    set(&mut pr.labels, root, "pr.labels", |spot| {
+        reader.list(spot, |reader, item, label| {
+            // GitHub refuses longer ones.
+            let fits = label.chars().count() <= 50;
+            if !fits {
+                reader.wrong(item, "longer than 50 characters", "");
+            }
+            fits
+        })
+    });
+    set(&mut pr.reviewers, root, "pr.reviewers", |spot| {
+        reader.list(spot, |reader, item, name| {
+            let part = |part: &str| {
+                !part.is_empty()
+                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            };
+            let good = name.split('/').count() <= 2 && name.split('/').all(part);
+            if !good {
+                let help = "without `@`: `ann`, or `acme/backend` for a team";
+                reader.wrong(item, "expected a login or a team", help);
+            }
+            good
+        })
+    });
+}
+
+/// git's rules for names of branches (`git check-ref-format`), a little stricter.
+fn is_branch(name: &str) -> bool {
+    let part = |part: &str| {
+        let lock = part.strip_suffix(".lock").is_some();
+        !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && !lock
+    };
+    !name.starts_with(['-', '@'])
+        && !name.starts_with("refs/")
+        && !name.contains("..")
+        && !name.contains("@{")
+        && !name.contains([' ', '~', '^', ':', '?', '*', '[', '\\'])
+        && !name.contains(char::is_control)
+        && name.split('/').all(part)
+}
+
+/// What is allowed and probably not meant.
+fn warn(reader: &mut Reader, root: &Spot<'_>, settings: &Settings) {
+    let Ok(rules) = RuleSet::new(&settings.policy) else { return };
+    if let Some(spot) = root.find("policy.paths.deny")
+        && !rules.denies(&RepoPath::from(".env"))
+    {
+        let message = "`policy.paths.deny` no longer denies `.env` files";
+        let help = "the list replaces the built-in one; add \"**/.env*\"";
+        reader.warning(spot.caret(), message, "without `.env`", help);
+    }
+    if let Some(spot) = root.find("policy.paths.allow")
+        && rules.allows(&RepoPath::from("some-file.of-no-place"))
+    {
+        let message = "`policy.paths.allow` allows every file at the root";
+        reader.warning(spot.caret(), message, "allows everything", "name directories: \"src/**\"");
+    }
+    let limits = &settings.limits;
+    let zero = crate::budget::Usd::ZERO;
+    if let Some(spot) = root.find("limits.task_cost")
+        && limits.cost != zero
+        && limits.task_cost > limits.cost
+    {
+        let message = "`limits.task_cost` is more than the whole night may cost";
+        reader.warning(spot.caret(), message, "never reached", "lower it, or raise `limits.cost`");
+    }
+    if let Some(spot) = root.find("limits.task_time")
+        && limits.task_time_s > limits.time_s
+    {
+        let message = "`limits.task_time` is more than the whole night may last";
+        reader.warning(spot.caret(), message, "never reached", "lower it, or raise `limits.time`");
+    }
+}

@@ -1,0 +1,359 @@
+//! What can be set, with the values that hold when nothing is: plain data, no text and no file.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    budget::{Limits, Usd},
+    ids::{NAME, REPO_DIRECTORY},
+    policy::{Origin, Policy},
+};
+
+/// All settings of one night.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the plan is and how it is read.
+    pub plan: PlanSettings,
+    /// Limits of the night.
+    pub limits: Limits,
+    /// Rules for tasks and diffs. Its `origins` hold the keys below `policy`.
+    pub policy: Policy,
+    /// The project's own quality steps.
+    pub gate: GateSettings,
+    /// The program that edits.
+    pub agent: AgentSettings,
+    /// The pull request.
+    pub pr: PrSettings,
+    /// Where each value outside `policy` that is not the default was set, by key (`limits.tasks`).
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// Where the plan is and how it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanSettings {
+    /// Its file.
+    pub file: PlanFile,
+    /// First words of headings and what they mean.
+    pub sections: Sections,
+    /// Whether a landed task's status is edited in its own commit.
+    pub update: bool,
+}
+
+/// Which file is the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanFile {
+    /// The first that exists of [`plan_files`].
+    Auto,
+    /// This one, relative to the repository's root.
+    Path(String),
+}
+
+/// Where a plan is looked for, in this order.
+pub fn plan_files() -> [String; 4] {
+    let file = "PROJECT_PLAN.md";
+    [
+        file.to_owned(),
+        format!("docs/notes/{file}"),
+        format!("docs/{file}"),
+        format!("{REPO_DIRECTORY}/plan.md"),
+    ]
+}
+
+/// First words of headings, compared without case and emoji.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sections {
+    /// Tasks below may run.
+    pub ready: Vec<String>,
+    /// Tasks below wait for a person.
+    pub pending: Vec<String>,
+    /// Tasks below never run.
+    pub never: Vec<String>,
+}
+
+/// The project's own quality steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateSettings {
+    /// In the order in which they run; never empty.
+    pub steps: Vec<Step>,
+    /// False when the steps are the built-in guess, whose script may not exist.
+    pub configured: bool,
+    /// Names of environment variables that reach the steps; see [`env_passes`].
+    pub env: Vec<String>,
+}
+
+/// One step of the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its name: letters, digits, `-`, `_`.
+    pub name: String,
+    /// The command line, for a shell.
+    pub run: String,
+    /// Seconds after which it is stopped and red.
+    pub timeout_s: u64,
+    /// True when red makes the gate red.
+    pub required: bool,
+    /// Its part in the score.
+    pub weight: u32,
+}
+
+/// The program that edits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// `claude`, `demo`, or the name of a profile in the user's file.
+    pub use_: String,
+    /// The model; `None` = the agent's own default.
+    pub model: Option<String>,
+    /// Files that the agent is told to read first, where they exist.
+    pub context: Vec<String>,
+    /// Names of environment variables that reach the agent; see [`env_passes`].
+    pub env: Vec<String>,
+}
+
+/// The pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrSettings {
+    /// The branch it goes to.
+    pub base: Base,
+    /// Whether it is a draft.
+    pub draft: Draft,
+    /// Labels it gets.
+    pub labels: Vec<String>,
+    /// People (`name`) and teams (`org/team`) asked to review it.
+    pub reviewers: Vec<String>,
+}
+
+/// The branch that a pull request goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// The remote's default branch.
+    Auto,
+    /// This one.
+    Branch(String),
+}
+
+/// Whether a pull request is a draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Draft {
+    /// While something in it waits for a person.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What the user's own file sets, on this machine, for all repositories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserSettings {
+    /// Whether walls stand around agents; `None` = not set.
+    pub sandbox: Option<Sandbox>,
+    /// Programs that `agent.use` and `--agent` may name.
+    pub agents: BTreeMap<String, AgentProfile>,
+}
+
+/// Whether walls stand around agents and gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sandbox {
+    /// None; every report says so.
+    Off,
+    /// The best that this machine has.
+    Auto,
+    /// The best; without one nothing runs.
+    Required,
+}
+
+/// A program of the user's that can work as agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentProfile {
+    /// Program and arguments; the prompt comes on standard input.
+    pub command: Vec<String>,
+}
+
+/// A value given on the command line. It wins over every file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// `--max-tasks`.
+    MaxTasks(u32),
+    /// `--max-time`, in seconds.
+    MaxTime(u64),
+    /// `--max-cost`; zero = no limit.
+    MaxCost(Usd),
+    /// `-j`.
+    Jobs(u32),
+    /// `--keep-going`: failures in a row do not end the night.
+    KeepGoing,
+    /// `--plan`.
+    Plan(String),
+    /// `--agent`.
+    Agent(String),
+    /// `--model`.
+    Model(String),
+    /// `--draft`.
+    Draft,
+}
+
+impl Settings {
+    /// Takes a value from the command line, and remembers that it came from there.
+    pub fn set(&mut self, value: Override) {
+        let (key, argument) = match value {
+            Override::MaxTasks(tasks) => {
+                self.limits.tasks = tasks;
+                ("limits.tasks", "--max-tasks")
+            }
+            Override::MaxTime(seconds) => {
+                self.limits.time_s = seconds;
+                ("limits.time", "--max-time")
+            }
+            Override::MaxCost(cost) => {
+                self.limits.cost = cost;
+                ("limits.cost", "--max-cost")
+            }
+            Override::Jobs(jobs) => {
+                self.limits.parallel = jobs;
+                ("limits.parallel", "-j")
+            }
+            Override::KeepGoing => {
+                self.limits.failures_in_a_row = 0;
+                ("limits.failures_in_a_row", "--keep-going")
+            }
+            Override::Plan(file) => {
+                self.plan.file = PlanFile::Path(file);
+                ("plan.file", "--plan")
+            }
+            Override::Agent(name) => {
+                self.agent.use_ = name;
+                ("agent.use", "--agent")
+            }
+            Override::Model(model) => {
+                self.agent.model = Some(model);
+                ("agent.model", "--model")
+            }
+            Override::Draft => {
+                self.pr.draft = Draft::Always;
+                ("pr.draft", "--draft")
+            }
+        };
+        self.origins.insert(key.to_owned(), Origin::Argument(argument.to_owned()));
+    }
+
+    /// Where the value of `key` was set.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or_else(|| self.policy.origin(key))
+    }
+}
+
+/// True when an environment variable may reach an agent or a gate. A name with `*` at its end stands for
+/// all that begin so, except those that look like secrets: `CARGO_*` must not hand over
+/// `CARGO_REGISTRY_TOKEN`.
+pub fn env_passes(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start) && !looks_secret(name),
+        None => pattern == name,
+    })
+}
+
+/// True for names of variables that usually hold a credential, or lead to one.
+pub fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let parts = ["TOKEN", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "PRIVATE", "COOKIE"];
+    parts.iter().any(|part| name.contains(part))
+        || name.split('_').any(|part| ["KEY", "APIKEY", "PAT", "AUTH", "DSN"].contains(&part))
+        || ["SSH_AUTH_SOCK", "NETRC", "DATABASE_URL"].contains(&name.as_str())
+}
+
+fn strings(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+impl Default for PlanSettings {
+    fn default() -> PlanSettings {
+        PlanSettings {
+            file: PlanFile::Auto,
+            sections: Sections {
+                ready: strings(&["Ready", "Tonight"]),
+                pending: strings(&["Pending", "Needs approval", "Needs review", "Proposed"]),
+                never: strings(&["Not ready", "Blocked", "Backlog", "Later"]),
+            },
+            update: true,
+        }
+    }
+}
+
+/// Seconds for a step that sets no time of its own.
+pub(super) const STEP_TIMEOUT_S: u64 = 20 * 60;
+
+impl Default for GateSettings {
+    fn default() -> GateSettings {
+        GateSettings {
+            steps: vec![Step {
+                name: "quality".to_owned(),
+                run: "bash .ai-validation/check_quality.sh".to_owned(),
+                timeout_s: STEP_TIMEOUT_S,
+                required: true,
+                weight: 1,
+            }],
+            configured: false,
+            env: AgentSettings::default().env,
+        }
+    }
+}
+
+impl Default for AgentSettings {
+    fn default() -> AgentSettings {
+        AgentSettings {
+            use_: "claude".to_owned(),
+            model: None,
+            context: strings(&["CLAUDE.md", "AGENTS.md"]),
+            env: strings(&["LANG", "TZ", "CARGO_*"]),
+        }
+    }
+}
+
+impl Default for PrSettings {
+    fn default() -> PrSettings {
+        PrSettings {
+            base: Base::Auto,
+            draft: Draft::Auto,
+            labels: strings(&[NAME]),
+            reviewers: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_and_is_named_as_origin() {
+        let mut settings = Settings::default();
+        settings.origins.insert(
+            "limits.tasks".into(),
+            Origin::File { path: ".nightshift/config.yml".into(), line: 3 },
+        );
+        settings.set(Override::MaxTasks(1));
+        settings.set(Override::KeepGoing);
+        assert_eq!((settings.limits.tasks, settings.limits.failures_in_a_row), (1, 0));
+        assert_eq!(settings.origin("limits.tasks").to_string(), "--max-tasks");
+        assert_eq!(settings.origin("limits.time"), Origin::Default);
+    }
+
+    #[test]
+    fn a_pattern_of_names_never_hands_over_a_secret() {
+        let patterns = strings(&["CARGO_*", "LANG", "DEPLOY_TOKEN"]);
+        for passes in ["CARGO_HOME", "LANG", "DEPLOY_TOKEN"] {
+            assert!(env_passes(&patterns, passes), "{passes}");
+        }
+        for held in ["CARGO_REGISTRY_TOKEN", "CARGO_API_KEY", "LANGUAGE", "PATH"] {
+            assert!(!env_passes(&patterns, held), "{held}");
+        }
+        for name in ["ANTHROPIC_API_KEY", "GH_TOKEN", "SSH_AUTH_SOCK", "DB_PASSWORD", "GITHUB_PAT"]
+        {
+            assert!(looks_secret(name), "{name}");
+        }
+        for name in ["CARGO_HOME", "PATH", "MONKEY", "PATTERN", "AUTHOR"] {
+            assert!(!looks_secret(name), "{name}");
+        }
+    }
+}
