@@ -318,8 +318,9 @@ fn is_branch(name: &str) -> bool {
 
 /// What is allowed and probably not meant.
 fn warn(reader: &mut Reader, root: &Spot<'_>, settings: &Settings) {
-    let Ok(rules) = RuleSet::new(&settings.policy) else { return };
+    let rules = |policy| RuleSet::new(policy).ok();
     if let Some(spot) = root.find("policy.paths.deny")
+        && let Some(rules) = rules(&settings.policy)
         && !rules.denies(&RepoPath::from(".env"))
     {
         let message = "`policy.paths.deny` no longer denies `.env` files";
@@ -327,6 +328,7 @@ fn warn(reader: &mut Reader, root: &Spot<'_>, settings: &Settings) {
         reader.warning(spot.caret(), message, "without `.env`", help);
     }
     if let Some(spot) = root.find("policy.paths.allow")
+        && let Some(rules) = rules(&settings.policy)
         && rules.allows(&RepoPath::from("some-file.of-no-place"))
     {
         let message = "`policy.paths.allow` allows every file at the root";

@@ -304,6 +304,17 @@ fn all_errors_are_told_at_once_and_in_order() {
 }
 
 #[test]
+fn the_example_of_the_manual_is_understood() {
+    // The values of the documentation that this version holds.
+    good(
+        "version: 1\nplan:\n  file: auto\n  sections:\n    ready: [Ready, Tonight]\n    pending: [Pending, Needs approval, Needs review, Proposed]\n    never: [Not ready, Blocked, Backlog, Later]\n  update: true\n\
+         policy:\n  tests: required\n  missing: ask\n  paths:\n    deny: ['**/.env*', '**/docker-compose*.y*ml', .github/**, '**/*lock.json']\n    delete: never\n  added_lines: [DROP TABLE, DELETE FROM]\n\
+         agent:\n  use: claude\n  model: default\n  context: [CLAUDE.md, AGENTS.md]\n  env: [LANG, TZ, 'CARGO_*']\n\
+         pr:\n  base: auto\n  draft: auto\n  labels: [nightshift]\n  reviewers: []\n  split: night\n",
+    );
+}
+
+#[test]
 fn a_newer_file_is_refused() {
     assert_eq!(only("version: 2"), ("C011", "2"));
     assert_eq!(only("version: one"), ("C011", "one"));

@@ -366,6 +366,13 @@ mod tests {
     }
 
     #[test]
+    fn settings_nest_a_few_levels_and_no_more() {
+        let nested = |levels| format!("a: {}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(Document::read(&nested(MOST_LEVELS - 1)).is_ok());
+        assert_eq!(refused(&nested(MOST_LEVELS)).label, "too deep");
+    }
+
+    #[test]
     fn no_text_makes_it_panic_or_grow() {
         let mut bomb = String::from("a0: &a0 [x]\n");
         for n in 1..40 {

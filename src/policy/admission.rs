@@ -371,6 +371,20 @@ mod tests {
         documents.fields.tests = None;
         let admission = judged(&Policy::default(), &documents);
         assert!(admission.admitted().unwrap().only_tests_or_docs());
+        // Each exemption alone binds the diff.
+        let exempt: [fn(&mut Task); 3] = [
+            |task| task.fields.alignment = None,
+            |task| task.fields.estimated_lines = Some(31),
+            |task| task.fields.tests = None,
+        ];
+        for change in exempt {
+            let mut one = ready("Document the retry policy");
+            change(&mut one);
+            let admission = judged(&Policy::default(), &one);
+            assert!(admission.admitted().unwrap().only_tests_or_docs());
+        }
+        let whole = judged(&Policy::default(), &ready("Document the retry policy"));
+        assert!(!whole.admitted().unwrap().only_tests_or_docs());
         documents.title = "Add a parser".into();
         documents.fields.files = vec!["docs/**".into(), "tests/".into()];
         assert!(judged(&Policy::default(), &documents).admitted().is_some());

@@ -3,12 +3,16 @@
 //! Every rule is applied to every change and all violations are returned. Contents are seen only as
 //! added lines; nothing is opened and no link is followed.
 
+use std::sync::LazyLock;
+
 use globset::GlobSet;
+use regex::RegexSet;
 
 use super::{
     AdmittedTask, Deletion, Origin, Refusal, RuleSet, Severity, Verdict,
     manifest::{self, Manifest},
     rules::{Case, globs, is_test_or_doc, matches},
+    words,
 };
 use crate::{
     diff::{ChangeKind, Diff, FileChange, FileMode},
@@ -45,6 +49,8 @@ pub fn inspect(
         inspector.size(change);
         inspector.added_lines(change);
         inspector.runs_code(change);
+        inspector.skipped_tests(change);
+        inspector.subject(change);
     }
     inspector.lines(diff);
     inspector.manifests(diff);
@@ -78,6 +84,9 @@ const INVISIBLE: Rule = Rule("inspection.invisible", Verdict::Ask, Severity::Hig
 const MANIFEST: Rule =
     Rule("inspection.manifest", Verdict::Ask, Severity::High, "policy.dependencies");
 const RUNS_CODE: Rule = Rule("inspection.runs-code", Verdict::Report, Severity::High, "");
+const SKIPPED_TESTS: Rule = Rule("inspection.skipped-tests", Verdict::Report, Severity::High, "");
+const ASK_FIRST: Rule =
+    Rule("inspection.ask-first", Verdict::Report, Severity::High, "policy.ask_first");
 
 /// Places of one kind that are named in one refusal; more are counted.
 const PLACES: usize = 5;
@@ -318,7 +327,43 @@ impl Inspector<'_> {
             self.no(RUNS_CODE, value, "read it before you check out", message);
         }
     }
+
+    /// Only shown: a slow new test may well be left out by default. The gate cannot see it.
+    fn skipped_tests(&mut self, change: &FileChange) {
+        let hits = change.added_lines.iter().filter(|(_, line)| SKIPS.is_match(line));
+        if let Some(value) = places(&change.path, hits.map(|(number, _)| *number)) {
+            let message = "added lines leave tests out of the run";
+            self.no(SKIPPED_TESTS, value, "every test runs", message);
+        }
+    }
+
+    /// Only shown: a path's words say where a change is, not what it does.
+    fn subject(&mut self, change: &FileChange) {
+        if is_test_or_doc(&change.path) {
+            return;
+        }
+        let value = change.path.to_string();
+        let phrases = &self.rules.policy.ask_first;
+        if let Some(phrase) = phrases.iter().find(|phrase| words::contains(&value, phrase)) {
+            let message = format!("`{value}` is about \"{phrase}\": read it with care");
+            let limit = format!("none of: {}", phrases.join(", "));
+            self.no(ASK_FIRST, value, limit, message);
+        }
+    }
 }
+
+/// How common frameworks leave a test out, or run one alone.
+static SKIPS: LazyLock<RegexSet> = LazyLock::new(|| {
+    RegexSet::new([
+        r"#\[ignore",
+        r"@(unittest|pytest\.mark)\.(skip|xfail)|\bpytest\.skip\(",
+        r"\b(it|test|describe|context)\.(skip|only|todo)\b",
+        r#"(^|\s)(xit|xtest|xdescribe|fit|fdescribe)\(\s*['"`]"#,
+        r"\bt\.Skip(Now|f)?\(",
+        r"@(Disabled|Ignore)\b",
+    ])
+    .unwrap_or_else(|_| RegexSet::empty())
+});
 
 /// `src/a.rs:3, src/a.rs:9 and 4 more`; nothing for no lines.
 fn places(path: &RepoPath, lines: impl Iterator<Item = u32>) -> Option<String> {
@@ -599,6 +644,10 @@ mod tests {
         let mut both = modified("src/a.rs", &long[..60]);
         both.removed = 61;
         assert_eq!(default(vec![both]), one("inspection.lines", Verdict::Ask));
+        // Code that moves into the tests was code.
+        let mut moved = renamed("src/a.rs", "tests/a.rs");
+        moved.added = 121;
+        assert_eq!(default(vec![moved]), one("inspection.lines", Verdict::Ask));
     }
 
     #[test]
@@ -650,9 +699,16 @@ mod tests {
         for target in ["b.rs", "../docs/a.md", "./x/y"] {
             assert_eq!(default(vec![link("src/l", target)]), [], "{target}");
         }
-        for target in
-            ["/etc/passwd", "../../x", "", "a/../../../x", "../.git/config", "../.github", "C:\\x"]
-        {
+        for target in [
+            "/etc/passwd",
+            "../../x",
+            "",
+            "a/../../../x",
+            "../.git/config",
+            "../.github",
+            "a/../b",
+            "C:\\x",
+        ] {
             let rules = default(vec![link("src/l", target)]);
             assert_eq!(rules, one("inspection.link", Verdict::Refuse), "{target}");
         }
@@ -701,6 +757,30 @@ mod tests {
     fn a_file_that_runs_by_itself_is_reported() {
         let rules = default(vec![modified("tests/conftest.py", &["x"])]);
         assert_eq!(rules, one("inspection.runs-code", Verdict::Report));
+    }
+
+    #[test]
+    fn a_test_that_is_left_out_is_reported() {
+        for line in [
+            "#[ignore = \"slow\"]",
+            "@pytest.mark.skip",
+            "  it.only('x', () => {",
+            "t.Skip()",
+            "  xit('x', () => {",
+        ] {
+            let rules = default(vec![modified("tests/a.rs", &[line])]);
+            assert_eq!(rules, one("inspection.skipped-tests", Verdict::Report), "{line}");
+        }
+        let others = ["iter.skip(1)", "profit('x')", "model.fit(x)", "fit(x)"];
+        assert_eq!(default(vec![modified("src/a.rs", &others)]), []);
+    }
+
+    #[test]
+    fn a_change_about_what_needs_a_person_is_reported() {
+        let rules = default(vec![modified("src/auth/session.rs", &["x"])]);
+        assert_eq!(rules, one("inspection.ask-first", Verdict::Report));
+        let others = vec![modified("src/author.rs", &["x"]), modified("tests/auth.rs", &["x"])];
+        assert_eq!(default(others), []);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::{
     Applied, Facts, Missing, Policy, Refusal, Ruling, Severity, TaskLimits, Tests, Verdict,
     rules::{RuleSet, check_glob, matches},
-    words::{self, Dependencies},
+    words::{self, Dependencies, Reach},
 };
 use crate::{
     budget::{Limits, Usd},
@@ -256,7 +256,8 @@ impl<'a> Judge<'a> {
                 limit: format!("none of: {}", phrases.join(", ")),
                 key,
             };
-            let found = words::find(self.task, phrases);
+            let reach = if verdict == Verdict::Refuse { Reach::Everything } else { Reach::Subject };
+            let found = words::find(self.task, reach, phrases);
             if found.is_empty() {
                 self.pass(rule("none".to_owned()));
             }

@@ -43,12 +43,13 @@ pub struct Policy {
     /// Whether files may go.
     pub delete: Deletion,
     /// Words that a task may not contain. Matched in title, acceptance and notes, in any inflection, with
-    /// articles and at most one other word between (`drop table` also finds "drops the users table").
+    /// articles and at most one other word between (`drop table` also finds "drops the users table"), and
+    /// not after a "not" or "never".
     pub title_words: Vec<String>,
     /// Regular expressions that no added line may match.
     pub added_lines: Vec<String>,
-    /// Words that need a person's approval. Matched as `title_words` are; the built-in ones also find
-    /// their relatives ("auth" finds "authentication" and not "author").
+    /// Words that need a person's approval. Matched as `title_words` are, in title and acceptance; the
+    /// built-in ones also find their relatives ("auth" finds "authentication" and not "author").
     pub ask_first: Vec<String>,
     /// Names of dependencies that a task may add without asking.
     pub dependencies: Vec<String>,

@@ -1,7 +1,7 @@
 //! Words of a task: which of a list it contains, whether it adds dependencies, what it says it writes.
 //!
-//! Reads the request (title, acceptance, notes), never the fields that talk *about* it: "Safety check: no
-//! payment involved" is not a request to touch payments. Words only warn early; the diff decides later.
+//! Reads what is asked for, never the fields that talk *about* it: "Safety check: no payment involved" is
+//! not a request to touch payments. Words only warn early; the diff decides later.
 
 use crate::plan::Task;
 
@@ -22,30 +22,52 @@ const RELATIVES: [(&str, &[&str]); 4] = [
     ("password", &["passwd", "passphrase"]),
 ];
 
-/// The texts of a task that ask for something, each with the name of its place.
-pub(super) fn request(task: &Task) -> impl Iterator<Item = (&'static str, &str)> {
-    std::iter::once(("title", task.title.as_str()))
-        .chain(task.fields.acceptance.iter().map(|text| ("acceptance", text.as_str())))
-        .chain(task.notes.iter().map(|text| ("notes", text.as_str())))
+/// Words that turn what follows round: "never drop a table" asks for nothing.
+const NEGATIONS: [&str; 8] = ["not", "never", "no", "without", "t", "avoid", "cannot", "nothing"];
+
+/// Which of a task's texts are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Title and acceptance: what the task is about. Notes name the surroundings too.
+    Subject,
+    /// Also the notes: the agent reads every line of them as part of its order.
+    Everything,
 }
 
-/// Where the first of `phrases` stands that the task's request contains, and which it is.
-pub(super) fn find<'a>(task: &Task, phrases: &'a [String]) -> Vec<(&'a str, &'static str)> {
+/// The texts of a task that ask for something, each with the name of its place.
+fn request(task: &Task, reach: Reach) -> impl Iterator<Item = (&'static str, &str)> {
+    let notes: &[String] = if reach == Reach::Everything { &task.notes } else { &[] };
+    std::iter::once(("title", task.title.as_str()))
+        .chain(task.fields.acceptance.iter().map(|text| ("acceptance", text.as_str())))
+        .chain(notes.iter().map(|text| ("notes", text.as_str())))
+}
+
+/// Which of `phrases` the task's request contains, each with the first place.
+pub(super) fn find<'a>(
+    task: &Task,
+    reach: Reach,
+    phrases: &'a [String],
+) -> Vec<(&'a str, &'static str)> {
     phrases
         .iter()
         .filter_map(|phrase| {
-            let place = request(task).find(|(_, text)| contains(text, phrase))?.0;
+            let place = request(task, reach).find(|(_, text)| contains(text, phrase))?.0;
             Some((phrase.as_str(), place))
         })
         .collect()
 }
 
 /// True when `text` has all words of `phrase` in order, in any form, with fillers and at most one other
-/// word between two of them.
+/// word between two of them, and no negation in the two words before.
 pub(super) fn contains(text: &str, phrase: &str) -> bool {
     let (text, phrase) = (split(text), split(phrase));
     let Some((first, rest)) = phrase.split_first() else { return false };
-    (0..text.len()).any(|start| is_form(&text[start], first) && follows(&text[start + 1..], rest))
+    let negated = |start: usize| {
+        text[start.saturating_sub(2)..start].iter().any(|word| NEGATIONS.contains(&word.as_str()))
+    };
+    (0..text.len()).any(|start| {
+        is_form(&text[start], first) && !negated(start) && follows(&text[start + 1..], rest)
+    })
 }
 
 fn follows(text: &[String], phrase: &[String]) -> bool {
@@ -122,8 +144,8 @@ pub(super) enum Dependencies {
     Unnamed,
 }
 
-const CHANGES: [&str; 9] =
-    ["add", "install", "upgrade", "update", "bump", "introduce", "use", "include", "downgrade"];
+const CHANGES: [&str; 7] =
+    ["add", "install", "upgrade", "update", "bump", "introduce", "downgrade"];
 const DEPENDENCY: [&str; 5] = ["dependency", "package", "crate", "library", "gem"];
 /// Commands that add what is named after them.
 const COMMANDS: [[&str; 2]; 11] = [
@@ -144,7 +166,7 @@ const COMMANDS: [[&str; 2]; 11] = [
 pub(super) fn dependencies(task: &Task) -> Dependencies {
     let mut names: Vec<String> = Vec::new();
     let mut unnamed = false;
-    for (_, text) in request(task) {
+    for (_, text) in request(task, Reach::Subject) {
         match dependencies_in(text) {
             Dependencies::None => {}
             Dependencies::Named(found) => names.extend(found),
@@ -298,6 +320,14 @@ mod tests {
         }
         assert!(contains("Delete the config files", "delete file"));
         assert!(contains("Deleting files", "delete file"));
+    }
+
+    #[test]
+    fn what_a_task_rules_out_is_not_what_it_asks_for() {
+        for text in ["Never drop a table", "Do not delete files", "don't delete the files"] {
+            assert!(!contains(text, "drop table") && !contains(text, "delete file"), "{text}");
+        }
+        assert!(contains("No tests needed, just drop the table", "drop table"));
     }
 
     #[test]
