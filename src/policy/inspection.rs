@@ -262,7 +262,11 @@ impl Inspector<'_> {
                 self.no(ADDED_LINES, value, format!("no line like `{pattern}`"), message);
             }
         }
-        let hidden = change.added_lines.iter().filter(|(_, line)| line.chars().any(is_invisible));
+        let hidden = change.added_lines.iter().filter(|(number, line)| {
+            // A byte order mark is invisible too, and at a file's start it is only that.
+            let line = line.strip_prefix('\u{FEFF}').filter(|_| *number == 1).unwrap_or(line);
+            line.chars().any(is_invisible)
+        });
         if let Some(value) = places(&change.path, hidden.map(|(number, _)| *number)) {
             let message = "added lines hold characters that hide or reorder what is shown";
             self.no(INVISIBLE, value, "no invisible or direction-changing characters", message);
@@ -678,6 +682,9 @@ mod tests {
     fn a_character_that_hides_text_needs_a_person() {
         let hidden = default(vec![added("src/a.rs", &["if admin\u{202E} {"])]);
         assert_eq!(hidden, one("inspection.invisible", Verdict::Ask));
+        let marked = ["\u{FEFF}using System;", "\u{FEFF}"];
+        assert_eq!(default(vec![added("src/a.cs", &marked[..1])]), []);
+        assert_eq!(default(vec![added("src/a.cs", &marked)]).len(), 1);
         assert_eq!(default(vec![added("src/a.rs", &["// 👩\u{200D}🔧"])]), []);
     }
 
