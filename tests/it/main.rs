@@ -2,3 +2,5 @@
 
 #[cfg(target_os = "linux")]
 mod processes;
+mod forge;
+mod support;

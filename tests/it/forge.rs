@@ -1,0 +1,260 @@
+//! Pull requests on a loopback GitHub: whatever goes wrong, one night has one.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+use std::{sync::Arc, time::Duration};
+
+use nightshift::{
+    forge::{
+        Forge, ForgeError, GitHub, Published, PullRequestDraft, endpoint::Endpoint,
+        github::Settings, marker,
+    },
+    ids::{CommitId, NightId},
+    redact::Secret,
+};
+
+use crate::support::github::{FakeGitHub, Fault, TOKEN};
+
+fn draft() -> PullRequestDraft {
+    let night = NightId::new("2026-11-21").unwrap();
+    PullRequestDraft {
+        branch: night.branch(),
+        base: "main".to_owned(),
+        head: CommitId::new("a".repeat(40)).unwrap(),
+        title: "nightshift 2026-11-21: 4 of 7 tasks".to_owned(),
+        body: format!("{}\nFour tasks landed.", marker(&night)),
+        draft: true,
+        labels: vec!["nightshift".to_owned(), "risk: low".to_owned()],
+        reviewers: vec!["morning".to_owned()],
+        night,
+    }
+}
+
+fn github(fake: &FakeGitHub, repository: &str) -> GitHub {
+    let endpoint = Endpoint { server_url: fake.url.clone(), api_url: fake.url.clone() };
+    let mut settings = Settings::new(endpoint, "octo", repository, Secret::new(TOKEN));
+    settings.pause = Duration::from_millis(2);
+    settings.request_limit = Duration::from_secs(1);
+    GitHub::new(settings).unwrap()
+}
+
+async fn publish(fake: &FakeGitHub, draft: &PullRequestDraft) -> Result<Published, ForgeError> {
+    github(fake, "demo").publish(draft).await
+}
+
+/// The pull request that every road must lead to.
+fn check(fake: &FakeGitHub, case: &str) {
+    let pulls = fake.pulls();
+    assert_eq!(pulls.len(), 1, "{case}");
+    let (pull, draft) = (&pulls[0], draft());
+    assert_eq!((&pull.title, &pull.body), (&draft.title, &draft.body), "{case}");
+    assert_eq!(pull.labels, draft.labels, "{case}");
+    assert_eq!(pull.reviewers, draft.reviewers, "{case}");
+    assert!(pull.draft && pull.open, "{case}");
+}
+
+#[tokio::test]
+async fn a_night_opens_one_pull_request_and_keeps_it_up_to_date() {
+    let fake = FakeGitHub::start().await;
+    let first = publish(&fake, &draft()).await.unwrap();
+    assert_eq!(first.url, format!("{}/octo/demo/pull/1", fake.url));
+    assert_eq!((first.number, first.notes.len()), (Some(1), 0), "{:?}", first.notes);
+    check(&fake, "opened");
+
+    // The same again changes nothing and asks for nothing.
+    assert_eq!(publish(&fake, &draft()).await.unwrap(), first);
+    assert_eq!((fake.count("update"), fake.count("label"), fake.count("review")), (0, 1, 1));
+
+    let mut later = draft();
+    later.title = "nightshift 2026-11-21: 5 of 7 tasks".to_owned();
+    later.body.push_str("\nA fifth one too.");
+    assert_eq!(publish(&fake, &later).await.unwrap().url, first.url);
+    assert_eq!(fake.pulls().len(), 1);
+    assert_eq!((&fake.pulls()[0].title, &fake.pulls()[0].body), (&later.title, &later.body));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_at_every_operation_ends_with_exactly_one_pull_request() {
+    // What is worth another try, and what a person must see to first.
+    let passing = [
+        Fault::InternalError,
+        Fault::BadGateway,
+        Fault::BadGatewayAfter,
+        Fault::DropBefore,
+        Fault::DropAfter,
+        Fault::Cut,
+        Fault::Silent,
+        Fault::SecondaryLimit,
+        Fault::UnresolvedNode,
+    ];
+    let lasting = [Fault::LongLimit, Fault::BadCredentials, Fault::Moved];
+    let mut cases = tokio::task::JoinSet::new();
+    // So few at once that a busy machine does not turn answers into time-outs.
+    let places = Arc::new(tokio::sync::Semaphore::new(12));
+    for operation in ["repo", "list", "create", "update", "label", "review"] {
+        for fault in passing.into_iter().chain(lasting) {
+            for times in [1, 3] {
+                let places = places.clone();
+                cases.spawn(async move {
+                    let _place = places.acquire().await.unwrap();
+                    let case = format!("{fault:?} at {operation}, {times} times");
+                    let fake = FakeGitHub::start().await;
+                    let old = PullRequestDraft { body: marker(&draft().night), ..draft() };
+                    if operation == "update" {
+                        publish(&fake, &old).await.unwrap();
+                    }
+                    fake.fault(operation, fault, times);
+                    let first = publish(&fake, &draft()).await;
+                    assert!(fake.pulls().len() <= 1, "{case}");
+                    // A GET follows what a POST does not.
+                    let waits = passing.contains(&fault)
+                        || fault == Fault::Moved && matches!(operation, "repo");
+                    let gives_up =
+                        times == 3 && (fault == Fault::UnresolvedNode || fault == Fault::Moved);
+                    if waits && !gives_up {
+                        let published = first.expect(&case);
+                        assert_eq!(published.notes, Vec::<String>::new(), "{case}");
+                        check(&fake, &case);
+                    } else if let Err(error) = &first {
+                        assert!(!error.message.contains(TOKEN), "{case}: {error}");
+                        assert!(!error.message.contains('<'), "{case}: {error}");
+                        assert!(!error.help.is_empty(), "{case}");
+                    }
+                    // The next night's start, or a person, tries again.
+                    fake.heal();
+                    publish(&fake, &draft()).await.expect(&case);
+                    check(&fake, &case);
+                });
+            }
+        }
+    }
+    assert_eq!(cases.len(), 6 * 12 * 2);
+    while let Some(ended) = cases.join_next().await {
+        ended.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_an_hour_is_not_waited_for() {
+    let fake = FakeGitHub::start().await;
+    fake.fault("create", Fault::LongLimit, 9);
+    let error = publish(&fake, &draft()).await.unwrap_err();
+    assert!(error.temporary && error.message.contains("3600 s"), "{error}");
+    assert_eq!((fake.count("create"), fake.pulls().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn two_publications_at_once_make_one_pull_request() {
+    let fake = FakeGitHub::start().await;
+    let (draft, forge) = (draft(), github(&fake, "demo"));
+    let (one, two) = tokio::join!(forge.publish(&draft), forge.publish(&draft));
+    assert_eq!(one.unwrap().url, two.unwrap().url);
+    check(&fake, "two at once");
+}
+
+#[tokio::test]
+async fn a_renamed_repository_is_found_and_its_new_name_used() {
+    let fake = FakeGitHub::start().await;
+    fake.rename();
+    let published = github(&fake, "old").publish(&draft()).await.unwrap();
+    assert_eq!(published.url, format!("{}/octo/demo/pull/1", fake.url));
+    check(&fake, "renamed");
+}
+
+#[tokio::test]
+async fn a_repository_without_drafts_gets_an_open_pull_request_and_a_note() {
+    let fake = FakeGitHub::start().await;
+    fake.settings(|repository| repository.drafts = false);
+    let published = publish(&fake, &draft()).await.unwrap();
+    assert!(published.notes[0].contains("no drafts"), "{:?}", published.notes);
+    assert_eq!(fake.pulls().len(), 1);
+    assert!(!fake.pulls()[0].draft);
+}
+
+#[tokio::test]
+async fn what_only_a_person_can_cure_is_said_at_once() {
+    let fake = FakeGitHub::start().await;
+    let error = github(&fake, "none").publish(&draft()).await.unwrap_err();
+    assert!(!error.temporary && error.help.contains("may not see"), "{error:?}");
+
+    fake.settings(|repository| repository.push = false);
+    let error = publish(&fake, &draft()).await.unwrap_err();
+    assert!(!error.temporary && error.message.contains("does not let this token push"), "{error}");
+
+    fake.settings(|repository| repository.archived = true);
+    let error = publish(&fake, &draft()).await.unwrap_err();
+    assert!(!error.temporary && error.message.contains("archived"), "{error}");
+    assert_eq!(fake.count("create"), 0);
+
+    fake.settings(|repository| {
+        repository.archived = false;
+        repository.push = true;
+        repository.branches.insert("nightshift/2026-11-21".to_owned(), "b".repeat(40));
+    });
+    let error = publish(&fake, &draft()).await.unwrap_err();
+    assert!(error.message.contains("No commits between"), "{error}");
+    let compare = "/octo/demo/compare/main...nightshift/2026-11-21?quick_pull=1";
+    assert!(error.help.contains(compare), "{}", error.help);
+    assert_eq!(fake.pulls().len(), 0);
+}
+
+#[tokio::test]
+async fn what_people_did_to_it_stays_as_they_did_it() {
+    // Closed by a person: no second one.
+    let fake = FakeGitHub::start().await;
+    publish(&fake, &draft()).await.unwrap();
+    fake.change(1, |pull| pull.open = false);
+    let again = publish(&fake, &draft()).await.unwrap();
+    assert!(again.notes[0].contains("closed"), "{:?}", again.notes);
+    assert_eq!((again.number, fake.pulls().len()), (Some(1), 1));
+
+    // Turned to another base: still the same one.
+    let fake = FakeGitHub::start().await;
+    publish(&fake, &draft()).await.unwrap();
+    fake.change(1, |pull| pull.base = "develop".to_owned());
+    let again = publish(&fake, &draft()).await.unwrap();
+    assert!(again.notes[0].contains("develop"), "{:?}", again.notes);
+    assert_eq!(fake.pulls().len(), 1);
+
+    // Opened by a person from our branch: there cannot be another, and the text is theirs.
+    let fake = FakeGitHub::start().await;
+    fake.add(&draft().branch, "main", "my own words");
+    let adopted = publish(&fake, &draft()).await.unwrap();
+    assert!(adopted.notes[0].contains("by a person"), "{:?}", adopted.notes);
+    assert_eq!(fake.pulls().len(), 1);
+    assert_eq!(fake.pulls()[0].body, "my own words");
+}
+
+#[tokio::test]
+async fn nobody_elses_pull_request_is_touched() {
+    let fake = FakeGitHub::start().await;
+    let night = NightId::new("2026-11-20").unwrap();
+    fake.add("feature", "main", &draft().body);
+    fake.add("nightshift/2026-11-20", "main", &marker(&night));
+    let published = publish(&fake, &draft()).await.unwrap();
+    assert_eq!(published.number, Some(3));
+    assert!(fake.pulls()[..2].iter().all(|pull| pull.title == "theirs" && pull.labels.is_empty()));
+}
+
+#[tokio::test]
+async fn a_reviewer_who_cannot_be_asked_is_a_note() {
+    let fake = FakeGitHub::start().await;
+    let reviewers = ["nobody", "morning", "NightOwl"].map(str::to_owned).to_vec();
+    let published = publish(&fake, &PullRequestDraft { reviewers, ..draft() }).await.unwrap();
+    assert_eq!(published.notes.len(), 2, "{:?}", published.notes);
+    assert!(published.notes[0].contains("collaborators"), "{:?}", published.notes);
+    assert_eq!(fake.pulls()[0].reviewers, ["morning"]);
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_cut_and_tokens_never_leave() {
+    let fake = FakeGitHub::start().await;
+    let mut long = draft();
+    long.title = "ü".repeat(300);
+    long.body.push_str(&format!("\n{TOKEN}\n{}", "ü".repeat(70_000)));
+    publish(&fake, &long).await.unwrap();
+    let pull = &fake.pulls()[0];
+    assert_eq!(pull.title.chars().count(), 256);
+    assert_eq!(pull.body.chars().count(), 60_000);
+    assert!(pull.body.contains("***") && !pull.body.contains(TOKEN));
+    assert_eq!(publish(&fake, &long).await.unwrap().number, Some(1));
+}
