@@ -133,10 +133,10 @@ struct Pull {
     merged_at: Option<String>,
     head: Side,
     base: Side,
-    labels: Option<Vec<Named>>,
-    requested_reviewers: Option<Vec<Named>>,
-    requested_teams: Option<Vec<Named>>,
-    user: Option<Named>,
+    labels: Option<Vec<Label>>,
+    requested_reviewers: Option<Vec<User>>,
+    requested_teams: Option<Vec<Team>>,
+    user: Option<User>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -152,11 +152,19 @@ struct SideRepository {
     full_name: String,
 }
 
-/// A label has a name, a user a login, a team a slug.
 #[derive(Clone, Deserialize)]
-struct Named {
-    #[serde(alias = "login", alias = "slug")]
-    name: String,
+struct Label {
+    name: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+struct User {
+    login: String,
+}
+
+#[derive(Clone, Deserialize)]
+struct Team {
+    slug: String,
 }
 
 /// One publication: what is left of its patience, and what went wrong without mattering enough.
@@ -353,7 +361,8 @@ impl Visit<'_> {
     }
 
     async fn label(&mut self, repository: &Repository, pull: &Pull) {
-        let has = names(pull.labels.as_ref());
+        let labels = pull.labels.iter().flatten();
+        let has: Vec<&String> = labels.filter_map(|label| label.name.as_ref()).collect();
         let missing: Vec<&String> = self.draft.labels.iter().filter(|l| !has.contains(l)).collect();
         if missing.is_empty() {
             return;
@@ -368,9 +377,10 @@ impl Visit<'_> {
 
     /// One request for each, so that one name that is wrong does not cost the others.
     async fn ask_for_reviews(&mut self, repository: &Repository, pull: &Pull) {
-        let asked =
-            [names(pull.requested_reviewers.as_ref()), names(pull.requested_teams.as_ref())];
-        let author = pull.user.as_ref().map(|user| user.name.as_str());
+        let users = pull.requested_reviewers.iter().flatten().map(|user| &user.login);
+        let teams = pull.requested_teams.iter().flatten().map(|team| &team.slug);
+        let asked: Vec<&String> = users.chain(teams).collect();
+        let author = pull.user.as_ref().map(|user| user.login.as_str());
         let path =
             format!("/repos/{}/pulls/{}/requested_reviewers", repository.full_name, pull.number);
         for reviewer in &self.draft.reviewers {
@@ -378,7 +388,7 @@ impl Visit<'_> {
                 Some((_, team)) => ("team_reviewers", team),
                 None => ("reviewers", reviewer.as_str()),
             };
-            if asked.iter().flatten().any(|asked| asked.eq_ignore_ascii_case(name)) {
+            if asked.iter().any(|asked| asked.eq_ignore_ascii_case(name)) {
                 continue;
             }
             if author.is_some_and(|author| author.eq_ignore_ascii_case(name)) {
@@ -432,10 +442,6 @@ impl Visit<'_> {
         tokio::time::sleep(time).await;
         Ok(())
     }
-}
-
-fn names(list: Option<&Vec<Named>>) -> Vec<&String> {
-    list.into_iter().flatten().map(|named| &named.name).collect()
 }
 
 /// At most `most` characters, `end` included if something had to go.

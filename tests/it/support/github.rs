@@ -403,7 +403,7 @@ fn shown(pull: &Pull, url: &str, repository: &Repository) -> Value {
         "base": side(&pull.base),
         "labels": pull.labels.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
         "requested_reviewers": pull.reviewers.iter().map(|login| json!({ "login": login })).collect::<Vec<_>>(),
-        "requested_teams": [],
+        "requested_teams": [{ "name": "Night Owls", "slug": "owls" }],
         "user": { "login": "nightowl" },
     })
 }
