@@ -123,26 +123,26 @@ static SHAPES: LazyLock<Regex> = LazyLock::new(|| {
     let shapes = [
         // Logins inside URLs. A user alone is a secret for HTTP (`https://TOKEN@host`), not for
         // `ssh://git@host`.
-        r#"(\b(?i:https?)://)[^\s/?\#"'<>`]+@"#,
-        r#"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?\#"'<>`:@]+:[^\s/?\#"'<>`]+@"#,
+        r#"((?-u:\b)(?i:https?)://)[^\s/?\#"'<>`]+@"#,
+        r#"((?-u:\b)[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?\#"'<>`:@]+:[^\s/?\#"'<>`]+@"#,
         // GitHub: personal, OAuth, server, user and refresh tokens; `ghs_` may carry a JWT behind it.
         r"gh[pousr]_[A-Za-z0-9_]{16,}(?:[.-][A-Za-z0-9_-]{8,})*",
         r"github_pat_[A-Za-z0-9_]{16,}",
         r"glpat-[A-Za-z0-9_-]{16,}",
         // Anthropic, and the older vendors' `sk-`.
         r"sk-ant-[A-Za-z0-9_-]{8,}",
-        r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9]{32,}",
+        r"(?-u:\b)sk-(?:proj-|svcacct-)?[A-Za-z0-9]{32,}",
         // AWS key ids, Slack, Google.
-        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-        r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
-        r"\bAIza[A-Za-z0-9_-]{35}",
+        r"(?-u:\b)(?:AKIA|ASIA)[A-Z0-9]{16}(?-u:\b)",
+        r"(?-u:\b)xox[abeoprs]-[A-Za-z0-9-]{10,}",
+        r"(?-u:\b)AIza[A-Za-z0-9_-]{35}",
         // A private key to its end line, or, when it was cut, as far as it looks like one.
         concat!(
             r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
             r"(?:(?s:.*?)-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\\\s:,-]*)"
         ),
         // A JSON web token: `eyJ` is base64 for `{"`.
-        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
+        r"(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
         r"(?i:(authorization:\s*(?:basic|bearer|token)\s+)[A-Za-z0-9+/=._~-]+)",
     ];
     Regex::new(&shapes.join("|")).expect("the shapes are constant, and a test compiles them")

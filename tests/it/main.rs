@@ -3,4 +3,5 @@
 #[cfg(target_os = "linux")]
 mod processes;
 mod forge;
+mod network;
 mod support;

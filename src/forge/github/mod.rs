@@ -45,7 +45,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Waits up to a minute in all, and up to 30 seconds for each answer.
+    /// Waits up to a minute and a half in all, since GitHub often asks for one minute, and up to 30
+    /// seconds for each answer.
     pub fn new(
         endpoint: Endpoint,
         owner: impl Into<String>,
@@ -57,7 +58,7 @@ impl Settings {
             owner: owner.into(),
             name: name.into(),
             token,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_secs(90),
             pause: Duration::from_secs(1),
             request_limit: Duration::from_secs(30),
         }
