@@ -12,7 +12,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod plan;
 pub mod policy;
-// prompt
+pub mod prompt;
 pub mod outcome;
 pub mod night;
 pub mod report;

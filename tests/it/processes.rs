@@ -89,14 +89,6 @@ impl Scene {
             thread::sleep(Duration::from_millis(10));
         }
     }
-
-    fn wait_for(&self, what: &str, ready: impl Fn() -> bool) {
-        let end = Instant::now() + Duration::from_secs(20);
-        while !ready() {
-            assert!(Instant::now() < end, "{what} did not come");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
 }
 
 impl Drop for Scene {
@@ -193,7 +185,7 @@ async fn a_program_that_ignores_polite_signals_is_killed_after_them() {
     let script = "trap 'echo int' INT; trap 'echo term' TERM; echo ready; \
                   while :; do sleep 0.05; done";
     let mut running = supervisor().start(scene.sh(script)).await.unwrap();
-    scene.wait_for("ready", || scene.out() == "ready\n");
+    wait_for("ready", || scene.out() == "ready\n");
     let started = Instant::now();
     let exit = running.finish(Duration::from_millis(300)).await.unwrap();
     assert_eq!(exit.ended, Ended::Signal(9));
@@ -208,7 +200,7 @@ async fn no_grace_kills_at_once() {
     let scene = Scene::new();
     let mut running =
         supervisor().start(scene.sh("trap '' INT TERM; echo ready; sleep 30")).await.unwrap();
-    scene.wait_for("ready", || scene.out() == "ready\n");
+    wait_for("ready", || scene.out() == "ready\n");
     let started = Instant::now();
     let exit = running.finish(Duration::ZERO).await.unwrap();
     assert_eq!(exit.ended, Ended::Signal(9));
@@ -232,10 +224,18 @@ async fn processes_that_fork_faster_than_one_looks_are_ended_too() {
 async fn a_dropped_handle_kills_the_tree() {
     let scene = Scene::new();
     let running = supervisor().start(scene.sh(&format!("{TREE} wait"))).await.unwrap();
-    scene.wait_for("ready", || scene.out() == "ready\n");
+    wait_for("ready", || scene.out() == "ready\n");
     assert!(scene.alive().len() > 4);
     drop(running);
     assert_eq!(scene.alive_within(Duration::from_secs(5)), [""; 0]);
+}
+
+fn wait_for(what: &str, ready: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !ready() {
+        assert!(Instant::now() < end, "{what} did not come");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Not a test: the runner that other tests kill or whose supervisor they kill.
@@ -268,7 +268,7 @@ fn start_helper(scene: &Scene, script: &str) -> std::process::Child {
 fn when_the_runner_is_killed_nothing_is_left() {
     let scene = Scene::new();
     let mut runner = start_helper(&scene, &format!("{TREE} wait"));
-    scene.wait_for("ready", || scene.out() == "ready\n");
+    wait_for("ready", || scene.out() == "ready\n");
     assert!(scene.alive().len() > 4);
     runner.kill().unwrap();
     runner.wait().unwrap();
@@ -281,7 +281,7 @@ fn when_the_supervisor_is_killed_the_runner_notices_and_nothing_is_left() {
     // One of the daemons has no trace of us in its environment.
     let script = format!("{TREE} env -i setsid sleep 306 & sleep 0.2; kill -9 $PPID; wait");
     let mut runner = start_helper(&scene, &script);
-    scene.wait_for("report", || scene.path("said").exists());
+    wait_for("report", || scene.path("said").exists());
     runner.wait().unwrap();
     assert_eq!(scene.alive(), [""; 0]);
     let said = fs::read_to_string(scene.path("said")).unwrap();
@@ -346,7 +346,7 @@ async fn a_running_program_can_be_spoken_to() {
     let scene = Scene::new();
     let mut running = supervisor().start(scene.program(&["cat"])).await.unwrap();
     running.send(b"one\n");
-    scene.wait_for("echo", || scene.out() == "one\n");
+    wait_for("echo", || scene.out() == "one\n");
     running.send(b"two\n");
     running.close_stdin();
     assert_eq!(running.wait().await.unwrap().ended, Ended::Code(0));
