@@ -198,7 +198,7 @@ impl Place {
     /// Where the shown part of the line begins, as an offset into the line.
     fn cut_before(&self) -> usize {
         let before = self.start - self.line_start;
-        if before > CONTEXT { before - CONTEXT } else { 0 }
+        before.saturating_sub(CONTEXT)
     }
 
     /// Appends the line, cut around the span, and a line end. Returns the span in `text`.
@@ -241,7 +241,8 @@ fn between(source: &str, first: &Place, last: &Place, text: &mut String) {
     }
 }
 
-fn count_newlines(bytes: &[u8]) -> usize {
+/// Line ends in `bytes`.
+pub(crate) fn count_newlines(bytes: &[u8]) -> usize {
     // Counted in chunks whose sum fits a byte, which the compiler turns into vector instructions.
     bytes
         .chunks(255)

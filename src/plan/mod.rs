@@ -3,14 +3,22 @@
 //! Parsing reads, [`tick`] edits single values; neither ever reflows or moves a byte of the file.
 //! A task is data: nothing in it is ever run because it stands there.
 
-// mod parse;
-// pub mod tick;
+mod section;
+mod outline;
+mod line;
+mod field;
+mod value;
+mod draft;
+mod checks;
+mod parse;
+pub mod tick;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-// pub use parse::{SectionWords, parse};
+pub use parse::{decode, parse};
+pub use section::SectionWords;
 
 use crate::ids::TaskId;
 
@@ -88,6 +96,8 @@ pub struct Checkbox {
     pub at: usize,
     /// `[x]` or `[X]`.
     pub checked: bool,
+    /// Anything else than these and a blank, such as `[-]`: someone is at it, or it is left out.
+    pub other: bool,
 }
 
 /// The fields that nightshift reads, typed. A field that is absent, or whose value cannot be read, is
@@ -122,6 +132,8 @@ pub struct Fields {
     pub budget_micros: Option<u64>,
     /// Why it is where it is.
     pub reason: Option<String>,
+    /// The first field's line in the file, without its line end: a new field is written in its style.
+    pub first_line: Option<Range<usize>>,
 }
 
 /// The value of `Tests defined`.
@@ -201,44 +213,51 @@ pub enum Readiness {
 }
 
 impl Task {
-    /// Whether the plan marks this task ready. Section and status must agree; the stricter one wins, and
-    /// a task that neither marks is not ready.
+    /// What section, box, status and approval make of the task together.
     pub fn readiness(&self) -> Readiness {
+        let not = |why: String| Readiness::NotReady(why);
         let status = self.fields.status.as_ref().map(|field| field.status);
-        let done = self.checkbox.as_ref().is_some_and(|checkbox| checkbox.checked);
-        if done || status == Some(Status::Done) || self.section.class == SectionClass::Done {
+        let checked = self.checkbox.as_ref().is_some_and(|tick| tick.checked);
+        if checked || status == Some(Status::Done) || self.section.class == SectionClass::Done {
             return Readiness::Done;
         }
-        let not_ready = |why: &str| Readiness::NotReady(why.to_owned());
+        match self.section.class {
+            SectionClass::Never => return not(format!("stands under `{}`", self.section.heading)),
+            SectionClass::Failed => {
+                return not(format!("stands under `{}`; retry or edit it", self.section.heading));
+            }
+            SectionClass::Ready
+            | SectionClass::Pending
+            | SectionClass::Done
+            | SectionClass::Other => {}
+        }
         match status {
-            Some(Status::Blocked) => return not_ready("its status is BLOCKED"),
-            Some(Status::Failed(_)) => return not_ready("it failed; edit it or retry it"),
-            Some(Status::Skip) => return not_ready("its status is SKIP"),
-            Some(Status::Rejected) => return not_ready("it was rejected"),
-            Some(Status::Running) => return not_ready("it is running elsewhere"),
+            Some(Status::Blocked) => return not("its status is BLOCKED".to_owned()),
+            Some(Status::Skip) => return not("its status is SKIP".to_owned()),
+            Some(Status::Rejected) => return not("a person rejected it".to_owned()),
+            Some(Status::Running) => return not("its status says that someone is at it".to_owned()),
+            Some(Status::Failed(nights)) => {
+                let nights =
+                    if nights == 1 { "1 night".to_owned() } else { format!("{nights} nights") };
+                return not(format!("failed on {nights}; retry or edit it"));
+            }
             Some(Status::Ready | Status::Pending | Status::Done) | None => {}
         }
-        match self.section.class {
-            SectionClass::Never => {
-                return Readiness::NotReady(format!("section \"{}\"", self.section.heading));
-            }
-            SectionClass::Failed => return not_ready("it stands under failed tasks"),
-            SectionClass::Pending if !self.fields.approved => return Readiness::NeedsApproval,
-            SectionClass::Pending
-            | SectionClass::Ready
-            | SectionClass::Other
-            | SectionClass::Done => {}
+        if self.checkbox.as_ref().is_some_and(|tick| tick.other) {
+            return not("its box is neither empty nor ticked".to_owned());
         }
-        match status {
-            Some(Status::Pending) if !self.fields.approved => Readiness::NeedsApproval,
-            Some(Status::Ready | Status::Pending) => Readiness::Ready,
-            _ if self.section.class == SectionClass::Ready || self.fields.approved => {
-                Readiness::Ready
-            }
-            _ => Readiness::NotReady(format!(
-                "nothing marks it ready: section \"{}\", no status",
-                self.section.heading
-            )),
+        let waits = self.section.class == SectionClass::Pending || status == Some(Status::Pending);
+        if waits && !self.fields.approved {
+            return Readiness::NeedsApproval;
+        }
+        let marked = self.section.class == SectionClass::Ready || status == Some(Status::Ready);
+        if !waits && !marked {
+            return not("is not marked ready, neither by its section nor by a status".to_owned());
+        }
+        // A task that cannot be read is never ready: what could not be read may have said no.
+        match self.errors.first() {
+            Some(error) => not(error.clone()),
+            None => Readiness::Ready,
         }
     }
 }
