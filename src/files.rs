@@ -135,7 +135,7 @@ mod tests {
         std::os::unix::fs::symlink(&kept, gone.join("link")).unwrap();
         fs::create_dir(gone.join("locked")).unwrap();
         fs::write(gone.join("locked/file"), "x").unwrap();
-        fs::set_permissions(gone.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(gone.join("locked"), fs::Permissions::from_mode(0o000)).unwrap();
         remove_tree(&gone).unwrap();
         assert!(!gone.exists());
         assert!(kept.join("file").exists());

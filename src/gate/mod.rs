@@ -179,7 +179,7 @@ fn score(all: &[Step], done: &[StepReport]) -> u32 {
         .filter(|(_, report)| report.green())
         .map(|(step, _)| u64::from(step.weight))
         .sum();
-    if weight == 0 { 100 } else { u32::try_from(100 * green / weight).unwrap_or(100) }
+    (100 * green).checked_div(weight).map_or(100, |score| u32::try_from(score).unwrap_or(100))
 }
 
 /// The identity of a gate: SHA-256 over its resolved steps, the environment names it sees, and the mode and

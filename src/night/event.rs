@@ -289,7 +289,7 @@ impl Entry {
         let (mut actor, mut model, mut cost) = (Actor::Runner, None, None);
         if let Event::AgentEnded { report, .. } = &event {
             actor = Actor::Agent { name: agent.to_owned() };
-            model = report.model.clone();
+            model.clone_from(&report.model);
             cost = Some(report.spent.usd);
         }
         if let Event::StopAsked { reason: StopReason::Asked { by } } = &event {
