@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     keys::{self, Key},
     reader::Reader,
-    settings::{Base, PlanFile, STEP_TIMEOUT_S, Settings, Step, looks_secret},
+    settings::{Base, PlanFile, STEP_TIMEOUT_S, Settings, looks_secret},
     yaml::Spot,
 };
 use crate::{

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     budget::{Limits, Usd},
     ids::{NAME, REPO_DIRECTORY},
+    night::Step,
     policy::{Origin, Policy},
 };
 
@@ -20,6 +21,67 @@ pub struct Settings {
     /// The project's own quality steps.
     pub gate: GateSettings,
     /// The program that edits.
+    pub agent: AgentSettings,
+    /// The pull request.
+    pub pr: PrSettings,
+    /// Where each value outside `policy` that is not the default was set, by key (`limits.tasks`).
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// Where the plan is and how it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanSettings {
+    /// Its file.
+    pub file: PlanFile,
+    /// First words of headings and what they mean.
+    pub sections: Sections,
+    /// Whether a landed task's status is edited in its own commit.
+    pub update: bool,
+}
+
+/// Which file is the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanFile {
+    /// The first that exists of [`plan_files`].
+    Auto,
+    /// This one, relative to the repository's root.
+    Path(String),
+}
+
+/// Where a plan is looked for, in this order.
+pub fn plan_files() -> [String; 4] {
+    let file = "PROJECT_PLAN.md";
+    [
+        file.to_owned(),
+        format!("docs/notes/{file}"),
+        format!("docs/{file}"),
+        format!("{REPO_DIRECTORY}/plan.md"),
+    ]
+}
+
+/// First words of headings, compared without case and emoji.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sections {
+    /// Tasks below may run.
+    pub ready: Vec<String>,
+    /// Tasks below wait for a person.
+    pub pending: Vec<String>,
+    /// Tasks below never run.
+    pub never: Vec<String>,
+}
+
+/// The project's own quality steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateSettings {
+    /// In the order in which they run; never empty.
+    pub steps: Vec<Step>,
+    /// False when the steps are the built-in guess, whose script may not exist.
+    pub configured: bool,
+    /// Names of environment variables that reach the steps; see [`env_passes`].
+    pub env: Vec<String>,
+}
+
+/// The program that edits.
     pub agent: AgentSettings,
     /// The pull request.
     pub pr: PrSettings,

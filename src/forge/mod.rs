@@ -4,18 +4,13 @@
 
 use std::{future::Future, pin::Pin};
 
-use crate::ids::{CommitId, NAME, NightId};
+use crate::ids::{CommitId, NightId};
 
 pub mod endpoint;
 pub mod github;
 pub mod local;
 
 pub use self::{github::GitHub, local::Local};
-
-/// The first line of a night's pull request, hidden by Markdown: how it is known as ours, and which night's.
-pub fn marker(night: &NightId) -> String {
-    format!("<!-- {NAME} v=1 night={night} -->")
-}
 
 /// A future behind `dyn`, until `async fn` in traits can stand there.
 pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, ForgeError>> + Send + 'a>>;
@@ -33,7 +28,7 @@ pub struct PullRequestDraft {
     pub head: CommitId,
     /// At most 256 characters.
     pub title: String,
-    /// At most 60,000 characters, [redacted](crate::redact); begins with the [`marker`].
+    /// At most 60,000 characters, [redacted](crate::redact); begins with the [marker](crate::report::marker).
     pub body: String,
     /// True when something in it waits for a person.
     pub draft: bool,

@@ -4,7 +4,7 @@
 //! plans and agents stand in table cells or fences that they cannot leave.
 
 use crate::{
-    ids::{NAME, TaskId},
+    ids::{NAME, NightId, TaskId},
     night::{AttemptRecord, Night, NotStarted, Stage, TaskState},
     outcome::{Failure, GateReport},
     policy::{Refusal, Verdict},
@@ -25,9 +25,9 @@ pub struct PullRequest {
     pub draft: bool,
 }
 
-/// The hidden first line by which a night's pull request is found again.
-pub fn marker(night: &Night) -> String {
-    format!("<!-- {NAME} v=1 night={} head={} -->", night.opening().night, night.tip())
+/// The first line of a night's pull request, hidden by Markdown: how it is known as ours, and which night's.
+pub fn marker(night: &NightId) -> String {
+    format!("<!-- {NAME} v=1 night={night} -->")
 }
 
 /// Builds the pull request for the night as it stands.
@@ -52,7 +52,7 @@ pub fn pull_request(night: &Night) -> PullRequest {
          code blocks.\n",
         crate::ids::VERSION
     );
-    let mut body = marker(night);
+    let mut body = marker(&night.opening().night);
     body.push('\n');
     for section in sections.into_iter().filter(|section| !section.is_empty()) {
         // Cut at a section's edge: half a table or an open fence would swallow the rest.

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use nightshift::{
     forge::{
         Forge, ForgeError, GitHub, Published, PullRequestDraft, endpoint::Endpoint,
-        github::Settings, marker,
+        github::Settings,
     },
     ids::{CommitId, NightId},
     redact::Secret,

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use super::{
-    Forge, ForgeError, Published, Publishing, PullRequestDraft, endpoint::Endpoint, marker,
+    Forge, ForgeError, Published, Publishing, PullRequestDraft, endpoint::Endpoint,
 };
-use crate::redact::{Redactor, Secret};
+use crate::{
+    redact::{Redactor, Secret},
+    report::marker,
+};
 
 mod api;
 

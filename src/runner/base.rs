@@ -1,0 +1,131 @@
+//! Where a night starts from: `--base`, else the remote's default (or the configured) branch fetched now,
+//! else its remote-tracking ref, else the local default branch. Writes only into the vault.
+
+use crate::{
+    git::user::RemoteUrl,
+    ids::{CommitId, REF_NAMESPACE},
+    night::Base,
+    runner::{home::Home, places::Surroundings, refused::Refused},
+};
+
+/// Finds the base. `asked` is `--base`, `branch` the configured branch.
+pub fn find(
+    surroundings: &Surroundings,
+    home: &Home,
+    asked: Option<&str>,
+    branch: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<Base, Refused> {
+    let of = |commit: CommitId, branch: String, how: String| -> Result<Base, Refused> {
+        let tree = home.vault.tree_of(&commit)?;
+        Ok(Base { commit, tree, branch, how })
+    };
+    if let Some(word) = asked {
+        let commit = home.user.revision(word)?.ok_or_else(|| {
+            Refused::usage(
+                format!("`{word}` names no commit in {}", home.user.root().display()),
+                "give a branch, a tag or a commit",
+            )
+        })?;
+        // The pull request still needs a branch to go to.
+        let branch = match (branch, home.user.resolve(&format!("refs/heads/{word}"))?) {
+            (Some(branch), _) => branch.to_owned(),
+            (None, Some(_)) => word.to_owned(),
+            (None, None) => local_default(home)?.map_or(word.to_owned(), |(name, _)| name),
+        };
+        return of(commit, branch, format!("`{word}`, given with --base"));
+    }
+    if let Some(remote) = &home.remote {
+        match fetch(surroundings, home, remote, branch) {
+            Ok((branch, commit)) => {
+                return of(commit, branch, format!("fetched from {}", remote.name));
+            }
+            Err(problem) => {
+                let Some((branch, commit)) = tracking(home, &remote.name, branch)? else {
+                    return Err(Refused::environment(
+                        format!("could not fetch the base from {}: {problem}", remote.name),
+                        "check the network and your access, or name a base with --base",
+                    ));
+                };
+                notes.push(format!(
+                    "{} could not be reached ({problem}); the base is the last fetched {branch}",
+                    remote.name
+                ));
+                return of(commit, branch, format!("the last fetched state of {}", remote.name));
+            }
+        }
+    }
+    let found = match branch {
+        Some(branch) => home
+            .user
+            .resolve(&format!("refs/heads/{branch}"))?
+            .map(|commit| (branch.to_owned(), commit)),
+        None => local_default(home)?,
+    };
+    match found {
+        Some((name, commit)) => of(commit, name, "your local branch".to_owned()),
+        None => Err(Refused::environment(
+            format!("{} has no commit to start from", home.user.root().display()),
+            "commit something, or name a base with --base",
+        )),
+    }
+}
+
+fn local_default(home: &Home) -> Result<Option<(String, CommitId)>, Refused> {
+    let names = ["main".to_owned(), "master".to_owned()];
+    for name in names.into_iter().chain(home.user.head_branch()?) {
+        if let Some(commit) = home.user.resolve(&format!("refs/heads/{name}"))? {
+            return Ok(Some((name, commit)));
+        }
+    }
+    Ok(None)
+}
+
+fn fetch(
+    surroundings: &Surroundings,
+    home: &Home,
+    remote: &RemoteUrl,
+    branch: Option<&str>,
+) -> Result<(String, CommitId), String> {
+    let network = home.network(surroundings);
+    let branch = match branch {
+        Some(branch) => branch.to_owned(),
+        None => {
+            let found = network.default_branch(&remote.fetch).map_err(|e| e.to_string())?;
+            let (name, commit) = found.ok_or("the remote is empty, or its HEAD is no branch")?;
+            // Already here with all that it needs: the look was enough.
+            if home.has(&commit) {
+                return Ok((name, commit));
+            }
+            name
+        }
+    };
+    let ours = format!("{REF_NAMESPACE}base/{branch}");
+    network
+        .fetch(&remote.fetch, &[&format!("+refs/heads/{branch}:{ours}")])
+        .map_err(|e| e.to_string())?;
+    let commit = home.vault.resolve(&ours).map_err(|e| e.to_string())?;
+    Ok((branch, commit.ok_or("the fetch brought nothing")?))
+}
+
+fn tracking(
+    home: &Home,
+    remote: &str,
+    branch: Option<&str>,
+) -> Result<Option<(String, CommitId)>, Refused> {
+    let names = match branch {
+        Some(branch) => vec![branch.to_owned()],
+        None => {
+            let head = home.user.symbolic(&format!("refs/remotes/{remote}/HEAD"))?;
+            let below = format!("refs/remotes/{remote}/");
+            let head = head.and_then(|name| name.strip_prefix(&below).map(str::to_owned));
+            head.into_iter().chain(["main".to_owned(), "master".to_owned()]).collect()
+        }
+    };
+    for name in names {
+        if let Some(commit) = home.user.resolve(&format!("refs/remotes/{remote}/{name}"))? {
+            return Ok(Some((name, commit)));
+        }
+    }
+    Ok(None)
+}

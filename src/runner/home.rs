@@ -1,0 +1,154 @@
+//! A repository with its vault and its directories, and the way from there to its remote: everything that
+//! outlives one night.
+
+use std::path::Path;
+
+use crate::{
+    forge::{
+        ForgeError, GitHub,
+        endpoint::{self, Endpoint, Token},
+        github,
+    },
+    git::{
+        Vault,
+        network::{Credential, Network},
+        remote::{ForgeAddress, Remote, without_login},
+        user::{RemoteUrl, UserRepository},
+    },
+    ids::CommitId,
+    process::{self, Environment},
+    redact::Redactor,
+    runner::{
+        places::{Places, Surroundings},
+        refused::Refused,
+    },
+};
+
+/// A repository, before anything of a night is known.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The user's repository.
+    pub user: UserRepository,
+    /// Our own.
+    pub vault: Vault,
+    /// Our directories for it.
+    pub places: Places,
+    /// The remote, where there is one.
+    pub remote: Option<RemoteUrl>,
+}
+
+/// The GitHub that a remote belongs to.
+#[derive(Clone, Debug)]
+pub struct GitHubAccess {
+    /// Owner and name.
+    pub address: ForgeAddress,
+    /// Where it answers.
+    pub endpoint: Endpoint,
+    /// A token meant for it, where one was found.
+    pub token: Option<Token>,
+}
+
+impl Home {
+    /// Opens the repository at `path` and its vault.
+    pub fn open(surroundings: &Surroundings, path: &Path) -> Result<Home, Refused> {
+        let user = UserRepository::open(path)?;
+        let places = Places::of(surroundings, user.root(), user.common_dir());
+        places.prepare()?;
+        let vault = Vault::prepare(&places.vault(), &user)?;
+        let remote = user.remote()?;
+        Ok(Home { user, vault, places, remote })
+    }
+
+    /// The remote's address for people: without credentials.
+    pub fn remote_shown(&self) -> Option<String> {
+        self.remote.as_ref().map(|remote| without_login(&remote.push).0)
+    }
+
+    /// The GitHub behind the remote, when it is one.
+    pub fn github(&self, surroundings: &Surroundings) -> Option<GitHubAccess> {
+        let Remote::Forge(address) = Remote::parse(&self.remote.as_ref()?.push) else {
+            return None;
+        };
+        let environment = &surroundings.environment;
+        let known = endpoint::known_hosts(environment);
+        if !address.is_github(known.iter().map(String::as_str)) {
+            return None;
+        }
+        let host = address.web_host();
+        let endpoint = endpoint::endpoint(&host, environment);
+        let token = endpoint::token(&host, environment, |host| ask_gh(surroundings, host));
+        Some(GitHubAccess { address, endpoint, token })
+    }
+
+    /// The way to the remote, with the token of its own server where there is one.
+    pub fn network(&self, surroundings: &Surroundings) -> Network {
+        let mut network = Network::new(self.vault.directory(), &surroundings.environment)
+            .with_redactor(redactor(surroundings));
+        if let Some(objects) = self.vault.alternates().first() {
+            network = network.reading(objects);
+        }
+        if let Some(access) = self.github(surroundings)
+            && let Some(token) = access.token
+        {
+            let server = access.endpoint.server_url;
+            network = network.with_credential(Credential { server, token: token.value });
+        }
+        network
+    }
+
+    /// True when a commit with its tree is here, in the vault or in the user's repository.
+    pub fn has(&self, commit: &CommitId) -> bool {
+        self.vault.tree_of(commit).and_then(|tree| self.vault.list(&tree)).is_ok()
+    }
+}
+
+impl GitHubAccess {
+    /// The forge, ready to publish.
+    pub fn forge(&self) -> Result<GitHub, ForgeError> {
+        let token = self.token.as_ref().ok_or_else(|| self.no_token())?;
+        GitHub::new(github::Settings::new(
+            self.endpoint.clone(),
+            &self.address.owner,
+            &self.address.name,
+            token.value.clone(),
+        ))
+    }
+
+    /// What to say when there is no token for this server.
+    pub fn no_token(&self) -> ForgeError {
+        let host = self.address.web_host();
+        ForgeError {
+            message: format!("there is no token for {host}"),
+            help: format!(
+                "set GH_TOKEN, or sign in with `gh auth login --hostname {host}`; or run with --no-pr"
+            ),
+            temporary: false,
+        }
+    }
+}
+
+/// Everything in our environment that looks like a credential: no text of ours may hold it.
+pub fn redactor(surroundings: &Surroundings) -> Redactor {
+    let secrets = surroundings
+        .environment
+        .iter()
+        .filter(|(name, _)| crate::config::looks_secret(name) || name.ends_with("_KEY"))
+        .map(|(_, value)| value.clone());
+    Redactor::new(secrets)
+}
+
+/// `gh auth token`, where the GitHub command-line tool is installed: it reads the keyring.
+fn ask_gh(surroundings: &Surroundings, host: &str) -> Option<String> {
+    let mut environment = Environment::from_allowed(&surroundings.environment, &[]);
+    environment.set("HOME", surroundings.home.display().to_string());
+    for name in ["XDG_CONFIG_HOME", "GH_CONFIG_DIR", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"] {
+        if let Some(value) = surroundings.value(name) {
+            environment.set(name, value);
+        }
+    }
+    let argv = ["gh", "auth", "token", "--hostname", host];
+    let limit = std::time::Duration::from_secs(10);
+    let output = process::probe(&argv, &environment, &surroundings.home, limit).ok()?;
+    let token = output.text().trim().to_owned();
+    (output.success() && !token.is_empty()).then_some(token)
+}

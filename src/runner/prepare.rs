@@ -1,0 +1,359 @@
+//! Everything that is known before a night: base, settings, plan, admission, gate. `check` prints it,
+//! `run` opens a night with it: one code path.
+//!
+//! Starts nothing and judges nothing itself: rules are the policy's, grammar is the plan's.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use crate::{
+    config::{self, Override, PlanFile, Settings, UserSettings},
+    diagnostic::{Level, Style},
+    files,
+    gate,
+    git::TreeEntry,
+    ids::{RepoPath, TaskId, TreeId},
+    night::{Base, GateSpec, PlanSource, RefusedTask},
+    plan::{self, Plan, Readiness, SectionWords, Task},
+    policy::{
+        self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
+    },
+    runner::{base, home::Home, places::Surroundings, refused::Refused},
+};
+
+/// What a person asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The repository, or a directory in it.
+    pub repository: PathBuf,
+    /// A branch, tag or commit to start from instead of the remote's default branch.
+    pub base: Option<String>,
+    /// Only these tasks. Empty = all that are ready.
+    pub tasks: Vec<TaskId>,
+    /// Values from the command line.
+    pub overrides: Vec<Override>,
+    /// How messages about files are drawn.
+    pub style: Style,
+}
+
+/// Everything that is known before a night.
+#[derive(Debug)]
+pub struct Preparation {
+    /// The repository.
+    pub home: Home,
+    /// Where the night would start from.
+    pub base: Base,
+    /// The settings in force.
+    pub settings: Settings,
+    /// The user's own settings.
+    pub user_settings: UserSettings,
+    /// The file that the settings come from; `None` = all built in.
+    pub settings_file: Option<String>,
+    /// The plan's place; `None` when there is no plan.
+    pub plan_source: Option<PlanSource>,
+    /// The plan.
+    pub plan: Plan,
+    /// Messages about the plan, drawn.
+    pub plan_messages: Vec<(Level, String)>,
+    /// One for each task of the plan, in its order.
+    pub admissions: Vec<Admission>,
+    /// The rules, with the protected files that this night adds.
+    pub rules: RuleSet,
+    /// The gate.
+    pub gate: GateSpec,
+    /// Why there is no gate, when there is none.
+    pub gate_missing: Option<String>,
+    /// What the person should know.
+    pub notes: Vec<String>,
+}
+
+impl Preparation {
+    /// Reads everything. Fetches the base when there is a remote; writes only into the vault.
+    pub fn read(surroundings: &Surroundings, request: &Request) -> Result<Preparation, Refused> {
+        let home = Home::open(surroundings, &request.repository)?;
+        let mut notes = Vec::new();
+        let user_settings = user_settings(surroundings, request.style)?;
+        let asked = request.base.as_deref();
+        let mut base = base::find(surroundings, &home, asked, None, &mut notes)?;
+        let (mut settings, mut settings_file) = settings(&home, &base.tree, request, &mut notes)?;
+        if let config::Base::Branch(branch) = settings.pr.base.clone()
+            && branch != base.branch
+        {
+            notes.clear();
+            base = base::find(surroundings, &home, asked, Some(&branch), &mut notes)?;
+            (settings, settings_file) = self::settings(&home, &base.tree, request, &mut notes)?;
+        }
+        for value in &request.overrides {
+            settings.set(value.clone());
+        }
+        let listing = home.vault.list(&base.tree)?;
+        let (plan_source, bytes) = find_plan(surroundings, &home, &base, &settings, request)?;
+        let (source, decoded) = plan::decode(&bytes);
+        let (plan, mut diagnostics) = plan::parse(&source, &section_words(&settings));
+        diagnostics.extend(decoded);
+        let plan_path = plan_source.as_ref().map_or(String::new(), |found| found.path.to_string());
+        let plan_messages = if plan_source.is_some() {
+            diagnostics
+                .iter()
+                .map(|found| (found.level, found.render(&plan_path, &source, request.style)))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let gate_files = gate::named_files(&settings.gate.steps, &listing);
+        let mut policy = settings.policy.clone();
+        let own = gate_files.iter().chain(plan_source.as_ref().map(|found| &found.path));
+        policy.protected.extend(own.map(|path| glob_of(&path.to_string())));
+        policy.protected.extend(settings_file.iter().map(|file| glob_of(file)));
+        let rules = RuleSet::new(&policy).map_err(|problem| {
+            Refused::usage(problem.to_string(), "correct the pattern in the configuration")
+        })?;
+        let mut admissions =
+            policy::admit_plan(&rules, &settings.limits, &plan.tasks, &BTreeSet::new());
+        hold_back_unpushed(&home, &listing, &plan, &mut admissions);
+        let gate_missing = gate_missing(&settings, &gate_files);
+        let plan_at = plan_source.as_ref().map(|found| &found.path);
+        // The plan is protected and not part of the gate's identity: every tick would make another gate.
+        let protected = listing
+            .iter()
+            .filter(|entry| rules.protects(&entry.path) && Some(&entry.path) != plan_at);
+        let env = settings.gate.env.clone();
+        let gate = GateSpec {
+            id: gate::id(&settings.gate.steps, &env, protected),
+            steps: settings.gate.steps.clone(),
+            env,
+        };
+        Ok(Preparation {
+            home,
+            base,
+            settings,
+            user_settings,
+            settings_file,
+            plan_source,
+            plan,
+            plan_messages,
+            admissions,
+            rules,
+            gate,
+            gate_missing,
+            notes,
+        })
+    }
+
+    /// Tasks with their admission, in plan order.
+    pub fn tasks(&self) -> impl Iterator<Item = (&Task, &Admission)> {
+        self.plan.tasks.iter().zip(&self.admissions)
+    }
+
+    /// Tasks that may run, in plan order, of those that were asked for.
+    pub fn admitted(&self, only: &[TaskId]) -> Vec<AdmittedTask> {
+        self.tasks()
+            .filter(|(task, _)| only.is_empty() || only.contains(&task.id))
+            .filter_map(|(_, admission)| admission.admitted().cloned())
+            .collect()
+    }
+
+    /// Tasks that the plan marks ready, or that were asked for by name, and that may not run.
+    pub fn refused(&self, only: &[TaskId]) -> Vec<RefusedTask> {
+        self.tasks()
+            .filter(|(task, _)| {
+                if only.is_empty() {
+                    task.readiness() == Readiness::Ready
+                } else {
+                    only.contains(&task.id)
+                }
+            })
+            .filter_map(|(task, admission)| {
+                let (verdict, refusals) = match &admission.decision {
+                    Decision::Admitted(_) => return None,
+                    Decision::Waiting(refusals) => (Verdict::Ask, refusals.clone()),
+                    Decision::Refused(refusals) => (Verdict::Refuse, refusals.clone()),
+                };
+                let (id, title) = (task.id.clone(), task.title.clone());
+                Some(RefusedTask { id, title, line: task.line, verdict, refusals })
+            })
+            .collect()
+    }
+
+    /// Adds what is worth knowing about the checkout. Costs a look at every file, so it is done only when
+    /// somebody reads it.
+    pub fn look_at_checkout(&mut self) -> Result<(), Refused> {
+        let home = &self.home;
+        match home.user.uncommitted() {
+            Some(0) | None => {}
+            Some(1) => self
+                .notes
+                .push("1 uncommitted file in your checkout is not part of a night".to_owned()),
+            Some(count) => self.notes.push(format!(
+                "{count} uncommitted files in your checkout are not part of a night"
+            )),
+        }
+        if let Some(head) = home.user.head()? {
+            let ahead = home.user.ahead(&home.vault, &head, &self.base.commit).unwrap_or(0);
+            if ahead > 0 {
+                let commits = if ahead == 1 { "commit is" } else { "commits are" };
+                self.notes.push(format!(
+                    "{ahead} {commits} on your HEAD and not on {}: not part of a night until pushed",
+                    self.base.branch
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path as a glob that matches only itself.
+fn glob_of(path: &str) -> String {
+    path.chars().fold(String::new(), |mut glob, c| {
+        if "*?[]{}\\!".contains(c) {
+            glob.extend(['[', c, ']']);
+        } else {
+            glob.push(c);
+        }
+        glob
+    })
+}
+
+/// The user's own settings; a file that is not there says nothing.
+pub fn user_settings(surroundings: &Surroundings, style: Style) -> Result<UserSettings, Refused> {
+    let path = surroundings.user_file();
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(UserSettings::default());
+        }
+        Err(problem) => return Err(files::error("read", &path)(problem).into()),
+    };
+    let shown = path.display().to_string();
+    let parsed = config::decode(&bytes).and_then(config::parse_user);
+    parsed.map_err(|found| Refused::drawn(&found, &shown, &bytes, style))
+}
+
+fn settings(
+    home: &Home,
+    tree: &TreeId,
+    request: &Request,
+    notes: &mut Vec<String>,
+) -> Result<(Settings, Option<String>), Refused> {
+    let [first, second] = config::repository_files();
+    let read = |path: &str| home.vault.read_file(tree, &RepoPath::from(path));
+    let chosen = config::choose(read(&first)?, read(&second)?).map_err(|both| {
+        Refused::usage(both.to_string(), "remove one of them on the base branch")
+    })?;
+    for path in [&first, &second] {
+        let of_base = chosen.as_ref().filter(|(file, _)| file == path).map(|(_, bytes)| bytes);
+        let Some(work_tree) = home.user.work_tree() else { break };
+        let mine = std::fs::read(work_tree.join(path)).ok();
+        if mine.is_some() && mine.as_ref() != of_base {
+            notes.push(format!(
+                "{path} in your checkout differs from the base's and is ignored; to use it: \
+                 git add {path} && git commit -m 'configure nightshift' && git push"
+            ));
+        }
+    }
+    let Some((path, bytes)) = chosen else { return Ok((Settings::default(), None)) };
+    let parsed = config::decode(&bytes).and_then(|text| config::parse_repository(&path, text));
+    match parsed {
+        Ok((settings, warnings)) => {
+            let source = String::from_utf8_lossy(&bytes);
+            notes.extend(warnings.iter().map(|warning| {
+                let (line, column) = warning.position(&source);
+                format!("{path}:{line}:{column}: {}", warning.message)
+            }));
+            Ok((settings, Some(path)))
+        }
+        Err(found) => Err(Refused::drawn(&found, &path, &bytes, request.style)),
+    }
+}
+
+/// The words for sections as the plan's parser takes them.
+pub fn section_words(settings: &Settings) -> SectionWords {
+    let sections = &settings.plan.sections;
+    SectionWords {
+        ready: sections.ready.clone(),
+        pending: sections.pending.clone(),
+        never: sections.never.clone(),
+    }
+}
+
+/// Decision 8 of the design: in a checkout the working tree's file, because people edit at 23:00 and do
+/// not commit; in CI, in a bare repository and with `--base` the base commit's.
+fn find_plan(
+    surroundings: &Surroundings,
+    home: &Home,
+    base: &Base,
+    settings: &Settings,
+    request: &Request,
+) -> Result<(Option<PlanSource>, Vec<u8>), Refused> {
+    let candidates = match &settings.plan.file {
+        PlanFile::Auto => config::plan_files().to_vec(),
+        PlanFile::Path(path) => vec![path.trim_start_matches("./").to_owned()],
+    };
+    let ci = surroundings.value("CI").is_some() || surroundings.value("GITHUB_ACTIONS").is_some();
+    let work_tree = home.user.work_tree().filter(|_| !ci && request.base.is_none());
+    for candidate in &candidates {
+        let path = RepoPath::from(candidate.as_str());
+        let source = |working_tree| {
+            let (path, update) = (path.clone(), settings.plan.update);
+            Some(PlanSource { path, working_tree, update })
+        };
+        if let Some(root) = work_tree {
+            let file = root.join(candidate);
+            // A named pipe or a device would block, or never end.
+            if std::fs::metadata(&file).is_ok_and(|found| found.is_file()) {
+                let bytes = std::fs::read(&file).map_err(files::error("read", &file))?;
+                return Ok((source(true), bytes));
+            }
+        } else if let Some(bytes) = home.vault.read_file(&base.tree, &path)? {
+            return Ok((source(false), bytes));
+        }
+    }
+    if let PlanFile::Path(path) = &settings.plan.file {
+        return Err(Refused::usage(
+            format!("there is no plan at {path} ({})", settings.origin("plan.file")),
+            "write the path relative to the repository's root",
+        ));
+    }
+    Ok((None, Vec::new()))
+}
+
+/// A task that names a file which only the checkout has would be tried without it.
+fn hold_back_unpushed(
+    home: &Home,
+    listing: &[TreeEntry],
+    plan: &Plan,
+    admissions: &mut [Admission],
+) {
+    let Some(work_tree) = home.user.work_tree() else { return };
+    for (task, admission) in plan.tasks.iter().zip(admissions) {
+        if admission.admitted().is_none() {
+            continue;
+        }
+        let missing = task.fields.files.iter().find(|path| {
+            let inside = RepoPath::from(path.as_str());
+            !path.contains(['*', '?', '[', '{'])
+                && !listing.iter().any(|entry| entry.path == inside)
+                && work_tree.join(path).is_file()
+        });
+        if let Some(path) = missing {
+            admission.decision = Decision::Waiting(vec![Refusal {
+                rule: "admission.base".to_owned(),
+                verdict: Verdict::Ask,
+                severity: Severity::Medium,
+                message: format!("{path} is in your checkout but not in the base"),
+                value: path.clone(),
+                limit: "files of the base, or new ones".to_owned(),
+                origin: Origin::Default,
+                help: Some("commit and push it first".to_owned()),
+            }]);
+        }
+    }
+}
+
+fn gate_missing(settings: &Settings, named: &[RepoPath]) -> Option<String> {
+    (!settings.gate.configured && named.is_empty()).then(|| {
+        let run = settings.gate.steps.first().map_or("", |step| step.run.as_str());
+        format!(
+            "there is no gate: the base commit has no script for `{run}`, and `gate.steps` is not set"
+        )
+    })
+}
