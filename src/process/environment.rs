@@ -39,7 +39,8 @@ impl Environment {
         Environment::default()
     }
 
-    /// Of `all`, the base list and what `patterns` name (`*` stands for any text), with `TERM=dumb`.
+    /// Of `all`, the base list and what `patterns` name (`*` stands for any text), with `TERM=dumb` and
+    /// only absolute directories in `PATH`.
     ///
     /// `HOME` and the sockets of the user's session stay out even when listed. Names that look like a
     /// credential's pass only when listed in full.
@@ -49,6 +50,12 @@ impl Environment {
             .filter(|(name, _)| allowed(name, patterns))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
+        if let Some(path) = chosen.get_mut("PATH") {
+            // `.` and empty entries mean the working directory: a repository could bring its own `git`.
+            let absolute: Vec<&str> =
+                path.split(':').filter(|entry| entry.starts_with('/')).collect();
+            *path = absolute.join(":");
+        }
         chosen.insert("TERM".into(), "dumb".into());
         Environment(chosen)
     }
@@ -121,7 +128,7 @@ mod tests {
     use super::*;
 
     fn map(names: &[&str]) -> BTreeMap<String, String> {
-        names.iter().map(|name| ((*name).to_owned(), format!("value of {name}"))).collect()
+        names.iter().map(|name| ((*name).to_owned(), format!("/value of {name}"))).collect()
     }
 
     #[test]
@@ -146,6 +153,12 @@ mod tests {
         let all = map(&["HOME", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS", "DOCKER_HOST"]);
         let listed: Vec<String> = all.keys().cloned().collect();
         assert_eq!(Environment::from_allowed(&all, &listed).names().collect::<Vec<_>>(), ["TERM"]);
+    }
+
+    #[test]
+    fn a_repository_cannot_bring_its_own_programs() {
+        let all = BTreeMap::from([("PATH".to_owned(), ".:/usr/bin::bin:/bin".to_owned())]);
+        assert_eq!(Environment::from_allowed(&all, &[]).get("PATH"), Some("/usr/bin:/bin"));
     }
 
     #[test]

@@ -225,6 +225,20 @@ pub fn adopt_orphans() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Where a program is: the path itself if it is one, else the first fit in the environment's `PATH`.
+pub fn find_program(name: &str, environment: &Environment) -> Option<PathBuf> {
+    let fits = |path: &Path| {
+        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    let candidates: Vec<PathBuf> = if name.contains('/') {
+        vec![name.into()]
+    } else {
+        let path = environment.get("PATH").unwrap_or_default();
+        path.split(':').map(|directory| Path::new(directory).join(name)).collect()
+    };
+    candidates.into_iter().find(|candidate| !name.is_empty() && fits(candidate))
+}
+
 impl Supervisor {
     /// Starts a program and comes back when it runs.
     pub async fn start(&self, program: Program) -> Result<Running, Error> {

@@ -1,0 +1,88 @@
+//! Any program as an agent: the prompt on its standard input, edits in its working directory.
+//!
+//! Its exit code is all that is known of it: 0 came to its end, anything else failed. What it prints is
+//! kept as `transcript.log` and `stderr.log` and never interpreted.
+
+use std::time::Duration;
+
+use super::{Agent, AgentError, AgentFacts, BoxFuture, Job, Unusable, end_of_file, last_words};
+use crate::{
+    outcome::{AgentEnd, AgentReport},
+    process::{Ended, Environment, Program, Stop, Supervisor, Why, find_program},
+};
+
+/// A command line that edits.
+#[derive(Clone, Debug)]
+pub struct CommandAgent {
+    /// Its name in reports.
+    pub name: String,
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Starts it.
+    pub supervisor: Supervisor,
+    /// From SIGINT to SIGTERM when it has to be stopped.
+    pub grace: Duration,
+}
+
+impl CommandAgent {
+    /// A command with the usual grace.
+    pub fn new(name: &str, argv: Vec<String>, supervisor: Supervisor) -> CommandAgent {
+        CommandAgent { name: name.into(), argv, supervisor, grace: crate::process::GRACE }
+    }
+
+    async fn attempt(&self, job: &Job, stop: &Stop) -> Result<AgentReport, AgentError> {
+        job.prepare()?;
+        let (stdout, stderr) = (job.run_dir.join("transcript.log"), job.run_dir.join("stderr.log"));
+        let mut program = Program::new(
+            self.argv.clone(),
+            &job.workspace,
+            job.base_environment(),
+            &stdout,
+            &stderr,
+        );
+        program.label = format!("{} for {}", self.name, job.attempt);
+        program.grace = self.grace;
+        let run = self.supervisor.run(program, job.prompt.as_bytes(), job.time_limit, stop);
+        let completed = match run.await {
+            Ok(completed) => completed,
+            Err(error) => return job.report_error(error),
+        };
+        let ended = match (completed.why, completed.exit.ended) {
+            (Why::TimedOut, _) => AgentEnd::TimedOut,
+            (Why::Interrupted, _) => AgentEnd::Interrupted,
+            (Why::Ended, Ended::Code(0)) => AgentEnd::Finished,
+            (Why::Ended, Ended::Code(code)) => {
+                let said = last_words(&end_of_file(&stderr));
+                AgentEnd::Failed { code: Some(code), message: said.unwrap_or_default() }
+            }
+            (Why::Ended, Ended::Signal(signal)) => AgentEnd::Killed { signal },
+        };
+        let report = job.report(ended, Some(&completed.exit))?;
+        Ok(AgentReport { last_words: last_words(&end_of_file(&stdout)), ..report })
+    }
+}
+
+impl Agent for CommandAgent {
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        stop: &'a Stop,
+    ) -> BoxFuture<'a, Result<AgentReport, AgentError>> {
+        Box::pin(self.attempt(job, stop))
+    }
+
+    fn preflight(&self, environment: &Environment) -> Result<AgentFacts, Unusable> {
+        let program = self.argv.first().map_or("", String::as_str);
+        // A relative path is meant in the workspace, which is not there yet.
+        if program.contains('/') && !program.starts_with('/')
+            || find_program(program, environment).is_some()
+        {
+            return Ok(AgentFacts { name: self.name.clone(), version: None, warnings: Vec::new() });
+        }
+        Err(Unusable {
+            message: format!("the program of agent `{}`, `{program}`, was not found", self.name),
+            help: "check its command in the user's nightshift.yml, or the PATH of the schedule"
+                .into(),
+        })
+    }
+}

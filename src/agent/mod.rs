@@ -1,0 +1,238 @@
+//! The programs that edit: one trait, because a night must not care which, and what they share.
+//!
+//! Never commits, never judges: an agent leaves changed files in a workspace, and everything it does,
+//! also failing, is data in an [`AgentReport`].
+
+mod claude;
+mod command;
+mod demo;
+mod transcript;
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    pin::Pin,
+    time::Duration,
+};
+
+pub use claude::{ClaudeAgent, Credential, Secret};
+pub use command::CommandAgent;
+pub use demo::{DEMO_AGENT, DEMO_GREETING, demo_agent_main};
+pub use transcript::{Expected, Stopped, Transcript, classify};
+
+use crate::{
+    budget::Usd,
+    ids::AttemptId,
+    outcome::{AgentEnd, AgentReport},
+    process::{self, Environment, Exit, Stop},
+    prompt,
+};
+
+/// A future behind `dyn`, until `async fn` in traits can stand there.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A program that edits a workspace when given a task. Never commits, never pushes.
+pub trait Agent: Send + Sync {
+    /// Runs one attempt to its end. When it comes back, nothing of it runs any more.
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        stop: &'a Stop,
+    ) -> BoxFuture<'a, Result<AgentReport, AgentError>>;
+
+    /// Whether it can work at all: installed, a version we know, a credential. Blocks for a moment;
+    /// costs nothing and changes nothing.
+    fn preflight(&self, environment: &Environment) -> Result<AgentFacts, Unusable>;
+}
+
+/// One attempt, as an agent sees it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Which try at which task.
+    pub attempt: AttemptId,
+    /// Where it edits; its working directory.
+    pub workspace: PathBuf,
+    /// This attempt's own directory, made when missing: transcript, `HOME`, temporary files, settings.
+    pub run_dir: PathBuf,
+    /// What it is told.
+    pub prompt: String,
+    /// Standing instructions: the base's `CLAUDE.md` and the like. Empty for none.
+    pub system: String,
+    /// The model, where the agent has several.
+    pub model: Option<String>,
+    /// Longest time of the whole attempt.
+    pub time_limit: Duration,
+    /// Longest silence, for agents that report as they go.
+    pub stall_limit: Duration,
+    /// Money for this attempt; zero for no limit.
+    pub budget: Usd,
+    /// The environment to start from. Credentials are not in it.
+    pub environment: Environment,
+}
+
+/// What a preflight found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentFacts {
+    /// The agent's name, such as `claude`.
+    pub name: String,
+    /// Its version, where it has one.
+    pub version: Option<String>,
+    /// What a person should know before the night.
+    pub warnings: Vec<String>,
+}
+
+/// The agent cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unusable {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// What we cannot go on from. What an agent does is never among it.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A file or directory of the attempt could not be made or read.
+    #[error("could not prepare {path}", path = path.display())]
+    Prepare {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The agent could not be started for a reason that is ours.
+    #[error("could not run the agent")]
+    Process(#[from] process::Error),
+    /// Something that the agent started cannot be ended: no gate may run beside it.
+    #[error("{count} processes of {attempt} cannot be ended")]
+    StillRunning {
+        /// Whose.
+        attempt: AttemptId,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// Characters of last words that are kept: the end, where a question or decision stands.
+const LAST_WORDS: usize = 2_000;
+/// Bytes of a stream's end that are read for last words and messages.
+const TAIL: u64 = 16 * 1024;
+
+impl Job {
+    /// Makes the attempt's directories, readable by nobody else.
+    fn prepare(&self) -> Result<(), AgentError> {
+        for directory in [self.run_dir.clone(), self.home(), self.run_dir.join("t")] {
+            make_dir(&directory)?;
+        }
+        Ok(())
+    }
+
+    fn home(&self) -> PathBuf {
+        self.run_dir.join("home")
+    }
+
+    /// What every agent sees beside its own variables.
+    fn base_environment(&self) -> Environment {
+        let mut environment = self.environment.clone();
+        environment
+            .set("HOME", self.home().to_string_lossy())
+            .set("TMPDIR", self.run_dir.join("t").to_string_lossy())
+            .set("NIGHTSHIFT_TASK", self.attempt.task.as_str())
+            .set("NIGHTSHIFT_ATTEMPT", self.attempt.number.to_string());
+        environment
+    }
+
+    fn report(&self, ended: AgentEnd, exit: Option<&Exit>) -> Result<AgentReport, AgentError> {
+        let left = exit.map_or(0, |exit| exit.left);
+        if left > 0 {
+            return Err(AgentError::StillRunning { attempt: self.attempt.clone(), count: left });
+        }
+        Ok(AgentReport {
+            ended,
+            spent: crate::budget::Spend::default(),
+            seconds: exit.map_or(0, |exit| exit.millis.div_ceil(1000)),
+            turns: None,
+            conversation: None,
+            model: None,
+            last_words: None,
+            survivors: exit.map_or(0, |exit| exit.survivors),
+        })
+    }
+
+    /// The report of an agent that did not come to an [`Exit`], where that is its own doing.
+    fn report_error(&self, error: process::Error) -> Result<AgentReport, AgentError> {
+        match error {
+            process::Error::NotFound { program }
+            | process::Error::NotExecutable { program, .. } => {
+                self.report(AgentEnd::NotInstalled { program }, None)
+            }
+            process::Error::SupervisorLost { killed, .. } => {
+                let report = self.report(AgentEnd::Killed { signal: 9 }, None)?;
+                Ok(AgentReport { survivors: killed, ..report })
+            }
+            error @ (process::Error::NoDirectory { .. }
+            | process::Error::Output { .. }
+            | process::Error::NotStarted { .. }
+            | process::Error::TimedOut { .. }) => Err(error.into()),
+        }
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), AgentError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| AgentError::Prepare { path: path.into(), source })
+}
+
+/// A small file of the attempt, written before the agent starts and read by it only.
+fn write_private(path: &Path, text: &str) -> Result<(), AgentError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| AgentError::Prepare { path: path.into(), source })
+}
+
+/// The end of a file as text; empty when it cannot be read.
+fn end_of_file(path: &Path) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// The end of what was said, without what a terminal would obey; `None` when nothing was said.
+fn last_words(text: &str) -> Option<String> {
+    let text = prompt::clean(text);
+    let text = text.trim();
+    let skip = text.chars().count().saturating_sub(LAST_WORDS);
+    let words: String = text.chars().skip(skip).collect();
+    (!words.is_empty()).then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_the_end_and_cannot_paint_a_terminal() {
+        assert_eq!(last_words(" \n"), None);
+        assert_eq!(last_words("\u{1b}[2Jdone\u{7}\n"), Some("done".into()));
+        let long = format!("{}QUESTION: which?", "é".repeat(5_000));
+        let words = last_words(&long).unwrap();
+        assert_eq!(words.chars().count(), LAST_WORDS);
+        assert!(words.ends_with("QUESTION: which?"));
+    }
+}
