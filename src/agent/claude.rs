@@ -49,7 +49,7 @@ const TRANSCRIPT_LIMIT: u64 = 256 * 1024 * 1024;
 /// How often the transcript is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// From the end of the turn to the end of the program, which usually takes 0.1 s.
-const LINGER: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(5);
 /// `<tmp>/cc-socks/<pid>.sock` must fit into a socket's address, 103 bytes.
 const LONGEST_TMP: usize = 70;
 

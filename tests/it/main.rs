@@ -1,6 +1,8 @@
 //! The tests of the whole program: one binary.
 
 #[cfg(target_os = "linux")]
+mod agents;
+#[cfg(target_os = "linux")]
 mod processes;
 mod forge;
 mod network;
