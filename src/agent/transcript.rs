@@ -267,10 +267,13 @@ impl Transcript {
         Spend { usd, input_tokens, output_tokens, estimated }
     }
 
-    /// The result's text, else the last text that was shown.
+    /// The last words: the result's text, or of a run that broke off the last text that was shown (its
+    /// result then holds diagnostics only).
     pub fn last_text(&self) -> Option<&str> {
-        let result = self.result.as_ref().map(|result| result.text.as_str());
-        result.filter(|text| !text.is_empty()).or(self.last_text.as_deref())
+        let result = self.result.as_ref().filter(|result| !result.text.is_empty());
+        let finished = result.filter(|result| !result.is_error).map(|result| result.text.as_str());
+        let shown = self.last_text.as_deref();
+        finished.or(shown).or(result.map(|result| result.text.as_str()))
     }
 
     /// The model that answered.
@@ -633,6 +636,19 @@ mod tests {
         assert_eq!(end(Some(&Stopped::Interrupted)), AgentEnd::Interrupted);
         assert_eq!(end(None), AgentEnd::Killed { signal: 2 });
         assert_eq!(transcript.spent(Usd::ZERO).usd, Usd::from_micros(73_400));
+    }
+
+    #[test]
+    fn last_words_of_a_broken_run_are_what_it_last_said() {
+        let said = r#"{"type":"assistant","message":{"id":"m","role":"assistant","content":[{"type":"text","text":"I will edit the file."}]},"parent_tool_use_id":null,"session_id":"$S"}"#;
+        let broken = result(
+            r#""subtype":"error_during_execution","is_error":true,"terminal_reason":"aborted_streaming","num_turns":3,"errors":["[ede_diagnostic] result_type=user"]"#,
+        );
+        assert_eq!(read(&[INIT, said, &broken]).last_text(), Some("I will edit the file."));
+        let done = result(
+            r#""subtype":"success","is_error":false,"terminal_reason":"completed","num_turns":3,"result":"Done.""#,
+        );
+        assert_eq!(read(&[INIT, said, &done]).last_text(), Some("Done."));
     }
 
     #[test]
