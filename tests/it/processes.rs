@@ -279,14 +279,15 @@ fn when_the_runner_is_killed_nothing_is_left() {
 fn when_the_supervisor_is_killed_the_runner_notices_and_nothing_is_left() {
     let scene = Scene::new();
     // One of the daemons has no trace of us in its environment.
-    let script = format!("{TREE} env -i setsid sleep 306 & sleep 0.2; kill -9 $PPID; wait");
+    let hidden = format!("sleep 306.{}", std::process::id());
+    let script = format!("{TREE} env -i setsid {hidden} & sleep 0.2; kill -9 $PPID; wait");
     let mut runner = start_helper(&scene, &script);
     wait_for("report", || scene.path("said").exists());
     runner.wait().unwrap();
     assert_eq!(scene.alive(), [""; 0]);
     let said = fs::read_to_string(scene.path("said")).unwrap();
     assert!(said.starts_with("the supervisor of sh was ended from outside"), "{said}");
-    let sleeps = Command::new("pgrep").args(["-f", "^sleep 306"]).output().unwrap();
+    let sleeps = Command::new("pgrep").args(["-f", &format!("^{hidden}")]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&sleeps.stdout), "");
 }
 
