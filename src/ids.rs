@@ -180,6 +180,12 @@ impl NightId {
         if number <= 1 { NightId::new(date) } else { NightId::new(format!("{date}-{number}")) }
     }
 
+    /// Date and number, so that `-10` comes after `-9`.
+    pub fn order(&self) -> (String, u32) {
+        let (date, rest) = self.0.split_at(10);
+        (date.to_owned(), rest.trim_start_matches('-').parse().unwrap_or(1))
+    }
+
     /// The branch without `refs/heads/`, as people type it: `nightshift/2026-11-21`.
     pub fn branch(&self) -> String {
         format!("{NAME}/{self}")

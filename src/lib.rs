@@ -23,13 +23,13 @@ pub mod files;
 pub mod process;
 pub mod git;
 pub mod gate;
-// agent
+pub mod agent;
 pub mod forge;
 pub mod journal;
 
 // Second floor: the night.
 pub mod config;
-// runner
+pub mod runner;
 
 // Top floor: people.
 // cli

@@ -5,7 +5,6 @@
 //! or instructions of the repository, and never gives it our environment or the user's login files.
 
 use std::{
-    fmt,
     fs::File,
     io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
@@ -26,6 +25,7 @@ use crate::{
     budget::Usd,
     outcome::{AgentEnd, AgentReport},
     process::{self, Environment, Program, Running, Stop, Supervisor, find_program, probe},
+    redact::Secret,
 };
 
 /// The version whose behaviour was tried in full.
@@ -53,23 +53,6 @@ const LINGER: Duration = Duration::from_secs(5);
 /// `<tmp>/cc-socks/<pid>.sock` must fit into a socket's address, 103 bytes.
 const LONGEST_TMP: usize = 70;
 
-/// A value that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes the value as it is.
-    pub fn new(value: impl Into<String>) -> Secret {
-        Secret(value.into())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// How it signs in. One of them: with both, the key silently wins and the bill is a surprise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
@@ -82,7 +65,7 @@ pub enum Credential {
 impl Credential {
     fn secret(&self) -> &str {
         match self {
-            Credential::ApiKey(secret) | Credential::OAuthToken(secret) => &secret.0,
+            Credential::ApiKey(secret) | Credential::OAuthToken(secret) => secret.expose(),
         }
     }
 }
@@ -481,9 +464,9 @@ fn environment(agent: &ClaudeAgent, job: &Job, files: &Files) -> Environment {
         .unset("ANTHROPIC_BASE_URL")
         .unset("CLAUDE_CODE_OAUTH_TOKEN");
     match &agent.credential {
-        Some(Credential::ApiKey(secret)) => environment.set("ANTHROPIC_API_KEY", &secret.0),
+        Some(Credential::ApiKey(secret)) => environment.set("ANTHROPIC_API_KEY", secret.expose()),
         Some(Credential::OAuthToken(secret)) => {
-            environment.set("CLAUDE_CODE_OAUTH_TOKEN", &secret.0)
+            environment.set("CLAUDE_CODE_OAUTH_TOKEN", secret.expose())
         }
         None => &mut environment,
     };

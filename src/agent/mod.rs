@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-pub use claude::{ClaudeAgent, Credential, Secret};
+pub use claude::{ClaudeAgent, Credential};
 pub use command::CommandAgent;
 pub use demo::{DEMO_AGENT, DEMO_GREETING, demo_agent_main};
 pub use transcript::{Expected, Stopped, Transcript, classify};

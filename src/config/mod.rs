@@ -27,8 +27,7 @@ mod yaml;
 
 pub use settings::{
     AgentProfile, AgentSettings, Base, Draft, GateSettings, Override, PlanFile, PlanSettings,
-    PrSettings, Sandbox, Sections, Settings, Step, UserSettings, env_passes, looks_secret,
-    plan_files,
+    PrSettings, Sandbox, Sections, Settings, UserSettings, env_passes, looks_secret, plan_files,
 };
 
 use crate::{

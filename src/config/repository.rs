@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     ids::RepoPath,
+    night::Step,
     policy::{Origin, RuleSet},
 };
 

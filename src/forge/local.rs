@@ -2,13 +2,10 @@
 //!
 //! Never uses the network. Publishing again replaces the file.
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use super::{Forge, ForgeError, Published, Publishing, PullRequestDraft};
+use crate::files;
 
 /// The file's name.
 pub const FILE_NAME: &str = "pull_request.md";
@@ -30,7 +27,7 @@ impl Forge for Local {
     fn publish<'a>(&'a self, draft: &'a PullRequestDraft) -> Publishing<'a> {
         let path = self.directory.join(FILE_NAME);
         let text = format!("# {}\n\n{}\n", draft.title, draft.body.trim_end());
-        let written = write(&self.directory, &path, text.as_bytes());
+        let written = files::write_atomic(&path, text.as_bytes());
         Box::pin(async move {
             match written {
                 Ok(()) => Ok(Published {
@@ -39,22 +36,13 @@ impl Forge for Local {
                     notes: Vec::new(),
                 }),
                 Err(error) => Err(ForgeError {
-                    message: format!("could not write `{}`: {error}", path.display()),
+                    message: error.to_string(),
                     help: "see that the directory exists and the disk has room".to_owned(),
                     temporary: false,
                 }),
             }
         })
     }
-}
-
-/// The old file or the new one, whatever happens in between.
-fn write(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

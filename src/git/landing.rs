@@ -15,16 +15,15 @@ use crate::{
         user::UserRepository,
     },
     ids::{CommitId, NightId, RepoPath, TreeId},
+    night::Author,
     outcome::Candidate,
 };
 
 /// Who a commit is by, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Author {
-    /// Name.
-    pub name: String,
-    /// Address.
-    pub email: String,
+pub struct Signed<'a> {
+    /// Who.
+    pub author: &'a Author,
     /// When.
     pub at: Timestamp,
 }
@@ -56,7 +55,7 @@ pub fn candidate(
     base: &CommitId,
     edit: &TreeId,
     tick: Option<&Tick>,
-    author: &Author,
+    signed: &Signed<'_>,
     message: impl FnOnce(&TreeId) -> String,
 ) -> Result<Candidate, Error> {
     let handles = vault.open()?;
@@ -66,7 +65,7 @@ pub fn candidate(
         Some(tick) => add_tick(&handles, edit, tick)?,
         None => edit.clone(),
     };
-    let commit = write_commit(&handles, base, &tree, author, &message(&tree))?;
+    let commit = write_commit(&handles, base, &tree, signed, &message(&tree))?;
     Ok(Candidate {
         base: base.clone(),
         commit,
@@ -82,11 +81,11 @@ pub fn keep(
     vault: &Vault,
     base: &CommitId,
     edit: &TreeId,
-    author: &Author,
+    signed: &Signed<'_>,
     message: &str,
 ) -> Result<CommitId, Error> {
     let handles = vault.open()?;
-    write_commit(&handles, base, edit, author, message)
+    write_commit(&handles, base, edit, signed, message)
 }
 
 /// Rebuilds a candidate's edit on a new tip, in memory. The plan takes no part: the edit does not touch
@@ -191,13 +190,14 @@ fn write_commit(
     handles: &Handles,
     parent: &CommitId,
     tree: &TreeId,
-    author: &Author,
+    signed: &Signed<'_>,
     message: &str,
 ) -> Result<CommitId, Error> {
     let wrap = || git("make a commit");
     // UTC: the night's machine says nothing about where its owner lives.
-    let time = Time::new(author.at.as_second(), 0);
-    let signature = Signature::new(&author.name, &author.email, &time).map_err(wrap())?;
+    let time = Time::new(signed.at.as_second(), 0);
+    let signature =
+        Signature::new(&signed.author.name, &signed.author.email, &time).map_err(wrap())?;
     let parent = handles.read.find_commit(oid(parent.as_str())).map_err(wrap())?;
     let tree = handles.read.find_tree(oid(tree.as_str())).map_err(wrap())?;
     let buffer = handles

@@ -12,6 +12,7 @@ use crate::{
     files,
     git::{Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid},
     ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
+    night::Author,
     sys,
 };
 
@@ -92,6 +93,13 @@ impl UserRepository {
         }
     }
 
+    /// The ref that a symbolic ref names, such as a remote's HEAD.
+    pub fn symbolic(&self, name: &str) -> Result<Option<String>, Error> {
+        let repository = self.repository()?;
+        let found = repository.find_reference(name).ok();
+        Ok(found.and_then(|found| found.symbolic_target().ok().flatten().map(str::to_owned)))
+    }
+
     /// The commit that a person's word means: a branch, tag or hash.
     pub fn revision(&self, word: &str) -> Result<Option<CommitId>, Error> {
         let repository = self.repository()?;
@@ -105,6 +113,21 @@ impl UserRepository {
         let head = repository.find_reference("HEAD").map_err(git("read HEAD"))?;
         let target = head.symbolic_target().ok().flatten().map(str::to_owned);
         Ok(target.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
+    }
+
+    /// Who the user is to git: the repository's configuration, else the given files of theirs.
+    pub fn identity(&self, configurations: &[PathBuf]) -> Option<Author> {
+        let mut config = git2::Config::new().ok()?;
+        let levels = [git2::ConfigLevel::XDG, git2::ConfigLevel::Global];
+        for (file, level) in configurations.iter().zip(levels) {
+            // A file that is not there, or not readable, says nothing.
+            let _ = config.add_file(file, level, false);
+        }
+        let own = self.common_dir.join("config");
+        let _ = config.add_file(&own, git2::ConfigLevel::Local, false);
+        let config = config.snapshot().ok()?;
+        let value = |key: &str| config.get_string(key).ok().filter(|v| !v.trim().is_empty());
+        Some(Author { name: value("user.name")?, email: value("user.email")? })
     }
 
     /// Where HEAD stands; `None` before the first commit.

@@ -15,7 +15,9 @@ use jiff::Timestamp;
 
 pub use due::NotStarted;
 pub use event::{Actor, Charge, Command, Entry, Event, Setback, StreamKind, Then};
-pub use opening::{AgentSpec, Base, GateSpec, Opening, PlanSource, PublishSpec, RefusedTask, Step};
+pub use opening::{
+    AgentSpec, Author, Base, GateSpec, Opening, PlanSource, PublishSpec, RefusedTask, Step,
+};
 
 use crate::{
     budget::{Spend, Usd},

@@ -1,8 +1,6 @@
 //! What a night is opened with: everything that its rules need, written once, so that a replay reads no
 //! file but the journal.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +35,8 @@ pub struct Opening {
     pub gate: GateSpec,
     /// The agent.
     pub agent: AgentSpec,
+    /// Who the commits are by.
+    pub author: Author,
     /// What happens to the branch in the end.
     pub publish: PublishSpec,
     /// What the person should know: unpushed commits, ignored edits, no walls.
@@ -123,6 +123,15 @@ pub struct AgentSpec {
     pub walls: String,
 }
 
+/// Who the commits are by: the person on whose behalf the night runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    /// Name.
+    pub name: String,
+    /// Address.
+    pub email: String,
+}
+
 /// What happens to the branch in the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishSpec {
@@ -138,6 +147,4 @@ pub struct PublishSpec {
     pub labels: Vec<String>,
     /// Users whose review is asked for.
     pub reviewers: Vec<String>,
-    /// Values of GITHUB_API_URL and the like that decide where the API is. Never credentials.
-    pub endpoints: BTreeMap<String, String>,
 }

@@ -261,3 +261,35 @@ pub fn stop_reason(reason: &StopReason) -> String {
         }
     }
 }
+
+/// What a failed attempt tells the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feedback {
+    /// One sentence.
+    pub why: String,
+    /// Rules that were broken, in words.
+    pub refusals: Vec<String>,
+}
+
+/// What the next attempt is told, and the logs (relative to the night's directory) whose ends go with it.
+pub fn feedback(setback: &Setback) -> (Feedback, Vec<String>) {
+    let mut refusals = Vec::new();
+    let mut logs = Vec::new();
+    if let Failure::Refused(broken) = &setback.failure {
+        refusals = broken
+            .iter()
+            .map(|refusal| {
+                let help = refusal.help.as_ref().map_or(String::new(), |help| format!(" ({help})"));
+                format!(
+                    "{}: {}; saw {}, the limit is {}{help}",
+                    refusal.rule, refusal.message, refusal.value, refusal.limit
+                )
+            })
+            .collect();
+    }
+    if let Failure::Gate(report) = &setback.failure {
+        logs =
+            report.steps.iter().filter(|step| !step.green()).map(|step| step.log.clone()).collect();
+    }
+    (Feedback { why: failure(&setback.failure), refusals }, logs)
+}

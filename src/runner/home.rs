@@ -141,7 +141,8 @@ pub fn redactor(surroundings: &Surroundings) -> Redactor {
 fn ask_gh(surroundings: &Surroundings, host: &str) -> Option<String> {
     let mut environment = Environment::from_allowed(&surroundings.environment, &[]);
     environment.set("HOME", surroundings.home.display().to_string());
-    for name in ["XDG_CONFIG_HOME", "GH_CONFIG_DIR", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"] {
+    for name in ["XDG_CONFIG_HOME", "GH_CONFIG_DIR", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"]
+    {
         if let Some(value) = surroundings.value(name) {
             environment.set(name, value);
         }

@@ -8,8 +8,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use crate::{
     config::{self, Override, PlanFile, Settings, UserSettings},
     diagnostic::{Level, Style},
-    files,
-    gate,
+    files, gate,
     git::TreeEntry,
     ids::{RepoPath, TaskId, TreeId},
     night::{Base, GateSpec, PlanSource, RefusedTask},
@@ -273,6 +272,19 @@ pub fn section_words(settings: &Settings) -> SectionWords {
         pending: sections.pending.clone(),
         never: sections.never.clone(),
     }
+}
+
+/// The words for sections in force on a tree: what a resumed night parses its plan with.
+pub fn words_of(home: &Home, tree: &TreeId, style: Style) -> Result<SectionWords, Refused> {
+    let request = Request {
+        repository: home.user.root().to_owned(),
+        base: None,
+        tasks: Vec::new(),
+        overrides: Vec::new(),
+        style,
+    };
+    let (settings, _) = settings(home, tree, &request, &mut Vec::new())?;
+    Ok(section_words(&settings))
 }
 
 /// Decision 8 of the design: in a checkout the working tree's file, because people edit at 23:00 and do

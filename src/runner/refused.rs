@@ -31,11 +31,7 @@ pub enum RefusedKind {
 
 impl Refused {
     /// A "no" with what to do.
-    pub fn new(
-        kind: RefusedKind,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Refused {
+    pub fn new(kind: RefusedKind, message: impl Into<String>, help: impl Into<String>) -> Refused {
         Refused { kind, message: message.into(), help: Some(help.into()) }
     }
 

@@ -5,11 +5,12 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use nightshift::{
-    agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT, DEMO_GREETING, Job, Secret},
+    agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT, DEMO_GREETING, Job},
     budget::Usd,
     ids::{AttemptId, TaskId},
     outcome::{AgentEnd, AgentReport},
     process::{Environment, Stop, Supervisor, Urgency},
+    redact::Secret,
 };
 
 /// The beginning of every fake `claude`: keeps its arguments and prompt, and knows its session.

@@ -9,9 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
-use super::{
-    Forge, ForgeError, Published, Publishing, PullRequestDraft, endpoint::Endpoint,
-};
+use super::{Forge, ForgeError, Published, Publishing, PullRequestDraft, endpoint::Endpoint};
 use crate::{
     redact::{Redactor, Secret},
     report::marker,

@@ -21,6 +21,7 @@ use self::answers::{classify, read_push, read_refs, read_symref};
 use super::remote::{self, Login};
 use crate::{
     ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
+    process::{self, Ended, Environment},
     redact::{self, Redactor, Secret},
 };
 
@@ -446,59 +447,31 @@ struct Output {
 }
 
 /// Runs `git` in `directory` with this environment alone and an empty input, and kills it at the limit.
-#[expect(clippy::disallowed_methods, reason = "this is the door, until `process` is there")]
 fn run(
     arguments: &[&str],
     environment: &BTreeMap<String, String>,
     directory: &Path,
     limit: Duration,
 ) -> Result<Output, Error> {
-    use std::{
-        io::{self, Read},
-        process::{Command, Stdio},
-        sync::mpsc,
-        thread,
-        time::Instant,
-    };
-
-    let not_started = |error: io::Error| Error::NotStarted(error.to_string());
-    let mut child = Command::new("git")
-        .args(arguments)
-        .env_clear()
-        .envs(environment)
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(not_started)?;
-    let read = |pipe: Option<Box<dyn Read + Send>>| {
-        let (send, receive) = mpsc::channel();
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut pipe) = pipe {
-                let _ = pipe.read_to_end(&mut bytes);
-            }
-            let _ = send.send(bytes);
-        });
-        receive
-    };
-    let stdout = read(child.stdout.take().map(|pipe| Box::new(pipe) as _));
-    let stderr = read(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let end = Instant::now() + limit;
-    let left = |end: Instant| end.saturating_duration_since(Instant::now());
-    let timed_out = Error::TimedOut {
-        operation: arguments.first().copied().unwrap_or_default().to_owned(),
-        seconds: limit.as_secs(),
-    };
-    let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(left(end)), stderr.recv_timeout(left(end)))
-    else {
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(timed_out);
-    };
-    let status = child.wait().map_err(not_started)?;
-    Ok(Output { code: status.code(), stdout, stderr })
+    let mut whole = Environment::empty();
+    for (name, value) in environment {
+        whole.set(name, value);
+    }
+    let argv: Vec<&str> = std::iter::once("git").chain(arguments.iter().copied()).collect();
+    match process::probe(&argv, &whole, directory, limit) {
+        Ok(output) => {
+            let code = match output.ended {
+                Ended::Code(code) => Some(code),
+                Ended::Signal(_) => None,
+            };
+            Ok(Output { code, stdout: output.stdout, stderr: output.stderr })
+        }
+        Err(process::Error::TimedOut { seconds, .. }) => Err(Error::TimedOut {
+            operation: arguments.first().copied().unwrap_or_default().to_owned(),
+            seconds,
+        }),
+        Err(problem) => Err(Error::NotStarted(problem.to_string())),
+    }
 }
 
 #[cfg(test)]

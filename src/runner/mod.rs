@@ -1,0 +1,206 @@
+//! Drives a night: write the order down, carry it out, write what happened down.
+//!
+//! The loop holds no state of its own beside what is in flight: the journal is the truth, and
+//! [`Night::due`] says what is next. Starting, crashing and resuming are one code path.
+
+pub mod base;
+pub mod clock;
+pub mod hands;
+pub mod home;
+pub mod open;
+pub mod places;
+pub mod prepare;
+pub mod refused;
+pub mod stop;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use crate::{
+    ids::AttemptId,
+    journal::Journal,
+    night::{Command, Entry, Event, Night, Opening},
+    outcome::{Candidate, Failure, StopReason},
+    process::{Stop, Urgency},
+    runner::hands::{Brief, Deed, Hands},
+};
+
+/// How often the STOP files are looked for.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What is told about each entry, while the night runs.
+pub type Listener<'l> = dyn FnMut(&Entry, &Night) + 'l;
+
+/// A night under way in this process.
+pub struct Runner<'l> {
+    night: Night,
+    opening: Arc<Opening>,
+    journal: Journal,
+    hands: Arc<Hands>,
+    stop: Stop,
+    stop_files: stop::StopFiles,
+    listener: &'l mut Listener<'l>,
+}
+
+impl<'l> Runner<'l> {
+    /// A night that is fresh from its opening, or replayed.
+    pub fn new(
+        night: Night,
+        journal: Journal,
+        hands: Hands,
+        stop_files: stop::StopFiles,
+        listener: &'l mut Listener<'l>,
+    ) -> Runner<'l> {
+        Runner {
+            opening: Arc::new(night.opening().clone()),
+            stop: hands.stop.clone(),
+            night,
+            journal,
+            hands: Arc::new(hands),
+            stop_files,
+            listener,
+        }
+    }
+
+    /// Writes a fact down, folds it, and tells the listener.
+    pub fn record(&mut self, event: Event) -> anyhow::Result<()> {
+        let entry =
+            Entry::new(self.journal.next_seq(), clock::now(), &self.opening.agent.name, event);
+        self.journal.append(&entry)?;
+        self.night
+            .apply(entry.at, entry.event.clone())
+            .context("the night cannot go on from its own record")?;
+        (self.listener)(&entry, &self.night);
+        Ok(())
+    }
+
+    /// Runs until nothing is due, and returns the night with its end recorded. `exit` gives the exit code
+    /// of a night that ends so.
+    pub async fn run(
+        mut self,
+        exit: impl Fn(&Night, Option<&StopReason>) -> u8,
+    ) -> anyhow::Result<Night> {
+        self.set_refs()?;
+        let mut running: JoinSet<(Command, Timestamp, Result<Deed, hands::Error>)> = JoinSet::new();
+        loop {
+            self.look_for_stop()?;
+            let at_once = self.stop.asked() == Some(Urgency::Now);
+            let now = clock::now();
+            if !at_once {
+                for command in self.night.due(now) {
+                    self.record(Event::Began(command.clone()))?;
+                    let brief = Brief::of(&self.night, &self.opening, &command);
+                    let hands = self.hands.clone();
+                    running.spawn(async move {
+                        let deed = hands.carry_out(&command, &brief, now).await;
+                        (command, now, deed)
+                    });
+                }
+            }
+            if running.is_empty() && (at_once || self.night.is_over(clock::now())) {
+                break;
+            }
+            tokio::select! {
+                Some(done) = running.join_next() => {
+                    let (command, _, deed) = done.context("a deed panicked")?;
+                    let deed = deed.with_context(|| {
+                        format!("could not {}", in_words(&command))
+                    })?;
+                    if let Some(event) = self.event(&command, deed) {
+                        self.record(event)?;
+                    }
+                }
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        let reason = self.night.stop_reason(clock::now());
+        let exit = exit(&self.night, reason.as_ref());
+        self.record(Event::Ended { reason, exit })?;
+        Ok(self.night)
+    }
+
+    /// The vault's branch and the base's keep ref. Safe to repeat.
+    fn set_refs(&mut self) -> anyhow::Result<()> {
+        let (hands, opening) = (&self.hands, &self.opening);
+        let branch = opening.night.branch_ref();
+        if hands.vault.resolve(&branch)?.is_none() {
+            hands.vault.move_ref(&branch, None, &opening.base.commit)?;
+        }
+        let keep = opening.night.keep_ref();
+        let old = hands.user.our_ref(&keep)?;
+        if !opening.tasks.is_empty() {
+            hands.user.publish_ref(&hands.vault, &keep, old.as_ref(), &opening.base.commit)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what a STOP file or a signal asks for.
+    fn look_for_stop(&mut self) -> anyhow::Result<()> {
+        if let Some(asked) = self.stop_files.asked() {
+            self.stop.ask(asked.urgency);
+            if self.night.stop().is_none() {
+                self.record(Event::StopAsked { reason: StopReason::Asked { by: asked.by } })?;
+            }
+        }
+        if self.stop.asked().is_some() && self.night.stop().is_none() {
+            let by = "a signal".to_owned();
+            self.record(Event::StopAsked { reason: StopReason::Asked { by } })?;
+        }
+        Ok(())
+    }
+
+    /// A deed as a fact, with the night's verdict. `None` when nothing can be said: the order stays open,
+    /// and a resumed night does it again.
+    fn event(&self, command: &Command, deed: Deed) -> Option<Event> {
+        let judge = |attempt: &AttemptId, failure: Failure| self.night.judge(attempt, failure);
+        let attempt = command.attempt().cloned();
+        Some(match (deed, attempt) {
+            (Deed::Gate(None), _) => return None,
+            (Deed::Gate(Some(report)), None) => Event::BaseChecked { report },
+            (Deed::Gate(Some(report)), Some(attempt)) => {
+                let setback = (!report.passed())
+                    .then(|| judge(&attempt, Failure::Gate(Box::new(report.clone()))));
+                Event::GateEnded { attempt, report, setback }
+            }
+            (Deed::Agent { report, result, kept }, Some(attempt)) => {
+                let result = result
+                    .and_then(|candidate: Candidate| {
+                        match self.night.same_tree_as(&attempt, &candidate) {
+                            Some(like) => Err(Failure::NoProgress { like }),
+                            None => Ok(candidate),
+                        }
+                    })
+                    .map_err(|failure| judge(&attempt, failure));
+                Event::AgentEnded { attempt, report, result, kept }
+            }
+            (Deed::Restack(result), Some(attempt)) => {
+                let result = result.map_err(|failure| judge(&attempt, failure));
+                Event::Restacked { attempt, result }
+            }
+            (Deed::Landed, Some(attempt)) => {
+                let Command::Land { to, .. } = command else { return None };
+                Event::Landed { attempt, commit: to.clone() }
+            }
+            (Deed::NotLanded { found }, _) => {
+                Event::StopAsked { reason: StopReason::BranchMoved { found } }
+            }
+            (Deed::Published { url, number, notes }, _) => Event::Published { url, number, notes },
+            (Deed::NotPublished { message, help }, _) => Event::NotPublished { message, help },
+            (Deed::Agent { .. } | Deed::Restack(_) | Deed::Landed, None) => return None,
+        })
+    }
+}
+
+fn in_words(command: &Command) -> String {
+    match command {
+        Command::CheckBase { .. } => "run the gate on the base".to_owned(),
+        Command::RunAgent { attempt, .. } => format!("run the agent for {attempt}"),
+        Command::RunGate { attempt, .. } => format!("run the gate for {attempt}"),
+        Command::Restack { attempt, .. } => format!("rebuild {attempt} on the new tip"),
+        Command::Land { attempt, .. } => format!("land {attempt}"),
+        Command::Publish { .. } => "publish the branch".to_owned(),
+    }
+}

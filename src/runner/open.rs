@@ -1,0 +1,452 @@
+//! Opens a night, or goes on with one: the lock, the name, the agent, the forge, and the hands.
+//!
+//! The last "no" is said here; after it there is a journal.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT},
+    budget::Spend,
+    config::{Draft, Sandbox},
+    diagnostic::Style,
+    files,
+    forge::{Forge, Local},
+    ids::{AttemptId, BRANCH_NAMESPACE, NAME, NightId, TaskId},
+    journal::{self, Holder, Journal, Lock, Locking},
+    night::{
+        AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, Publication, PublishSpec,
+    },
+    process::{Environment, Stop, Supervisor},
+    redact::Secret,
+    runner::{
+        clock,
+        hands::Hands,
+        home::{Home, redactor},
+        places::{self, NightPlaces, Surroundings},
+        prepare::{Preparation, section_words},
+        refused::{Refused, RefusedKind},
+        stop::StopFiles,
+    },
+};
+
+/// What decides about the end of a night, beside its settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// The branch stays here.
+    pub no_push: bool,
+    /// No pull request.
+    pub no_pr: bool,
+    /// A person sits before it: it may run without walls.
+    pub attended: bool,
+    /// The built-in demonstration: its own agent on its own repository.
+    pub demo: bool,
+}
+
+/// A night that is ready to run in this process.
+pub struct Opened {
+    /// The night.
+    pub night: Night,
+    /// Its journal.
+    pub journal: Journal,
+    /// Its hands.
+    pub hands: Hands,
+    /// Where stops are asked for.
+    pub stop_files: StopFiles,
+    /// Held until the process ends.
+    pub lock: Lock,
+    /// The facts so far.
+    pub entries: Vec<Entry>,
+}
+
+/// Asks for the repository's lock.
+pub fn lock(home: &Home, night: Option<NightId>) -> Result<Lock, Refused> {
+    let since = clock::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+    match Lock::ask(&home.places.lock(), &Holder::this(since, night))? {
+        Locking::Held(lock) => Ok(lock),
+        Locking::Busy(holder) => {
+            let who = holder.map_or("another process".to_owned(), |holder| holder.to_string());
+            Err(Refused::new(
+                RefusedKind::Busy,
+                format!("another night is running here: {who}"),
+                format!("{NAME} status shows how far it is; {NAME} stop ends it"),
+            ))
+        }
+    }
+}
+
+/// Says no when the repository is stopped.
+pub fn not_stopped(home: &Home) -> Result<(), Refused> {
+    match StopFiles::of(home).asked() {
+        None => Ok(()),
+        Some(asked) => Err(Refused::new(
+            RefusedKind::Stopped,
+            format!("nights of this repository are stopped by {}", asked.by),
+            format!("{NAME} resume lifts it"),
+        )),
+    }
+}
+
+/// Opens a night with what was prepared. The caller holds the lock.
+pub fn open(
+    surroundings: &Surroundings,
+    preparation: &Preparation,
+    only: &[TaskId],
+    wishes: Wishes,
+    lock: Lock,
+    stop: Stop,
+) -> Result<Opened, Refused> {
+    let home = &preparation.home;
+    let plan = preparation.plan_source.clone().ok_or_else(|| no_plan(home))?;
+    if let Some(missing) = &preparation.gate_missing {
+        return Err(Refused::environment(
+            missing.clone(),
+            format!("{NAME} init proposes one; nothing is started without a gate"),
+        ));
+    }
+    let walls = walls(preparation, wishes)?;
+    let agent_spec = agent_spec(surroundings, preparation, walls)?;
+    let supervisor = Supervisor { exe: surroundings.exe.clone() };
+    let steps: Vec<String> = preparation.gate.steps.iter().map(|step| step.run.clone()).collect();
+    let policy = preparation.rules.policy();
+    let agent = agent(surroundings, &agent_spec, &supervisor, &steps, &policy.protected)?;
+    let environment = environment(surroundings, &preparation.gate.env);
+    let facts = agent
+        .preflight(&environment)
+        .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
+    let mut notes = preparation.notes.clone();
+    notes.extend(facts.warnings);
+    let mut limits = preparation.settings.limits.clone();
+    if limits.parallel > 1 {
+        if preparation.settings.origin("limits.parallel") != crate::policy::Origin::Default {
+            notes.push(format!(
+                "limits.parallel is {}; this version runs one task at a time",
+                limits.parallel
+            ));
+        }
+        limits.parallel = 1;
+    }
+    let forge = forge(surroundings, home, wishes)?;
+    let night = claim(surroundings, home)?;
+    let pr = &preparation.settings.pr;
+    let opening = Opening {
+        night: night.clone(),
+        at: clock::now(),
+        repository: home.user.root().display().to_string(),
+        base: preparation.base.clone(),
+        plan,
+        limits,
+        policy: policy.clone(),
+        tasks: preparation.admitted(only),
+        refused: preparation.refused(only),
+        gate: preparation.gate.clone(),
+        agent: agent_spec,
+        author: author(surroundings, home),
+        publish: PublishSpec {
+            remote: home.remote_shown(),
+            push: !wishes.no_push,
+            pull_request: !wishes.no_pr,
+            draft: pr.draft == Draft::Always,
+            labels: pr.labels.clone(),
+            reviewers: pr.reviewers.clone(),
+        },
+        notes,
+    };
+    let night_places = home.places.night(&night);
+    let mut journal = Journal::create(&night_places.journal(), &night)?;
+    let opened = Event::Opened(Box::new(opening.clone()));
+    let entry = Entry::new(1, opening.at, &opening.agent.name, opened);
+    journal.append(&entry)?;
+    let words = section_words(&preparation.settings);
+    let hands = Hands {
+        vault: home.vault.clone(),
+        user: home.user.clone(),
+        places: home.places.clone(),
+        night_places: night_places.clone(),
+        supervisor,
+        agent,
+        forge,
+        local: Arc::new(Local::new(night_places.directory())),
+        remote: remote(surroundings, home),
+        environment,
+        words,
+        redactor: redactor(surroundings),
+        stop,
+    };
+    let stop_files = StopFiles::of(home);
+    let night = Night::open(opening);
+    Ok(Opened { night, journal, hands, stop_files, lock, entries: vec![entry] })
+}
+
+/// The last night, when there is something left to do in it.
+pub fn unfinished(home: &Home) -> Result<Option<(NightId, Night)>, Refused> {
+    let Some(id) = home.places.all_nights().pop() else { return Ok(None) };
+    let reading = journal::read(&home.places.night(&id).journal())?;
+    if reading.entries.is_empty() {
+        return Ok(None); // cut off before it was opened: nothing was begun
+    }
+    let night = replay(reading.entries)?;
+    let done = match night.ended() {
+        None => false,
+        Some((reason, _)) => {
+            reason.is_none() && !matches!(night.publication(), Publication::Failed { .. })
+        }
+    };
+    Ok((!done).then_some((id, night)))
+}
+
+/// Replays a journal's entries.
+pub fn replay(entries: Vec<Entry>) -> Result<Night, Refused> {
+    Night::replay(entries).map_err(|problem| Refused {
+        kind: RefusedKind::Internal,
+        message: format!("the journal does not fit together: {problem}"),
+        help: Some(format!(
+            "{NAME} status shows what is readable; the branch and every attempt are safe"
+        )),
+    })
+}
+
+/// Goes on with a night. The caller holds the lock.
+pub fn resume(
+    surroundings: &Surroundings,
+    home: &Home,
+    id: &NightId,
+    wishes: Wishes,
+    lock: Lock,
+    stop: Stop,
+) -> Result<Opened, Refused> {
+    let night_places = home.places.night(id);
+    let (journal, entries) = Journal::resume(&night_places.journal())?;
+    let night = replay(entries.clone())?;
+    let opening = night.opening().clone();
+    let supervisor = Supervisor { exe: surroundings.exe.clone() };
+    let steps: Vec<String> = opening.gate.steps.iter().map(|step| step.run.clone()).collect();
+    let protected = &opening.policy.protected;
+    let agent = agent(surroundings, &opening.agent, &supervisor, &steps, protected)?;
+    let environment = environment(surroundings, &opening.gate.env);
+    agent
+        .preflight(&environment)
+        .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
+    let wishes =
+        Wishes { no_push: !opening.publish.push, no_pr: !opening.publish.pull_request, ..wishes };
+    let forge = forge(surroundings, home, wishes)?;
+    let tree = home.vault.tree_of(&opening.base.commit)?;
+    let words = crate::runner::prepare::words_of(home, &tree, Style::Plain)?;
+    let hands = Hands {
+        vault: home.vault.clone(),
+        user: home.user.clone(),
+        places: home.places.clone(),
+        night_places: night_places.clone(),
+        supervisor,
+        agent,
+        forge,
+        local: Arc::new(Local::new(night_places.directory())),
+        remote: remote(surroundings, home),
+        environment,
+        words,
+        redactor: redactor(surroundings),
+        stop,
+    };
+    Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries })
+}
+
+/// What the runs that a crash cut off are charged with: all that was reserved for them, since nobody can
+/// say what they cost. Agents that report no cost are charged nothing.
+pub fn charges(night: &Night) -> Vec<Charge> {
+    let costs = night.opening().agent.name == "claude";
+    night
+        .in_flight()
+        .iter()
+        .filter_map(|command| match command {
+            Command::RunAgent { attempt, budget, .. } => {
+                let usd = if costs { *budget } else { crate::budget::Usd::ZERO };
+                let spent = Spend { usd, estimated: costs, ..Spend::default() };
+                Some(Charge { attempt: attempt.clone(), spent })
+            }
+            Command::CheckBase { .. }
+            | Command::RunGate { .. }
+            | Command::Restack { .. }
+            | Command::Land { .. }
+            | Command::Publish { .. } => None,
+        })
+        .collect()
+}
+
+fn no_plan(home: &Home) -> Refused {
+    Refused::usage(
+        format!("{} has no plan", home.user.root().display()),
+        format!(
+            "write PROJECT_PLAN.md, or let `{NAME} init` write one; looked for {}",
+            crate::config::plan_files().join(", ")
+        ),
+    )
+}
+
+/// Until the walls are built there is one honest answer; who may choose it is decision 12's.
+fn walls(preparation: &Preparation, wishes: Wishes) -> Result<String, Refused> {
+    let none = Ok("none".to_owned());
+    if wishes.demo {
+        return none;
+    }
+    let file = "nightshift.yml in your configuration directory";
+    match preparation.user_settings.sandbox {
+        Some(Sandbox::Off) => none,
+        Some(Sandbox::Required) => Err(Refused::environment(
+            "this version has no sandbox, and your own file says `sandbox: required`",
+            format!("set `sandbox: off` in {file} to run without walls"),
+        )),
+        Some(Sandbox::Auto) | None if wishes.attended => none,
+        Some(Sandbox::Auto) | None => Err(Refused::environment(
+            "this version has no sandbox, so it does not run unattended by itself",
+            format!(
+                "write `sandbox: off` into {file} to allow it; every report then says \"no walls\""
+            ),
+        )),
+    }
+}
+
+fn agent_spec(
+    surroundings: &Surroundings,
+    preparation: &Preparation,
+    walls: String,
+) -> Result<AgentSpec, Refused> {
+    let settings = &preparation.settings.agent;
+    let name = settings.use_.clone();
+    let command = match name.as_str() {
+        "claude" => None,
+        "demo" => Some(vec![surroundings.exe.display().to_string(), DEMO_AGENT.to_owned()]),
+        other => match preparation.user_settings.agents.get(other) {
+            Some(profile) => Some(profile.command.clone()),
+            None => {
+                let mut known = vec!["claude", "demo"];
+                known.extend(preparation.user_settings.agents.keys().map(String::as_str));
+                return Err(Refused::usage(
+                    format!(
+                        "there is no agent `{other}` ({})",
+                        preparation.settings.origin("agent.use")
+                    ),
+                    format!(
+                        "known agents: {}; add others under `agents:` in {}",
+                        known.join(", "),
+                        surroundings.user_file().display()
+                    ),
+                ));
+            }
+        },
+    };
+    Ok(AgentSpec {
+        name,
+        command,
+        model: settings.model.clone(),
+        context: settings.context.clone(),
+        walls,
+    })
+}
+
+/// The agent that a specification names.
+fn agent(
+    surroundings: &Surroundings,
+    spec: &AgentSpec,
+    supervisor: &Supervisor,
+    steps: &[String],
+    protected: &[String],
+) -> Result<Arc<dyn Agent>, Refused> {
+    if let Some(command) = &spec.command {
+        return Ok(Arc::new(CommandAgent::new(&spec.name, command.clone(), supervisor.clone())));
+    }
+    let key =
+        surroundings.value("ANTHROPIC_API_KEY").map(|key| Credential::ApiKey(Secret::new(key)));
+    let token = surroundings
+        .value("CLAUDE_CODE_OAUTH_TOKEN")
+        .map(|token| Credential::OAuthToken(Secret::new(token)));
+    let mut claude = ClaudeAgent::new(supervisor.clone(), key.or(token));
+    claude.base_url = surroundings.value("ANTHROPIC_BASE_URL").map(str::to_owned);
+    // Without walls the agent may run the gate's own commands and nothing else (decision 11).
+    claude.bash = steps.to_vec();
+    claude.no_edit = protected.to_vec();
+    Ok(Arc::new(claude))
+}
+
+fn environment(surroundings: &Surroundings, env: &[String]) -> Environment {
+    let mut environment = Environment::from_allowed(&surroundings.environment, env);
+    for (name, value) in places::toolchains(surroundings) {
+        environment.set(name, value);
+    }
+    environment
+}
+
+/// Nothing for remotes that are no GitHub: there the pull request's text stays a file.
+fn forge(
+    surroundings: &Surroundings,
+    home: &Home,
+    wishes: Wishes,
+) -> Result<Option<Arc<dyn Forge>>, Refused> {
+    if wishes.no_pr || wishes.no_push {
+        return Ok(None);
+    }
+    let Some(access) = home.github(surroundings) else { return Ok(None) };
+    let forge =
+        access.forge().map_err(|problem| Refused::environment(problem.message, problem.help))?;
+    Ok(Some(Arc::new(forge)))
+}
+
+fn remote(
+    surroundings: &Surroundings,
+    home: &Home,
+) -> Option<(Arc<crate::git::network::Network>, String)> {
+    let remote = home.remote.as_ref()?;
+    Some((Arc::new(home.network(surroundings)), remote.push.clone()))
+}
+
+fn author(surroundings: &Surroundings, home: &Home) -> Author {
+    let named = (surroundings.value("GIT_AUTHOR_NAME"), surroundings.value("GIT_AUTHOR_EMAIL"));
+    if let (Some(name), Some(email)) = named {
+        return Author { name: name.to_owned(), email: email.to_owned() };
+    }
+    let xdg = surroundings
+        .value("XDG_CONFIG_HOME")
+        .map_or_else(|| surroundings.home.join(".config"), PathBuf::from);
+    let files = [xdg.join("git/config"), surroundings.home.join(".gitconfig")];
+    home.user
+        .identity(&files)
+        .unwrap_or_else(|| Author { name: NAME.to_owned(), email: format!("{NAME}@localhost") })
+}
+
+/// The next free name of today: free here, in the user's repository and on the remote. The directory is
+/// the claim on this machine; on the remote the first push is, which expects the branch to be absent.
+fn claim(surroundings: &Surroundings, home: &Home) -> Result<NightId, Refused> {
+    let date = clock::local_date();
+    let there: Vec<String> = home
+        .remote
+        .as_ref()
+        .and_then(|remote| {
+            let pattern = format!("{BRANCH_NAMESPACE}{date}*");
+            home.network(surroundings).list(&remote.push, &pattern).ok()
+        })
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    for number in 1..10_000 {
+        let night = NightId::of(&date, number).map_err(|problem| Refused {
+            kind: RefusedKind::Internal,
+            message: problem.to_string(),
+            help: None,
+        })?;
+        let branch = night.branch_ref();
+        let taken = there.contains(&branch)
+            || home.user.our_ref(&branch)?.is_some()
+            || home.vault.resolve(&branch)?.is_some();
+        if !taken && files::claim_dir(home.places.night(&night).directory())? {
+            return Ok(night);
+        }
+    }
+    Err(Refused::environment(
+        "there is no free name for a night of today",
+        format!("remove old branches below {NAME}/{date}"),
+    ))
+}
+
+/// The directory of an attempt's or the base's gate logs.
+pub fn gate_logs(places: &NightPlaces, attempt: Option<&AttemptId>) -> PathBuf {
+    places.directory().join(NightPlaces::gate_name(attempt))
+}
