@@ -24,6 +24,9 @@ const MOST_COMPARISONS: usize = 50_000;
 /// Most members of a cycle, headings of a plan and the like that one message names.
 const MOST_NAMED: usize = 8;
 
+/// Longest piece of the plan that a message repeats, in characters.
+const LONGEST_QUOTE: usize = 40;
+
 /// Runs all checks, and moves the drafts into the plan.
 pub(super) fn whole_plan(
     source: &str,
@@ -196,8 +199,9 @@ fn dependencies(drafts: &mut [Draft], known: &HashMap<TaskId, usize>) -> Vec<Vec
             continue;
         }
         for (written, span) in unknown.into_iter().take(MOST_NAMED) {
+            let brief: String = written.chars().take(LONGEST_QUOTE).collect();
             let message =
-                format!("`{id}` depends on `{written}`, which is in no section of this plan");
+                format!("`{id}` depends on `{brief}`, which is in no section of this plan");
             let near = nearest(&written, drafts, &mut comparisons);
             let help = near.map(|near| format!("did you mean `{near}`?"));
             drafts[number].error("P006", message, span, "no such task", None, help);
@@ -207,6 +211,9 @@ fn dependencies(drafts: &mut [Draft], known: &HashMap<TaskId, usize>) -> Vec<Vec
 }
 
 fn nearest(written: &str, drafts: &[Draft], comparisons: &mut usize) -> Option<TaskId> {
+    if written.len() > 64 {
+        return None;
+    }
     let ids = drafts.iter().map(|draft| &draft.task.id).take(*comparisons);
     *comparisons -= ids.len();
     ids.filter(|id| id.as_str().len().abs_diff(written.len()) <= 2)
@@ -321,7 +328,7 @@ fn nothing_ready(
     if section || marked {
         return;
     }
-    let quoted = |text: &str| format!("`{}`", text.chars().take(40).collect::<String>());
+    let quoted = |text: &str| format!("`{}`", text.chars().take(LONGEST_QUOTE).collect::<String>());
     let seen: Vec<String> =
         plan.sections.iter().take(MOST_NAMED).map(|section| quoted(&section.heading)).collect();
     let more = plan.sections.len() - seen.len();

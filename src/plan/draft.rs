@@ -121,12 +121,17 @@ impl Draft {
     }
 
     /// Takes any other line of the block.
-    pub(super) fn take(&mut self, line: &Line<'_>, text: &str, spelling: &mut Spelling) {
+    pub(super) fn take(
+        &mut self,
+        line: &Line<'_>,
+        text: &str,
+        field: Option<Field>,
+        spelling: &mut Spelling,
+    ) {
         if let Some(approved) = approval_box(line) {
             self.task.fields.approved |= approved;
             return;
         }
-        let field = super::field::read(line.body);
         let key = field.as_ref().and_then(|field| field.key);
         if let Some(list) = self.list {
             let deeper = line.indent > list.indent;

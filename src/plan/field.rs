@@ -157,9 +157,11 @@ pub(super) fn read(text: &str) -> Option<Field> {
 
 /// Lower case, single blanks, `_` `-` `.` as blanks. None for what cannot be a key.
 fn normal(key: &str) -> Option<String> {
-    let mut name = String::new();
+    let mut name = String::with_capacity(key.len());
     for c in key.chars() {
-        if c.is_alphanumeric() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c.to_ascii_lowercase());
+        } else if c.is_alphanumeric() {
             name.extend(c.to_lowercase());
         } else if matches!(c, ' ' | '\t' | '_' | '-' | '.') {
             if !name.ends_with(' ') {

@@ -429,7 +429,9 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, physical: &Physical<'a>, section: &Section, survey: &Survey, inside: bool) {
         let line = Line::read(physical.text, physical.span.start);
-        if self.is_task(&line, survey, inside) && !self.is_full(&line) {
+        let field = field::read(line.body);
+        let known = field.as_ref().and_then(|field| field.key);
+        if self.is_task(&line, known, survey, inside) && !self.is_full(&line) {
             let number = self.line_of(line.span.start);
             if let Some(mut draft) = Draft::begin(&line, number, section) {
                 self.close();
@@ -440,13 +442,12 @@ impl<'a> Reader<'a> {
             }
             self.look_alike(section.class, line.span.clone(), "an item without a title");
         }
-        let known = field::read(line.body).and_then(|field| field.key);
         if let Some(why) = suspicious(&line, known, survey, inside, self.open.is_some()) {
             self.look_alike(section.class, line.span.clone(), why);
         }
         self.grow(physical);
         if let Some(open) = &mut self.open {
-            open.take(&line, physical.text, &mut self.spelling);
+            open.take(&line, physical.text, field, &mut self.spelling);
         }
     }
 
@@ -470,7 +471,7 @@ impl<'a> Reader<'a> {
         true
     }
 
-    fn is_task(&self, line: &Line<'_>, survey: &Survey, inside: bool) -> bool {
+    fn is_task(&self, line: &Line<'_>, known: Option<Key>, survey: &Survey, inside: bool) -> bool {
         let Some(marker) = line.marker.filter(|_| !has_bad_id(line)) else { return false };
         // A blank more is an accident, two are a level.
         let at_base = |base: usize| line.indent <= base + 1;
@@ -481,16 +482,15 @@ impl<'a> Reader<'a> {
         if inside || approval {
             return false;
         }
-        let is_field = || field::read(line.body).is_some_and(|field| field.key.is_some());
         if let Some(base) = survey.strong {
             let arrow = marker == Marker::Arrow;
-            return at_base(base) && (line.id.is_some() || arrow) && !is_field();
+            return at_base(base) && (line.id.is_some() || arrow) && known.is_none();
         }
         if let Some(base) = survey.boxed {
-            return at_base(base) && (line.tick.is_some() || line.id.is_some() && !is_field());
+            return at_base(base) && (line.tick.is_some() || line.id.is_some() && known.is_none());
         }
         survey.plain.is_some_and(|(base, kind)| {
-            at_base(base) && (marker == kind || line.id.is_some()) && !is_field()
+            at_base(base) && (marker == kind || line.id.is_some()) && known.is_none()
         })
     }
 

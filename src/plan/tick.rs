@@ -111,3 +111,259 @@ fn new_line(task: &Task, new: &str) -> (Range<usize>, String) {
 fn marker_only<'a>(text: &'a str, line: &Line<'_>) -> &'a str {
     line.tick.map_or("", |tick| &text[..tick.at - 1])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{Plan, Readiness, SectionWords, parse};
+
+    fn read(source: &[u8]) -> Plan {
+        parse(&decode(source).0, &SectionWords::default()).0
+    }
+
+    fn ticked(source: &str, new: &str) -> String {
+        let plan = read(source.as_bytes());
+        let edited = set_status(source.as_bytes(), &plan.tasks[0], new).unwrap();
+        String::from_utf8(edited).unwrap()
+    }
+
+    const DONE: &str = "DONE (night 2026-11-21)";
+
+    #[test]
+    fn only_the_value_of_a_status_changes() {
+        for (before, after) in [
+            (
+                "→ **[a]** x\r\n\t- **Status:** READY  \r\n",
+                "→ **[a]** x\r\n\t- **Status:** DONE (night 2026-11-21)  \r\n",
+            ),
+            ("- [ ] A-1: x\n", "- [x] A-1: x\n"),
+            ("- [-] A-1: x", "- [x] A-1: x"),
+            ("- [✓] A-1: x", "- [x] A-1: x"),
+            (
+                "- [ ] A-1: x\n  - Status: READY\n",
+                "- [x] A-1: x\n  - Status: DONE (night 2026-11-21)\n",
+            ),
+            ("- [X] A-1: x\n", "- [X] A-1: x\n"),
+        ] {
+            let heading = "## Ready\n";
+            assert_eq!(ticked(&format!("{heading}{before}"), DONE), format!("{heading}{after}"));
+        }
+    }
+
+    #[test]
+    fn a_new_status_is_written_as_the_other_fields_are() {
+        for (before, after) in [
+            ("→ **[a]** x\n", "→ **[a]** x\n  - Status: DONE (night 2026-11-21)\n"),
+            ("→ **[a]** x", "→ **[a]** x\n  - Status: DONE (night 2026-11-21)"),
+            ("1. x\r\n2. y\r\n", "1. x\r\n   - Status: DONE (night 2026-11-21)\r\n2. y\r\n"),
+            (
+                "→ **[a]** x\r\n\t* Files: a\r\n",
+                "→ **[a]** x\r\n\t* Status: DONE (night 2026-11-21)\r\n\t* Files: a\r\n",
+            ),
+            (
+                "### A-1: x\n\nwords\n**Files:** a\n",
+                "### A-1: x\n\nwords\n**Status:** DONE (night 2026-11-21)\n**Files:** a\n",
+            ),
+            (
+                "### A-1: x\n_Files: a_\n",
+                "### A-1: x\nStatus: DONE (night 2026-11-21)\n_Files: a_\n",
+            ),
+            (
+                "- **[a]** x\n  - **Files**: a\n",
+                "- **[a]** x\n  - **Status**: DONE (night 2026-11-21)\n  - **Files**: a\n",
+            ),
+            (
+                "- **[a]** x\n  - Estimated lines (LOC): 3\n",
+                "- **[a]** x\n  - Status: DONE (night 2026-11-21)\n  - Estimated lines (LOC): 3\n",
+            ),
+            (
+                "- **[a]** x\n  - Acceptance:\n    - works\n",
+                "- **[a]** x\n  - Status: DONE (night 2026-11-21)\n  - Acceptance:\n    - works\n",
+            ),
+        ] {
+            let heading = "## Ready\n";
+            let edited = ticked(&format!("{heading}{before}"), DONE);
+            assert_eq!(edited, format!("{heading}{after}"));
+        }
+        assert_eq!(
+            ticked("## Ready\n- [x] A-1: x\n", "FAILED 1"),
+            "## Ready\n- [ ] A-1: x\n  - Status: FAILED 1\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused() {
+        let source = b"## Ready\n- **[a]** x\n  - Status: REDAY\n- **[b]** y\n";
+        let plan = read(source);
+        assert!(matches!(set_status(source, &plan.tasks[0], DONE), Err(TickError::Unreadable(_))));
+        assert!(set_status(source, &plan.tasks[1], DONE).is_ok());
+        for new in ["", "gone", "DONE\nx", "DONE\r", " DONE", "DONE <!-- x"] {
+            let refused = set_status(source, &plan.tasks[1], new);
+            assert!(matches!(refused, Err(TickError::NotAStatus(_))), "{new:?}");
+        }
+        let moved = b"## Ready!\n- **[a]** x\n  - Status: REDAY\n- **[b]** y\n";
+        for changed in [&moved[..], b"", &source[..20]] {
+            let refused = set_status(changed, &plan.tasks[1], DONE);
+            assert!(matches!(refused, Err(TickError::Changed(_))));
+        }
+    }
+
+    /// A task in one of the styles that people use. Bytes, because a file need not be UTF-8.
+    fn task(number: usize) -> impl Strategy<Value = Vec<u8>> {
+        let title = prop::sample::select(vec![
+            "→ **[ID]** Add x",
+            "- **[ID]** Add x",
+            "- [ ] ID: Add x",
+            "- [x] **[ID]** Add x",
+            "* [-] ID: Add x",
+            "‚Üí **[ID]** Add x",
+            "1. [ID] Add x",
+            "### ID: Add x",
+            "\t→ **[ID]** Add x",
+        ]);
+        let line = prop::sample::select(vec![
+            "B Files: src/a.rs",
+            "B **Acceptance:**\n    - works\n    - [ ] well",
+            "B Estimated lines: 10",
+            "B Tests defined: ✅ Yes (tests/a.rs)",
+            "B some words",
+            "",
+            "words at the margin",
+            "B [ ] Approve",
+            "B Auto-approved: today",
+            "    ```\n    → **[no]** task\n    ```",
+            "> quoted",
+            "```\n- **[no]** task\n  - Status: READY\n```",
+            "<!-- - **[no]** task -->",
+            "B caf\u{1}",
+            "B Depends on: t0",
+            "| a | b |",
+            "B Reason: none",
+        ]);
+        let status = prop::sample::select(vec![
+            "",
+            "",
+            "B Status: READY",
+            "B **Status:** PENDING (soon)  ",
+            "B Status: FAILED 2",
+            "B state:: `READY`",
+            "B _Status: READY_",
+        ]);
+        let bullet = prop::sample::select(vec!["  -", "\t-", "    *", "-", "  "]);
+        let lines = prop::collection::vec(line, 0..5);
+        (title, lines, status, any::<prop::sample::Index>(), bullet).prop_map(
+            move |(title, mut lines, status, at, bullet)| {
+                let at = at.index(lines.len() + 1);
+                lines.insert(at, status);
+                let mut text = title.replace("ID", &format!("t{number}"));
+                text.push('\n');
+                for line in lines {
+                    text.push_str(&line.replace('B', bullet));
+                    text.push('\n');
+                }
+                // One byte that is no UTF-8.
+                let mut bytes = text.into_bytes();
+                bytes.iter_mut().filter(|byte| **byte == 1).for_each(|byte| *byte = 0xe9);
+                bytes
+            },
+        )
+    }
+
+    fn plan() -> impl Strategy<Value = Vec<u8>> {
+        let heading = prop::sample::select(vec!["## Ready\n", "## Pending\n\n", "## Other\n", ""]);
+        let tasks: Vec<_> = (0..4).map(|number| (heading.clone(), task(number))).collect();
+        (tasks, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(tasks, crlf, mark, end)| {
+            let mut bytes: Vec<u8> = tasks
+                .into_iter()
+                .flat_map(|(heading, task)| [heading.as_bytes(), &task].concat())
+                .collect();
+            if crlf {
+                bytes = bytes.into_iter().fold(Vec::new(), |mut bytes, byte| {
+                    if byte == b'\n' {
+                        bytes.push(b'\r');
+                    }
+                    bytes.push(byte);
+                    bytes
+                });
+            }
+            if mark {
+                bytes.splice(0..0, "\u{feff}".bytes());
+            }
+            if end {
+                let kept = bytes.trim_ascii_end().len();
+                bytes.truncate(kept);
+            }
+            bytes
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_edit_changes_one_status_and_no_other_byte(
+            source in plan(),
+            chosen in any::<prop::sample::Index>(),
+            new in prop::sample::select(vec![DONE, "FAILED 2", "READY", "PENDING (question)"]),
+        ) {
+            let before = read(&source);
+            prop_assume!(!before.tasks.is_empty());
+            let task = chosen.get(&before.tasks);
+            let edited = match set_status(&source, task, new) {
+                Ok(edited) => edited,
+                Err(TickError::Unreadable(_)) => return Ok(()),
+                Err(error) => panic!("{error}"),
+            };
+            let shown = String::from_utf8_lossy(&edited).into_owned();
+
+            // Nothing before the title and nothing behind the block moved.
+            prop_assert_eq!(&edited[..task.span.start], &source[..task.span.start]);
+            prop_assert!(edited.ends_with(&source[task.span.end..]));
+            // Inside the block only the value, the box or a new line differ.
+            let mut kept = source.clone();
+            let mut rest = edited.clone();
+            if let Some(tick) = &task.checkbox {
+                kept.remove(tick.at);
+                rest.remove(tick.at);
+            }
+            if let Some(field) = &task.fields.status {
+                let shift = usize::from(task.checkbox.as_ref().is_some_and(|tick| tick.at < field.span.start));
+                kept.drain(field.span.start - shift..field.span.end - shift);
+                rest.drain(field.span.start - shift..field.span.start - shift + new.len());
+                prop_assert_eq!(&kept, &rest, "{}", shown);
+            } else if task.checkbox.is_none() || new != DONE {
+                let common = kept.iter().zip(&rest).take_while(|(a, b)| a == b).count();
+                prop_assert!(rest.ends_with(&kept[common..]), "{}", shown);
+                let added = rest.len() - kept.len();
+                prop_assert!(added < new.len() + 24, "{}", shown);
+            } else {
+                prop_assert_eq!(&kept, &rest, "{}", shown);
+            }
+
+            // The same tasks, with one new status.
+            let after = read(&edited);
+            prop_assert_eq!(after.tasks.len(), before.tasks.len(), "{}", shown);
+            for (old, now) in before.tasks.iter().zip(&after.tasks) {
+                prop_assert_eq!(&old.id, &now.id, "{}", shown);
+                prop_assert_eq!(&old.text_hash, &now.text_hash, "{}", shown);
+                prop_assert_eq!(&old.notes, &now.notes, "{}", shown);
+                prop_assert_eq!(&old.fields.files, &now.fields.files);
+                prop_assert_eq!(&old.fields.acceptance, &now.fields.acceptance, "{}", shown);
+                if old.id != task.id {
+                    prop_assert_eq!(old.readiness(), now.readiness(), "{}", shown);
+                    continue;
+                }
+                if new == DONE {
+                    prop_assert_eq!(now.readiness(), Readiness::Done, "{}", shown);
+                } else {
+                    let status = now.fields.status.as_ref().unwrap();
+                    prop_assert_eq!(Some(status.status), value::status(new));
+                }
+                // Twice is once.
+                prop_assert_eq!(set_status(&edited, now, new), Ok(edited.clone()));
+            }
+        }
+    }
+}

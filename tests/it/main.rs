@@ -7,3 +7,4 @@ mod processes;
 mod forge;
 mod network;
 mod support;
+mod plan_scale;

@@ -510,3 +510,12 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn the_template_is_a_plan_without_faults() {
+    let template = include_str!("../../../templates/PROJECT_PLAN.md");
+    assert_eq!(all(template), "task_1A task_2A task_3N");
+    assert_eq!(codes(template), "");
+    let approved = template.replacen("[ ] Approve", "[x] Approve", 1);
+    assert_eq!(ready(&approved), ["task_1"]);
+}
