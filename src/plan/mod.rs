@@ -10,6 +10,7 @@ mod field;
 mod value;
 mod draft;
 mod checks;
+mod walk;
 mod parse;
 pub mod tick;
 

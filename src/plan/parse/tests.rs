@@ -163,6 +163,8 @@ fn everyday_forms_are_tasks() {
             "## Ready\n- [ ] Add x\n  - [ ] with this\n  - [x] and that\n- [ ] Add y\n",
             "add-xR add-yR",
         ),
+        ("## Ready\n- Add x\n  - Acceptance:\n    - [ ] works\n- Add y\n", "add-xR add-yR"),
+        ("## Ready\n1. [t0] Add x\n   - [ ] a step\n2. [t1] Add y\n", "t0R t1R"),
         ("## Ready\n- [-] Add x\n- [~] Add y\n", "add-xN add-yN"),
     ] {
         assert_eq!(all(plan), tasks, "{plan}");
