@@ -32,4 +32,4 @@ pub mod config;
 pub mod runner;
 
 // Top floor: people.
-// cli
+pub mod cli;

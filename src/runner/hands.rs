@@ -329,10 +329,8 @@ impl Hands {
             self.keep_ref(opening, edit.attempt, &commit)?;
             Ok(Some(commit))
         };
-        let denied = match &report.ended {
-            AgentEnd::Denied { tools } => tools.clone(),
-            _ => Vec::new(),
-        };
+        let denied =
+            if let AgentEnd::Denied { tools } = &report.ended { tools.clone() } else { Vec::new() };
         if !matches!(report.ended, AgentEnd::Finished | AgentEnd::Denied { .. }) {
             let kept = kept("the agent did not come to its end")?;
             let failure = Failure::Agent(report.ended.clone());
@@ -538,7 +536,7 @@ impl Hands {
             let branch = opening.night.branch_ref();
             let vault = self.vault.clone();
             if let Some((message, help)) =
-                blocking(move || push(&network, &vault, &url, &branch, &tip)).await?
+                blocking(move || push(&network, &vault, &url, &branch, &tip)).await
             {
                 return Ok(refused(message, help));
             }
@@ -570,25 +568,25 @@ fn push(
     url: &str,
     branch: &str,
     tip: &CommitId,
-) -> Result<Option<(String, String)>, Error> {
+) -> Option<(String, String)> {
     let again = || format!("every commit is safe here; `{NAME} resume` tries again");
     let there = match network.list(url, branch) {
         Ok(refs) => refs.into_iter().find(|(name, _)| name == branch).map(|(_, commit)| commit),
-        Err(problem) => return Ok(Some((format!("could not push: {problem}"), again()))),
+        Err(problem) => return Some((format!("could not push: {problem}"), again())),
     };
     if let Some(there) = &there
         && !vault.contains(tip, there).unwrap_or(false)
     {
-        return Ok(Some((
+        return Some((
             format!(
                 "{branch} stands at {} on the remote, which is not of this night",
                 there.short()
             ),
             "rename or delete that branch on the remote, then try again".to_owned(),
-        )));
+        ));
     }
     let refused = match network.push(url, tip, branch, there.as_ref()) {
-        Ok(PushOutcome::Pushed | PushOutcome::UpToDate) => return Ok(None),
+        Ok(PushOutcome::Pushed | PushOutcome::UpToDate) => return None,
         Ok(PushOutcome::Rejected(rejection)) => match rejection {
             Rejection::LeaseStale => "somebody else moved the branch meanwhile".to_owned(),
             Rejection::Protected { message }
@@ -597,7 +595,7 @@ fn push(
         },
         Err(problem) => format!("could not push: {problem}"),
     };
-    Ok(Some((refused, again())))
+    Some((refused, again()))
 }
 
 /// A passing receipt for exactly this tree and gate.

@@ -108,7 +108,7 @@ pub fn open(
     let supervisor = Supervisor { exe: surroundings.exe.clone() };
     let steps: Vec<String> = preparation.gate.steps.iter().map(|step| step.run.clone()).collect();
     let policy = preparation.rules.policy();
-    let agent = agent(surroundings, &agent_spec, &supervisor, &steps, &policy.protected)?;
+    let agent = agent(surroundings, &agent_spec, &supervisor, &steps, &policy.protected);
     let environment = environment(surroundings, &preparation.gate.env);
     let facts = agent
         .preflight(&environment)
@@ -221,7 +221,7 @@ pub fn resume(
     let supervisor = Supervisor { exe: surroundings.exe.clone() };
     let steps: Vec<String> = opening.gate.steps.iter().map(|step| step.run.clone()).collect();
     let protected = &opening.policy.protected;
-    let agent = agent(surroundings, &opening.agent, &supervisor, &steps, protected)?;
+    let agent = agent(surroundings, &opening.agent, &supervisor, &steps, protected);
     let environment = environment(surroundings, &opening.gate.env);
     agent
         .preflight(&environment)
@@ -349,9 +349,9 @@ fn agent(
     supervisor: &Supervisor,
     steps: &[String],
     protected: &[String],
-) -> Result<Arc<dyn Agent>, Refused> {
+) -> Arc<dyn Agent> {
     if let Some(command) = &spec.command {
-        return Ok(Arc::new(CommandAgent::new(&spec.name, command.clone(), supervisor.clone())));
+        return Arc::new(CommandAgent::new(&spec.name, command.clone(), supervisor.clone()));
     }
     let key =
         surroundings.value("ANTHROPIC_API_KEY").map(|key| Credential::ApiKey(Secret::new(key)));
@@ -363,7 +363,7 @@ fn agent(
     // Without walls the agent may run the gate's own commands and nothing else (decision 11).
     claude.bash = steps.to_vec();
     claude.no_edit = protected.to_vec();
-    Ok(Arc::new(claude))
+    Arc::new(claude)
 }
 
 fn environment(surroundings: &Surroundings, env: &[String]) -> Environment {

@@ -1,0 +1,213 @@
+//! People's side: arguments in, words and exit codes out. The environment, the terminal and the signals
+//! enter here and nowhere else.
+//!
+//! One file per command. Results go to standard output, everything else to standard error. No command
+//! decides anything about a night: it asks the rooms above.
+
+mod check;
+mod completions;
+mod demo;
+mod find;
+mod init;
+mod live;
+mod logs;
+mod output;
+mod resume;
+mod run;
+mod show;
+mod status;
+mod stop;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    agent::{DEMO_AGENT, demo_agent_main},
+    diagnostic::Style,
+    ids::NAME,
+    process::{SUPERVISE, supervise_main},
+    runner::{
+        places::Surroundings,
+        refused::{Refused, RefusedKind},
+    },
+};
+
+pub use output::Output;
+
+/// Works through the ready tasks of your PROJECT_PLAN.md and leaves one gated pull request.
+///
+/// Your checkout is never touched: work happens in directories of nightshift's own, on a branch of its own.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_help = "First look: nightshift demo      On your own repository: nightshift init, then \
+                        nightshift check, then nightshift run"
+)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// The repository, or a directory in it [default: where you are]
+    #[arg(short = 'C', long = "repo", global = true, value_name = "PATH")]
+    repository: Option<PathBuf>,
+    /// Print JSON: one object with a schema id, or one line per event
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing when all is well (exit code 0 or 1)
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Colour,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take the ready tasks and work through them now
+    Run(run::Run),
+    /// Say what a night would do and why, without starting anything
+    Check(check::Check),
+    /// Say how the last night went, or how far the running one is
+    Status(status::Status),
+    /// Show a night, a task or an attempt in full
+    Show(show::Show),
+    /// Print transcripts and gate logs
+    Logs(logs::Logs),
+    /// Go on with an interrupted night, or lift a stop
+    Resume(resume::Resume),
+    /// Stop the running night, and start no other until `resume`
+    Stop(stop::Stop),
+    /// Write a configuration and a plan to begin with
+    Init(init::Init),
+    /// Watch a whole night on a throw-away repository: no account, no cost
+    Demo(demo::Demo),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// The exit codes, as `nightshift run --help` and the documents tell them.
+pub mod code {
+    /// All that was tried landed, or nothing was ready.
+    pub const DONE: u8 = 0;
+    /// Finished; something failed, was refused or waits for a person.
+    pub const FINDINGS: u8 = 1;
+    /// Something that a person wrote is wrong; nothing was started.
+    pub const USAGE: u8 = 2;
+    /// Refused before anything started: red gate, no agent, no token.
+    pub const REFUSED: u8 = 3;
+    /// Stopped early; can be resumed.
+    pub const STOPPED: u8 = 4;
+    /// Another night is running.
+    pub const BUSY: u8 = 5;
+    /// Commits are safe here; push or pull request failed.
+    pub const UNPUBLISHED: u8 = 6;
+    /// A fault of ours.
+    pub const BUG: u8 = 70;
+    /// Interrupted by SIGINT.
+    pub const INTERRUPTED: u8 = 130;
+    /// Ended by SIGTERM.
+    pub const TERMINATED: u8 = 143;
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // Our own binary started by ourselves: before anything else, with nothing read.
+    match std::env::args().nth(1).as_deref() {
+        Some(SUPERVISE) => return supervise_main(),
+        Some(DEMO_AGENT) => return demo_agent_main(),
+        _ => {}
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            let _ = problem.print();
+            return ExitCode::from(if problem.use_stderr() { code::USAGE } else { code::DONE });
+        }
+    };
+    let mut output = Output::new(&arguments.global);
+    let result =
+        surroundings().and_then(|surroundings| dispatch(&surroundings, arguments, &mut output));
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(refused) => {
+            let code = exit_code(refused.kind);
+            output.refused(&refused, code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
+fn surroundings() -> Result<Surroundings, Refused> {
+    let exe = std::env::current_exe().map_err(|problem| Refused {
+        kind: RefusedKind::Internal,
+        message: format!("could not find our own program: {problem}"),
+        help: None,
+    })?;
+    // Variables that are not UTF-8 reach nobody: agents and gates get a list of names anyway.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Surroundings::new(environment, exe).map_err(|missing| {
+        Refused::environment(missing, "nightshift keeps its state below HOME; set it in the job")
+    })
+}
+
+fn dispatch(
+    surroundings: &Surroundings,
+    arguments: Arguments,
+    output: &mut Output,
+) -> Result<u8, Refused> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Run(command) => run::run(surroundings, global, command, output),
+        Command::Check(command) => check::check(surroundings, global, command, output),
+        Command::Status(command) => status::status(surroundings, global, command, output),
+        Command::Show(command) => show::show(surroundings, global, command, output),
+        Command::Logs(command) => logs::logs(surroundings, global, command, output),
+        Command::Resume(command) => resume::resume(surroundings, global, command, output),
+        Command::Stop(command) => stop::stop(surroundings, global, command, output),
+        Command::Init(command) => init::init(surroundings, global, command, output),
+        Command::Demo(command) => demo::demo(surroundings, global, command, output),
+        Command::Completions(command) => Ok(completions::completions(command, output)),
+    }
+}
+
+/// The one table from "no" to exit code.
+fn exit_code(kind: RefusedKind) -> u8 {
+    match kind {
+        RefusedKind::Usage => code::USAGE,
+        RefusedKind::Environment => code::REFUSED,
+        RefusedKind::Busy => code::BUSY,
+        RefusedKind::Stopped => code::STOPPED,
+        RefusedKind::Internal => code::BUG,
+    }
+}
+
+impl Global {
+    /// The repository that was named, or where the person is.
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
+    fn repository(&self) -> PathBuf {
+        self.repository.clone().or_else(|| std::env::current_dir().ok()).unwrap_or_default()
+    }
+
+    /// How messages about files are drawn.
+    fn style(&self, output: &Output) -> Style {
+        if output.colours() { Style::Coloured } else { Style::Plain }
+    }
+}

@@ -1,0 +1,135 @@
+//! What is printed and where: results on standard output, the rest on standard error, colours only where
+//! they are wanted, JSON in an envelope with a schema id.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program prints")]
+
+use std::io::{IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use crate::{
+    cli::{Colour, Global},
+    ids::NAME,
+    runner::refused::{Refused, RefusedKind},
+};
+
+/// The two streams, and how they are to be used.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    colours: bool,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    schema: String,
+    #[serde(flatten)]
+    inside: Inside<'a, T>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Inside<'a, T> {
+    Data(&'a T),
+}
+
+impl Output {
+    /// From the flags and the environment's habits (NO_COLOR, CLICOLOR_FORCE).
+    pub(super) fn new(global: &Global) -> Output {
+        #[expect(clippy::disallowed_methods, reason = "colour habits are read where colours are")]
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        #[expect(clippy::disallowed_methods, reason = "colour habits are read where colours are")]
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let colours = match global.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => {
+                (std::io::stderr().is_terminal() && !set("NO_COLOR") && !dumb)
+                    || set("CLICOLOR_FORCE")
+            }
+        };
+        Output { json: global.json, quiet: global.quiet, colours: colours && !global.json }
+    }
+
+    /// True when answers are JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// True when nothing is to be said while all is well.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// True when colours are wanted.
+    pub fn colours(&self) -> bool {
+        self.colours
+    }
+
+    /// True when a person watches standard error.
+    pub fn attended(&self) -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// A result, as text. A closed pipe is no error: the reader has seen enough.
+    pub fn result(&self, text: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let newline = if text.ends_with('\n') { "" } else { "\n" };
+        let _ = write!(stdout, "{text}{newline}").and_then(|()| stdout.flush());
+    }
+
+    /// A result, as JSON: `{"schema":"nightshift.NAME/1","data":…}`.
+    pub fn json(&self, name: &str, data: &impl Serialize) {
+        let schema = format!("{NAME}.{name}/1");
+        let envelope = Envelope { schema, inside: Inside::Data(data) };
+        self.result(&serde_json::to_string(&envelope).unwrap_or_default());
+    }
+
+    /// Bytes as they are, such as a log.
+    pub fn raw(&self, bytes: &[u8]) {
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    }
+
+    /// Something to know, beside the result.
+    pub fn note(&self, text: &str) {
+        if !self.quiet && !self.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A "no": what, and what to do.
+    pub(super) fn refused(&self, refused: &Refused, code: u8) {
+        if self.json {
+            let kind = match refused.kind {
+                RefusedKind::Usage => "usage",
+                RefusedKind::Environment => "refused",
+                RefusedKind::Busy => "busy",
+                RefusedKind::Stopped => "stopped",
+                RefusedKind::Internal => "internal",
+            };
+            let error = serde_json::json!({
+                "schema": format!("{NAME}.error/1"),
+                "code": code,
+                "kind": kind,
+                "message": refused.message,
+                "help": refused.help.iter().collect::<Vec<_>>(),
+            });
+            eprintln!("{error}");
+            return;
+        }
+        // A drawing has its own "error:" in front.
+        let drawn = refused.message.contains("\n --> ") || refused.message.contains(" --> ");
+        let (bold, red, plain) =
+            if self.colours { ("\x1b[1m", "\x1b[31m", "\x1b[0m") } else { ("", "", "") };
+        if drawn {
+            eprintln!("{}", refused.message);
+        } else {
+            eprintln!("{bold}{red}error{plain}{bold}: {}{plain}", refused.message);
+        }
+        if let Some(help) = &refused.help {
+            eprintln!("  help: {help}");
+        }
+    }
+}
