@@ -75,6 +75,20 @@ pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     file.write_all(bytes).map_err(error("write", path))
 }
 
+/// Opens a file of ours to add to it, private to its owner.
+pub fn append_to(path: &Path) -> Result<fs::File, Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path).map_err(error("open", path))
+}
+
+/// Adds one line to a file of ours and syncs it.
+pub fn append_line(path: &Path, line: &[u8]) -> Result<(), Error> {
+    let mut file = append_to(path)?;
+    let line = [line, b"\n"].concat();
+    file.write_all(&line).and_then(|()| file.sync_data()).map_err(error("write", path))
+}
+
 /// Makes a plain directory of a workspace.
 pub fn create_dir_all(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(error("create the directory", path))

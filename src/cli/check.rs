@@ -17,3 +17,12 @@ pub(super) fn check(
 ) -> Result<u8, Refused> {
     Ok(code::DONE)
 }
+
+/// The same for a request of `run --dry-run`.
+pub(super) fn of(
+    _surroundings: &Surroundings,
+    _request: &crate::runner::prepare::Request,
+    _output: &Output,
+) -> Result<u8, Refused> {
+    Ok(code::DONE)
+}

@@ -21,6 +21,11 @@ pub struct Output {
     colours: bool,
 }
 
+/// Something to know from a place that has no [`Output`], such as a signal's.
+pub(super) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
 #[derive(Serialize)]
 struct Envelope<'a, T> {
     schema: String,
@@ -97,6 +102,13 @@ impl Output {
         if !self.quiet && !self.json {
             eprintln!("{text}");
         }
+    }
+
+    /// True when lines may move: a terminal that can, and no wish against it.
+    pub fn moving(&self) -> bool {
+        #[expect(clippy::disallowed_methods, reason = "terminal habits are read where colours are")]
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        !dumb && !self.json
     }
 
     /// A "no": what, and what to do.

@@ -1,19 +1,58 @@
-//! `nightshift resume`.
+//! `nightshift resume`: lifts a stop and goes on with what was interrupted.
 
 use crate::{
-    cli::{Global, Output, code},
-    runner::{places::Surroundings, refused::Refused},
+    cli::{Global, Output, code, run::drive},
+    ids::NAME,
+    process::Stop,
+    runner::{
+        home::Home,
+        open::{self, Wishes},
+        places::Surroundings,
+        refused::Refused,
+        stop::StopFiles,
+    },
 };
 
-/// Placeholder arguments until the command lands.
+/// Go on with an interrupted night, or lift a stop
 #[derive(Debug, clap::Args)]
-pub(super) struct Resume {}
+pub(super) struct Resume {
+    /// Only lift the stop; start nothing
+    #[arg(long)]
+    only_lift: bool,
+}
 
 pub(super) fn resume(
-    _surroundings: &Surroundings,
-    _global: &Global,
-    _command: &Resume,
-    _output: &mut Output,
+    surroundings: &Surroundings,
+    global: &Global,
+    command: &Resume,
+    output: &mut Output,
 ) -> Result<u8, Refused> {
-    Ok(code::DONE)
+    let home = Home::open(surroundings, &global.repository())?;
+    let lock = open::lock(&home, None)?;
+    let files = StopFiles::of(&home);
+    let stopped = files.asked();
+    if let Some(path) = files.lift()? {
+        return Err(Refused::usage(
+            format!("the file {} still stops this repository", path.display()),
+            "remove it: it is yours, so it is not removed here",
+        ));
+    }
+    if let Some(asked) = stopped {
+        output.note(&format!("the stop by {} is lifted", asked.by));
+    }
+    if command.only_lift {
+        return Ok(code::DONE);
+    }
+    let Some((id, night)) = open::unfinished(&home)? else {
+        if output.is_json() {
+            output.json("resume", &serde_json::json!({"outcome": "nothing_to_resume"}));
+        } else if !output.is_quiet() {
+            output.result(&format!("nothing to go on with; {NAME} run begins a night"));
+        }
+        return Ok(code::DONE);
+    };
+    output.note(&format!("going on with night {id}"));
+    let wishes = Wishes { attended: output.attended(), ..Wishes::default() };
+    let opened = open::resume(surroundings, &home, &id, wishes, lock, Stop::new())?;
+    drive(surroundings, opened, Some(&night), output).map(|(_, code)| code)
 }

@@ -1,19 +1,351 @@
-//! `nightshift run`.
+//! `nightshift run`: one night, from the lock to the exit code.
+
+use std::path::PathBuf;
 
 use crate::{
-    cli::{Global, Output, code},
-    runner::{places::Surroundings, refused::Refused},
+    cli::{Global, Output, code, live::Live},
+    config::{Override, parse_duration, parse_money},
+    files,
+    ids::{NAME, TaskId},
+    night::{Event, Night, Publication, Stage},
+    outcome::StopReason,
+    process::{self, Stop, Urgency},
+    report,
+    runner::{
+        Runner, clock,
+        home::Home,
+        open::{self, Opened, Wishes},
+        places::Surroundings,
+        prepare::{Preparation, Request},
+        refused::{Refused, RefusedKind},
+    },
 };
 
-/// Placeholder arguments until the command lands.
-#[derive(Debug, clap::Args)]
-pub(super) struct Run {}
+/// Take the ready tasks and work through them now
+///
+/// Exit codes: 0 all that was tried landed, or nothing was ready · 1 something failed, was refused or waits
+/// for you · 2 wrong argument, configuration or plan · 3 refused before the start (red gate, no agent, no
+/// token) · 4 stopped early, `resume` goes on · 5 another night is running · 6 commits are safe but not
+/// published · 70 a fault of ours · 130, 143 interrupted.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Run {
+    /// The repository, or a directory in it [default: where you are]
+    #[arg(value_name = "REPO")]
+    pub(super) repository: Option<PathBuf>,
+    /// Only these tasks
+    #[arg(short, long = "task", value_name = "ID", num_args = 1)]
+    pub(super) tasks: Vec<TaskId>,
+    /// Only say what would be done: the same as `check`
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+    /// Tasks to start, at most
+    #[arg(long, value_name = "N")]
+    pub(super) max_tasks: Option<u32>,
+    /// When to start nothing new: 4h, 90m
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(super) max_time: Option<Seconds>,
+    /// US dollars for the night, at most; 0 = no limit
+    #[arg(long, value_name = "USD", value_parser = parse_money)]
+    pub(super) max_cost: Option<crate::budget::Usd>,
+    /// Do not stop after failures in a row
+    #[arg(long)]
+    pub(super) keep_going: bool,
+    /// Start from this branch, tag or commit
+    #[arg(long, value_name = "REF")]
+    pub(super) base: Option<String>,
+    /// Read this plan
+    #[arg(long, value_name = "FILE")]
+    pub(super) plan: Option<String>,
+    /// claude, demo, or an agent of your own file
+    #[arg(long, value_name = "NAME")]
+    pub(super) agent: Option<String>,
+    /// The model to ask the agent for
+    #[arg(long, value_name = "M")]
+    pub(super) model: Option<String>,
+    /// Begin a new night even if one was cut off
+    #[arg(long)]
+    pub(super) fresh: bool,
+    /// Leave the branch here
+    #[arg(long)]
+    pub(super) no_push: bool,
+    /// Push the branch, open no pull request
+    #[arg(long)]
+    pub(super) no_pr: bool,
+    /// Open the pull request as a draft
+    #[arg(long)]
+    pub(super) draft: bool,
+}
+
+/// Seconds of a duration that was typed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seconds(u64);
+
+fn duration(text: &str) -> Result<Seconds, String> {
+    parse_duration(text).map(Seconds)
+}
+
+impl Run {
+    /// What to prepare.
+    pub(super) fn request(&self, global: &Global, output: &Output) -> Request {
+        let mut overrides = Vec::new();
+        overrides.extend(self.max_tasks.map(Override::MaxTasks));
+        overrides.extend(self.max_time.map(|Seconds(seconds)| Override::MaxTime(seconds)));
+        overrides.extend(self.max_cost.map(Override::MaxCost));
+        overrides.extend(self.keep_going.then_some(Override::KeepGoing));
+        overrides.extend(self.plan.clone().map(Override::Plan));
+        overrides.extend(self.agent.clone().map(Override::Agent));
+        overrides.extend(self.model.clone().map(Override::Model));
+        overrides.extend(self.draft.then_some(Override::Draft));
+        Request {
+            repository: self.repository.clone().unwrap_or_else(|| global.repository()),
+            base: self.base.clone(),
+            tasks: self.tasks.clone(),
+            overrides,
+            style: global.style(output),
+        }
+    }
+}
 
 pub(super) fn run(
-    _surroundings: &Surroundings,
-    _global: &Global,
-    _command: &Run,
-    _output: &mut Output,
+    surroundings: &Surroundings,
+    global: &Global,
+    command: &Run,
+    output: &mut Output,
 ) -> Result<u8, Refused> {
-    Ok(code::DONE)
+    let request = command.request(global, output);
+    if command.dry_run {
+        return super::check::of(surroundings, &request, output);
+    }
+    let home = Home::open(surroundings, &request.repository)?;
+    open::not_stopped(&home)?;
+    let lock = open::lock(&home, None)?;
+    let wishes = Wishes {
+        no_push: command.no_push,
+        no_pr: command.no_pr,
+        attended: output.attended(),
+        demo: false,
+    };
+    if !command.fresh
+        && let Some((id, night)) = open::unfinished(&home)?
+        && night.ended().is_none()
+    {
+        output.note(&format!("going on with {id}, which was cut off (--fresh begins a new night)"));
+        let stop = Stop::new();
+        let opened = open::resume(surroundings, &home, &id, wishes, lock, stop)?;
+        return drive(surroundings, opened, Some(&night), output).map(|(_, code)| code);
+    }
+    let mut preparation = Preparation::read(surroundings, &request)?;
+    known_tasks(&preparation, &request.tasks)?;
+    if preparation.admitted(&request.tasks).is_empty() {
+        return nothing_ready(&preparation, &request.tasks, output);
+    }
+    preparation.look_at_checkout()?;
+    let stop = Stop::new();
+    let opened = open::open(surroundings, &preparation, &request.tasks, wishes, lock, stop)?;
+    drive(surroundings, opened, None, output).map(|(_, code)| code)
+}
+
+/// A night in which nothing is to be done leaves a line, not a night.
+fn nothing_ready(
+    preparation: &Preparation,
+    only: &[TaskId],
+    output: &Output,
+) -> Result<u8, Refused> {
+    let home = &preparation.home;
+    if preparation.plan_source.is_none() {
+        return Err(open::no_plan(home));
+    }
+    let refused = preparation.refused(only);
+    let message = if refused.is_empty() {
+        "nothing is ready".to_owned()
+    } else {
+        format!("no task may run; {} marked ready are held back", refused.len())
+    };
+    let slot = serde_json::json!({
+        "at": clock::now().to_string(),
+        "outcome": "nothing_ready",
+        "message": message,
+    });
+    files::append_line(&home.places.slots(), slot.to_string().as_bytes())?;
+    let findings = if refused.is_empty() { code::DONE } else { code::FINDINGS };
+    if output.is_json() {
+        output.json("run", &serde_json::json!({"outcome": "nothing_ready", "exit": findings}));
+    } else if !output.is_quiet() {
+        output.result(&message);
+        for task in &refused {
+            let why: Vec<String> =
+                task.refusals.iter().map(|refusal| refusal.message.clone()).collect();
+            output.result(&format!(
+                "  {}  {}",
+                task.id,
+                report::text::inline_plain(&why.join("; "))
+            ));
+        }
+        output.result(&format!("{NAME} check says why for each task"));
+    }
+    Ok(findings)
+}
+
+fn known_tasks(preparation: &Preparation, asked: &[TaskId]) -> Result<(), Refused> {
+    for id in asked {
+        if preparation.plan.tasks.iter().any(|task| task.id == *id) {
+            continue;
+        }
+        let near = preparation
+            .plan
+            .tasks
+            .iter()
+            .map(|task| (strsim::damerau_levenshtein(task.id.as_str(), id.as_str()), &task.id))
+            .min_by_key(|(distance, _)| *distance)
+            .filter(|(distance, _)| *distance <= 3);
+        let help = match near {
+            Some((_, near)) => format!("did you mean `{near}`?"),
+            None => format!("{NAME} check lists the tasks"),
+        };
+        return Err(Refused::usage(format!("the plan has no task `{id}`"), help));
+    }
+    Ok(())
+}
+
+/// Runs an opened night to its end, shows it, and gives its exit code.
+pub(super) fn drive(
+    surroundings: &Surroundings,
+    opened: Opened,
+    resumed: Option<&Night>,
+    output: &Output,
+) -> Result<(Night, u8), Refused> {
+    let internal = |problem: std::io::Error| Refused {
+        kind: RefusedKind::Internal,
+        message: format!("could not start: {problem}"),
+        help: None,
+    };
+    process::adopt_orphans().map_err(internal)?;
+    log_to(&opened.hands.night_places.log())?;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(internal)?;
+    let stop = opened.hands.stop.clone();
+    let stamped = surroundings.value("JOURNAL_STREAM").is_none();
+    let mut live = Live::new(output, stamped, clock::now());
+    let Opened { night, journal, hands, stop_files, lock, entries } = opened;
+    let night = if resumed.is_some() {
+        open::replay(entries)?
+    } else {
+        for entry in &entries {
+            crate::runner::Watch::entry(&mut live, entry, &night);
+        }
+        night
+    };
+    let charges = open::charges(&night);
+    let id = night.opening().night.clone();
+    let ended = tokio.block_on(async {
+        let signal = watch_signals(stop, output.attended());
+        let mut runner = Runner::new(night, journal, hands, stop_files, &mut live);
+        if resumed.is_some() {
+            runner.record(Event::Restarted { charges })?;
+        }
+        let exit = |night: &Night, reason: Option<&StopReason>| {
+            signal.code().unwrap_or_else(|| exit_code(night, reason))
+        };
+        runner.run(exit).await
+    });
+    // Whatever a deed left behind dies with its supervisor: the runtime's threads hold the pipes.
+    drop(tokio);
+    let kept = live.finish();
+    drop(lock);
+    let night = ended.map_err(|problem: anyhow::Error| Refused {
+        kind: if problem.downcast_ref::<crate::night::IllegalEvent>().is_some() {
+            RefusedKind::Internal
+        } else {
+            RefusedKind::Stopped
+        },
+        message: format!("night {id} could not go on: {problem:#}"),
+        help: Some(format!("nothing that landed is lost; {NAME} resume goes on with it")),
+    })?;
+    let code = night.ended().map_or(code::BUG, |(_, code)| *code);
+    if output.is_quiet() && code >= code::USAGE {
+        for line in kept.iter().rev().take(10).rev() {
+            output.result(line);
+        }
+    }
+    if !output.is_json() && (!output.is_quiet() || code >= code::USAGE) {
+        output.result(&report::summary(&night));
+    }
+    Ok((night, code))
+}
+
+/// The exit code of a night. Several at once: 3 > 6 > 4 > 1 > 0.
+fn exit_code(night: &Night, reason: Option<&StopReason>) -> u8 {
+    let tried = night.tasks().any(|(_, task)| !task.attempts.is_empty());
+    let landed = night.tasks().any(|(_, task)| task.landed().is_some());
+    match reason {
+        Some(StopReason::RedBase) => return code::REFUSED,
+        Some(StopReason::AgentUnusable { .. }) if !landed => return code::REFUSED,
+        _ => {}
+    }
+    if matches!(night.publication(), Publication::Failed { .. }) {
+        return code::UNPUBLISHED;
+    }
+    if reason.is_some() {
+        return code::STOPPED;
+    }
+    let failed = night.tasks().any(|(_, task)| matches!(task.stage, Stage::Failed(_)));
+    if failed || !night.opening().refused.is_empty() || !tried {
+        return code::FINDINGS;
+    }
+    code::DONE
+}
+
+/// Which signal ended the night, if one did.
+struct Signal(std::sync::Arc<std::sync::atomic::AtomicU8>);
+
+impl Signal {
+    fn code(&self) -> Option<u8> {
+        let code = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        (code != 0).then_some(code)
+    }
+}
+
+/// The first signal saves the work and ends the night; the second ends the process at once, and every
+/// supervisor with it.
+fn watch_signals(stop: Stop, attended: bool) -> Signal {
+    use tokio::signal::unix::{SignalKind, signal};
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicU8::new(0));
+    let signals = [
+        (SignalKind::interrupt(), code::INTERRUPTED),
+        (SignalKind::terminate(), code::TERMINATED),
+        (SignalKind::hangup(), code::TERMINATED),
+    ];
+    for (kind, exit) in signals {
+        let (seen, stop) = (seen.clone(), stop.clone());
+        // Without a handler the signal ends the process, which is no worse than before.
+        let Ok(mut stream) = signal(kind) else { continue };
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                if seen.swap(exit, std::sync::atomic::Ordering::Relaxed) != 0 {
+                    std::process::exit(i32::from(exit));
+                }
+                if attended {
+                    super::output::say("saving the work… press Ctrl-C again to end at once");
+                }
+                stop.ask(Urgency::Now);
+            }
+        });
+    }
+    Signal(seen)
+}
+
+/// The program's own log, in the night's directory. The journal decides, the log explains.
+fn log_to(path: &std::path::Path) -> Result<(), Refused> {
+    let file = files::append_to(path)?;
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::sync::Mutex::new(file))
+        .with_max_level(tracing::Level::INFO)
+        .finish();
+    // A second night in one process (the demo's) keeps the first one's log.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
 }

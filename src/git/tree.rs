@@ -105,7 +105,7 @@ pub(crate) fn write(
 ) -> Result<TreeId, Error> {
     let mut root = Node::default();
     for (path, edit) in edits {
-        root.insert(path.components(), edit.as_ref());
+        root.insert(&path.components().collect::<Vec<_>>(), edit.as_ref());
     }
     let written = root.write(handles, Some(oid(base.as_str())))?;
     match written {
@@ -125,21 +125,17 @@ struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    fn insert(
-        &mut self,
-        mut components: impl Iterator<Item = &'a [u8]>,
-        edit: Option<&'a (FileMode, BlobId)>,
-    ) {
-        let Some(first) = components.next() else { return };
-        let mut rest = components.peekable();
-        if rest.peek().is_none() {
-            self.files.insert(first, edit);
-        } else {
-            self.directories.entry(first).or_default().insert(rest, edit);
+    fn insert(&mut self, components: &[&'a [u8]], edit: Option<&'a (FileMode, BlobId)>) {
+        match components {
+            [] => {}
+            [name] => {
+                self.files.insert(name, edit);
+            }
+            [name, rest @ ..] => self.directories.entry(name).or_default().insert(rest, edit),
         }
     }
 
-    /// Recursion by boxed iterator depth equals path depth, which the snapshot caps.
+    /// As deep as the path, which the snapshot caps.
     fn write(&self, handles: &Handles, base: Option<Oid>) -> Result<Option<Oid>, Error> {
         let wrap = || git("write a tree");
         let mut builder = handles.own.treebuilder(None).map_err(wrap())?;

@@ -48,8 +48,9 @@ impl Night {
     fn due_on_green(&self, now: Timestamp) -> Vec<Command> {
         let mut due = Vec::new();
         let mut landing = self.tasks.values().any(|t| matches!(t.stage, Stage::Landing(_)));
-        let running = |c: &&Command| matches!(c, Command::RunAgent { .. });
-        let mut agents = self.in_flight.iter().filter(running).count();
+        // A task has its slot from its start until it landed or failed: with one slot a task starts from
+        // a tip that nobody moves under it.
+        let mut busy = self.tasks.values().filter(|task| task.is_under_way()).count();
         let mut started = self.started();
         let mut left = self.money_left();
         let parallel = usize::try_from(self.opening.limits.parallel.max(1)).unwrap_or(1);
@@ -59,13 +60,13 @@ impl Night {
             let attempt = AttemptId { task: id.clone(), number: last };
             let command = match &task.stage {
                 Stage::Waiting => {
-                    if agents >= parallel
+                    if busy >= parallel
                         || self.held_back(id, task, now, started, left).is_some()
                         || !self.needs_landed(id)
                     {
                         continue;
                     }
-                    agents += 1;
+                    busy += 1;
                     started += usize::from(task.attempts.is_empty());
                     let budget = self.reservation(id, task, left);
                     left = left.map(|left| left.minus(budget));

@@ -558,6 +558,14 @@ impl TaskState {
         self.attempts.iter().map(AttemptRecord::spent).sum()
     }
 
+    /// True from its start until it landed, failed, or waits for another try.
+    pub fn is_under_way(&self) -> bool {
+        match self.stage {
+            Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => true,
+            Stage::Waiting | Stage::Landed(_) | Stage::Failed(_) => false,
+        }
+    }
+
     /// The candidate on the branch, when the task landed.
     pub fn landed(&self) -> Option<&Candidate> {
         if let Stage::Landed(candidate) = &self.stage { Some(candidate) } else { None }

@@ -102,6 +102,26 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
     })
 }
 
+/// How far the night is, in one line.
+pub fn progress(night: &Night, now: jiff::Timestamp) -> String {
+    let count = |is_it: fn(&crate::night::TaskState) -> bool| {
+        night.tasks().filter(|(_, task)| is_it(task)).count()
+    };
+    let landed = count(|task| task.landed().is_some());
+    let failed = count(|task| task.failed().is_some());
+    let all = night.tasks().count();
+    let percent = (landed + failed) * 100 / all.max(1);
+    let minutes = now.duration_since(night.opening().at).as_mins();
+    let left = night.deadline().duration_since(now).as_mins().max(0);
+    format!(
+        "{:<10} progress {percent}% landed={landed} failed={failed} of={all} running={} {minutes}m \
+         left={left}m {}",
+        "night",
+        night.in_flight().len(),
+        night.spent().usd,
+    )
+}
+
 fn gate(report: &GateReport) -> String {
     let millis: u64 = report.steps.iter().map(|step| step.millis).sum();
     let tests = report.tests_run.map_or(String::new(), |count| format!(" tests={count}"));

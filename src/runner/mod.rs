@@ -31,8 +31,13 @@ use crate::{
 /// How often the STOP files are looked for.
 const POLL: Duration = Duration::from_millis(250);
 
-/// What is told about each entry, while the night runs.
-pub type Listener<'l> = dyn FnMut(&Entry, &Night) + 'l;
+/// What is told while the night runs.
+pub trait Watch {
+    /// An entry was written, and this is the night after it.
+    fn entry(&mut self, entry: &Entry, night: &Night);
+    /// A moment passed.
+    fn tick(&mut self, now: Timestamp, night: &Night);
+}
 
 /// A night under way in this process.
 pub struct Runner<'l> {
@@ -42,7 +47,7 @@ pub struct Runner<'l> {
     hands: Arc<Hands>,
     stop: Stop,
     stop_files: stop::StopFiles,
-    listener: &'l mut Listener<'l>,
+    watch: &'l mut dyn Watch,
 }
 
 impl<'l> Runner<'l> {
@@ -52,7 +57,7 @@ impl<'l> Runner<'l> {
         journal: Journal,
         hands: Hands,
         stop_files: stop::StopFiles,
-        listener: &'l mut Listener<'l>,
+        watch: &'l mut dyn Watch,
     ) -> Runner<'l> {
         Runner {
             opening: Arc::new(night.opening().clone()),
@@ -61,7 +66,7 @@ impl<'l> Runner<'l> {
             journal,
             hands: Arc::new(hands),
             stop_files,
-            listener,
+            watch,
         }
     }
 
@@ -73,7 +78,7 @@ impl<'l> Runner<'l> {
         self.night
             .apply(entry.at, entry.event.clone())
             .context("the night cannot go on from its own record")?;
-        (self.listener)(&entry, &self.night);
+        self.watch.entry(&entry, &self.night);
         Ok(())
     }
 
@@ -89,6 +94,7 @@ impl<'l> Runner<'l> {
             self.look_for_stop()?;
             let at_once = self.stop.asked() == Some(Urgency::Now);
             let now = clock::now();
+            self.watch.tick(now, &self.night);
             if !at_once {
                 for command in self.night.due(now) {
                     self.record(Event::Began(command.clone()))?;
@@ -100,7 +106,8 @@ impl<'l> Runner<'l> {
                     });
                 }
             }
-            if running.is_empty() && (at_once || self.night.is_over(clock::now())) {
+            // Nothing runs and nothing is due: in this version no wait can change that.
+            if running.is_empty() {
                 break;
             }
             tokio::select! {

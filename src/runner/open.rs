@@ -271,7 +271,8 @@ pub fn charges(night: &Night) -> Vec<Charge> {
         .collect()
 }
 
-fn no_plan(home: &Home) -> Refused {
+/// What to say when there is no plan.
+pub fn no_plan(home: &Home) -> Refused {
     Refused::usage(
         format!("{} has no plan", home.user.root().display()),
         format!(
