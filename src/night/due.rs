@@ -258,9 +258,12 @@ impl Night {
         (limit > Usd::ZERO).then(|| limit.minus(task.spent().usd))
     }
 
-    /// What an attempt may spend; zero = no limit.
+    /// What an attempt may spend; zero = no limit. A fair share of the task's money: a run that a crash
+    /// cuts off is charged all that was reserved for it, and the task must still be able to go on.
     fn reservation(&self, id: &TaskId, task: &TaskState, left: Option<Usd>) -> Usd {
-        match (left, self.task_money_left(id, task)) {
+        let tries = self.attempts_allowed(id).saturating_sub(task.counted).max(1);
+        let share = |money: Usd| Usd::from_micros(money.micros().div_ceil(u64::from(tries)));
+        match (left, self.task_money_left(id, task).map(share)) {
             (Some(night), Some(own)) => night.min(own),
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => Usd::ZERO,

@@ -10,6 +10,7 @@ use nightshift::{
     },
     ids::{CommitId, NightId},
     redact::Secret,
+    report::marker,
 };
 
 use crate::support::github::{FakeGitHub, Fault, TOKEN};

@@ -4,6 +4,7 @@
 mod agents;
 #[cfg(target_os = "linux")]
 mod processes;
+mod crash;
 mod forge;
 mod network;
 mod support;

@@ -1,0 +1,462 @@
+//! Cuts a night at every possible moment, once and twice, and checks that it still ends right.
+//!
+//! The world is pretended here; the fold, the orders and the verdicts are the real ones. `resume.rs` cuts
+//! the real program.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use nightshift::{
+    budget::{Limits, Spend, Usd},
+    diff::DiffStat,
+    ids::{AttemptId, CommitId, GateId, NightId, TaskId, TreeId},
+    night::{
+        AgentSpec, Author, Base, Charge, Command, Entry, Event, GateSpec, Night, Opening,
+        PlanSource, PublishSpec, Stage, Step,
+    },
+    outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, StepEnd, StepReport},
+    plan::{SectionWords, parse},
+    policy::{Missing, Policy, RuleSet, Tests, admit_plan},
+};
+
+const TASKS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// What goes wrong with an attempt, beside crashes.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    Agent,
+    Gate,
+}
+
+/// A pretend repository and forge, kept across crashes as the real ones are.
+#[derive(Clone)]
+struct World {
+    branch: CommitId,
+    /// Commit → (parent, tree, the edit's tree).
+    commits: BTreeMap<CommitId, (CommitId, TreeId)>,
+    pull_requests: u32,
+    made: u64,
+    faults: BTreeMap<(String, u32), Fault>,
+    moves: usize,
+    gated: Vec<TreeId>,
+}
+
+fn hash(number: u64) -> String {
+    format!("{number:040x}")
+}
+
+fn gate_id() -> GateId {
+    GateId::new("9".repeat(64)).unwrap()
+}
+
+fn report(
+    commit: &CommitId,
+    tree: &TreeId,
+    green: bool,
+    attempt: Option<&AttemptId>,
+) -> GateReport {
+    // Each red run fails another test, so that nothing ends early for want of progress.
+    let failing = attempt.map(|attempt| vec![format!("test_{}", attempt.number)]);
+    GateReport {
+        commit: commit.clone(),
+        tree: tree.clone(),
+        gate: gate_id(),
+        steps: vec![StepReport {
+            name: "quality".into(),
+            command: "check".into(),
+            ended: StepEnd::Exit(i32::from(!green)),
+            millis: 5,
+            required: true,
+            log: "gate/log".into(),
+        }],
+        score: if green { 100 } else { 0 },
+        log_hash: "0".repeat(64),
+        tier: "none".into(),
+        failing_tests: if green { Vec::new() } else { failing.unwrap_or_default() },
+        tests_run: None,
+        reused: false,
+    }
+}
+
+fn agent_report(ended: AgentEnd) -> AgentReport {
+    AgentReport {
+        ended,
+        spent: Spend { usd: Usd::from_micros(10_000), ..Spend::default() },
+        seconds: 1,
+        turns: None,
+        conversation: None,
+        model: None,
+        last_words: None,
+        survivors: 0,
+    }
+}
+
+impl World {
+    fn commit(&mut self, parent: &CommitId) -> Candidate {
+        self.made += 1;
+        let commit = CommitId::new(hash(0xc0_0000 + self.made)).unwrap();
+        let tree = TreeId::new(hash(0x7e_0000 + self.made)).unwrap();
+        self.commits.insert(commit.clone(), (parent.clone(), tree.clone()));
+        let (base, edit) = (parent.clone(), tree.clone());
+        Candidate { base, commit, tree, edit, stat: DiffStat::default(), ticked: true }
+    }
+
+    fn carry_out(&mut self, night: &Night, command: &Command) -> Event {
+        match command.clone() {
+            Command::CheckBase { commit, tree } => {
+                Event::BaseChecked { report: report(&commit, &tree, true, None) }
+            }
+            Command::RunAgent { attempt, base, .. } => {
+                let fault = self.faults.get(&(attempt.task.to_string(), attempt.number));
+                if fault == Some(&Fault::Agent) {
+                    let end = AgentEnd::Failed { code: Some(1), message: String::new() };
+                    let setback = night.judge(&attempt, Failure::Agent(end.clone()));
+                    let (report, result) = (agent_report(end), Err(setback));
+                    return Event::AgentEnded { attempt, report, result, kept: None };
+                }
+                let candidate = self.commit(&base);
+                let report = agent_report(AgentEnd::Finished);
+                Event::AgentEnded { attempt, report, result: Ok(candidate), kept: None }
+            }
+            Command::RunGate { attempt, commit, tree } => {
+                let fault = self.faults.get(&(attempt.task.to_string(), attempt.number));
+                let green = fault != Some(&Fault::Gate);
+                let report = report(&commit, &tree, green, Some(&attempt));
+                if green {
+                    self.gated.push(tree);
+                }
+                let setback = (!green)
+                    .then(|| night.judge(&attempt, Failure::Gate(Box::new(report.clone()))));
+                Event::GateEnded { attempt, report, setback }
+            }
+            Command::Restack { attempt, onto, .. } => {
+                Event::Restacked { attempt, result: Ok(self.commit(&onto)) }
+            }
+            Command::Land { attempt, from, to, tree } => {
+                assert_eq!(self.commits[&to], (from.clone(), tree));
+                if self.branch == from {
+                    self.branch = to.clone();
+                    self.moves += 1;
+                }
+                assert_eq!(self.branch, to, "someone else moved the branch");
+                Event::Landed { attempt, commit: to }
+            }
+            Command::Publish { tip } => {
+                assert_eq!(self.branch, tip);
+                self.pull_requests = 1; // found by its branch, or made
+                Event::Published { url: "pr/1".into(), number: Some(1), notes: Vec::new() }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    /// The order was not yet written.
+    BeforeOrder,
+    /// Written, not carried out.
+    BeforeDeed,
+    /// Carried out, result not written.
+    BeforeResult,
+}
+
+const CUTS: [Cut; 3] = [Cut::BeforeOrder, Cut::BeforeDeed, Cut::BeforeResult];
+
+struct Crashed;
+
+fn at(seconds: usize) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + i64::try_from(seconds).unwrap()).unwrap()
+}
+
+fn opening(parallel: u32) -> Opening {
+    let mut source = String::from("## Ready\n\n");
+    for id in TASKS {
+        source.push_str(&format!("- **[{id}]** Improve part {id}\n"));
+    }
+    let (plan, problems) = parse(&source, &SectionWords::default());
+    assert_eq!(plan.tasks.len(), TASKS.len(), "{problems:?}");
+    let policy = Policy { missing: Missing::Assume, tests: Tests::Optional, ..Policy::default() };
+    let limits = Limits { parallel, attempts: 2, ..Limits::default() };
+    let rules = RuleSet::new(&policy).unwrap();
+    let admissions = admit_plan(&rules, &limits, &plan.tasks, &[].into());
+    let tasks: Vec<_> = admissions.iter().filter_map(|a| a.admitted().cloned()).collect();
+    assert_eq!(tasks.len(), TASKS.len());
+    Opening {
+        night: NightId::new("2026-11-21").unwrap(),
+        at: at(0),
+        repository: "/repo".into(),
+        base: Base {
+            commit: CommitId::new(hash(1)).unwrap(),
+            tree: TreeId::new(hash(2)).unwrap(),
+            branch: "main".into(),
+            how: "a test".into(),
+        },
+        plan: PlanSource { path: "PLAN.md".into(), working_tree: true, update: true },
+        limits,
+        policy,
+        tasks,
+        refused: Vec::new(),
+        gate: GateSpec {
+            id: gate_id(),
+            steps: vec![Step {
+                name: "quality".into(),
+                run: "check".into(),
+                timeout_s: 60,
+                required: true,
+                weight: 1,
+            }],
+            env: Vec::new(),
+        },
+        agent: AgentSpec {
+            name: "pretend".into(),
+            command: None,
+            model: None,
+            context: Vec::new(),
+            walls: "none".into(),
+        },
+        author: Author { name: "T".into(), email: "t@localhost".into() },
+        publish: PublishSpec {
+            remote: None,
+            push: true,
+            pull_request: true,
+            draft: false,
+            labels: Vec::new(),
+            reviewers: Vec::new(),
+        },
+        notes: Vec::new(),
+    }
+}
+
+fn entry(journal: &[Entry], event: Event) -> Entry {
+    Entry::new(journal.len() as u64 + 1, at(journal.len()), "pretend", event)
+}
+
+/// The journal of a night that has just been opened, and its world: b fails its gate once and then
+/// passes, c never comes to an end.
+fn night(parallel: u32) -> (Vec<Entry>, World) {
+    let opening = opening(parallel);
+    let branch = opening.base.commit.clone();
+    let mut faults = BTreeMap::from([(("b".to_owned(), 1), Fault::Gate)]);
+    for number in 1..=9 {
+        faults.insert(("c".to_owned(), number), Fault::Agent);
+    }
+    let world = World {
+        branch,
+        commits: BTreeMap::new(),
+        pull_requests: 0,
+        made: 0,
+        faults,
+        moves: 0,
+        gated: Vec::new(),
+    };
+    (vec![entry(&[], Event::Opened(Box::new(opening)))], world)
+}
+
+/// Runs with several commands in flight, their results in an order picked by `seed`, and cut where asked.
+/// In a whole night every entry goes through its JSON, as in the real journal.
+fn run(
+    journal: &mut Vec<Entry>,
+    world: &mut World,
+    seed: u64,
+    cut: Option<(usize, Cut)>,
+) -> Result<(Night, usize), Crashed> {
+    let mut night = Night::replay(journal.iter().cloned()).unwrap();
+    let mut random = seed | 1;
+    let mut steps = 0;
+    let mut waiting: Vec<Command> = Vec::new();
+    let whole = journal.len() == 1 && cut.is_none();
+    let write = |journal: &mut Vec<Entry>, night: &mut Night, event: Event| {
+        let entry = entry(journal, event);
+        if whole {
+            let line = serde_json::to_string(&entry).unwrap();
+            assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), entry);
+        }
+        night.apply(entry.at, entry.event.clone()).unwrap();
+        journal.push(entry);
+    };
+    loop {
+        for command in night.due(at(journal.len())) {
+            if cut == Some((steps, Cut::BeforeOrder)) {
+                return Err(Crashed);
+            }
+            write(journal, &mut night, Event::Began(command.clone()));
+            waiting.push(command);
+        }
+        if waiting.is_empty() {
+            return Ok((night, steps));
+        }
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let picked = usize::try_from(random % waiting.len() as u64).unwrap();
+        let command = waiting.remove(picked);
+        if cut == Some((steps, Cut::BeforeDeed)) {
+            return Err(Crashed);
+        }
+        let ended = world.carry_out(&night, &command);
+        if cut == Some((steps, Cut::BeforeResult)) {
+            return Err(Crashed);
+        }
+        write(journal, &mut night, ended);
+        steps += 1;
+    }
+}
+
+fn restart(journal: &mut Vec<Entry>) {
+    let night = Night::replay(journal.iter().cloned()).unwrap();
+    let charges = night
+        .in_flight()
+        .iter()
+        .filter_map(|command| match command {
+            Command::RunAgent { attempt, budget, .. } => Some(Charge {
+                attempt: attempt.clone(),
+                spent: Spend { usd: *budget, estimated: true, ..Spend::default() },
+            }),
+            _ => None,
+        })
+        .collect();
+    journal.push(entry(journal, Event::Restarted { charges }));
+}
+
+fn check(night: &Night, world: &World) {
+    assert!(night.is_over(at(9_999)), "the night is over");
+    assert_eq!(&world.branch, night.tip());
+    // The branch is a chain of landed commits, each gated at exactly its own tree.
+    let landed = night.landed();
+    let mut commit = world.branch.clone();
+    let mut length = 0;
+    while commit != night.opening().base.commit {
+        let (parent, tree) = world.commits[&commit].clone();
+        assert!(landed.iter().any(|(_, candidate)| candidate.commit == commit));
+        assert!(world.gated.contains(&tree), "a commit on the branch passed at its own tree");
+        commit = parent;
+        length += 1;
+    }
+    assert_eq!(length, landed.len());
+    assert_eq!(world.moves, landed.len(), "each commit lands once");
+    assert_eq!(world.pull_requests, u32::from(!landed.is_empty()), "one pull request");
+    let stage = |id: &str| &night.task(&TaskId::new(id).unwrap()).unwrap().stage;
+    assert!(matches!(stage("a"), Stage::Landed(_)), "{:?}", stage("a"));
+    assert!(!matches!(stage("c"), Stage::Landed(_)));
+    let limit = night.opening().limits.cost;
+    assert!(night.spent().usd <= limit, "{} of {limit}", night.spent().usd);
+}
+
+#[test]
+fn every_single_and_double_crash_ends_right() {
+    let mut nights = 0;
+    for parallel in 1..=3 {
+        for seed in 0..6_u64 {
+            let seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1;
+            let (mut journal, mut world) = night(parallel);
+            let Ok((whole, steps)) = run(&mut journal, &mut world, seed, None) else { panic!() };
+            check(&whole, &world);
+            for first in 0..=steps {
+                for cut in CUTS {
+                    let (mut journal, mut world) = night(parallel);
+                    if run(&mut journal, &mut world, seed, Some((first, cut))).is_err() {
+                        restart(&mut journal);
+                    }
+                    // `None` as the second cut is the single crash.
+                    let seconds = std::iter::once(None)
+                        .chain((0..=steps + 6).step_by(3).flat_map(|s| CUTS.map(|c| Some((s, c)))));
+                    for second in seconds {
+                        let (mut journal, mut world) = (journal.clone(), world.clone());
+                        if run(&mut journal, &mut world, seed + 7, second).is_err() {
+                            restart(&mut journal);
+                        }
+                        let Ok((night, _)) = run(&mut journal, &mut world, seed + 9, None) else {
+                            panic!()
+                        };
+                        check(&night, &world);
+                        nights += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(nights > 10_000, "{nights} nights");
+}
+
+#[test]
+fn a_commit_cannot_land_without_its_gate() {
+    let (journal, mut world) = night(1);
+    let mut night = Night::replay(journal).unwrap();
+    for _ in 0..2 {
+        let order = night.due(at(1)).remove(0);
+        night.apply(at(1), Event::Began(order.clone())).unwrap();
+        let ended = world.carry_out(&night, &order);
+        night.apply(at(1), ended).unwrap();
+    }
+    let (id, task) = night.tasks().next().unwrap();
+    let Stage::Ungated(candidate) = task.stage.clone() else { panic!("{:?}", task.stage) };
+    let land = Command::Land {
+        attempt: AttemptId { task: id.clone(), number: 1 },
+        from: candidate.base.clone(),
+        to: candidate.commit.clone(),
+        tree: candidate.tree.clone(),
+    };
+    let refused = night.apply(at(2), Event::Began(land)).unwrap_err();
+    assert_eq!(refused.why, "landed without a passing gate");
+}
+
+#[test]
+fn a_pass_at_another_tree_is_no_pass() {
+    let (journal, mut world) = night(1);
+    let mut night = Night::replay(journal).unwrap();
+    for _ in 0..2 {
+        let order = night.due(at(1)).remove(0);
+        night.apply(at(1), Event::Began(order.clone())).unwrap();
+        let ended = world.carry_out(&night, &order);
+        night.apply(at(1), ended).unwrap();
+    }
+    let order = night.due(at(1)).remove(0);
+    let Command::RunGate { attempt, commit, .. } = order.clone() else { panic!("{order:?}") };
+    night.apply(at(1), Event::Began(order)).unwrap();
+    let other = TreeId::new(hash(77)).unwrap();
+    let forged = Event::GateEnded {
+        report: report(&commit, &other, true, Some(&attempt)),
+        attempt,
+        setback: None,
+    };
+    assert_eq!(night.apply(at(1), forged).unwrap_err().why, "another tree was gated");
+}
+
+#[test]
+fn two_failed_tasks_in_a_row_end_the_night() {
+    let (mut journal, mut world) = night(1);
+    for task in ["a", "b"] {
+        for number in 1..=2 {
+            world.faults.insert((task.to_owned(), number), Fault::Agent);
+        }
+    }
+    let Ok((night, _)) = run(&mut journal, &mut world, 3, None) else { panic!() };
+    let tried: Vec<usize> = night.tasks().map(|(_, task)| task.attempts.len()).collect();
+    assert_eq!(tried, [2, 2, 0, 0]);
+    let reason = night.stop_reason(at(100)).unwrap();
+    assert_eq!(reason, nightshift::outcome::StopReason::FailuresInARow { count: 2 });
+    assert!(night.is_over(at(100)));
+}
+
+#[test]
+fn nothing_starts_after_the_nights_time_or_beyond_its_money() {
+    let (journal, _) = night(2);
+    let mut night = Night::replay(journal).unwrap();
+    let check = night.due(at(0)).remove(0);
+    night.apply(at(0), Event::Began(check.clone())).unwrap();
+    let (_, mut world) = self::night(2);
+    let green = world.carry_out(&night, &check);
+    night.apply(at(0), green).unwrap();
+    let late = usize::try_from(night.opening().limits.time_s).unwrap();
+    assert!(night.due(at(late)).is_empty());
+    let orders = night.due(at(1));
+    let reserved: u64 = orders
+        .iter()
+        .map(|order| match order {
+            Command::RunAgent { budget, .. } => budget.micros(),
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(orders.len(), 2);
+    assert!(Usd::from_micros(reserved) <= night.opening().limits.cost);
+}
