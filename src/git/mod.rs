@@ -156,6 +156,15 @@ impl Vault {
         Ok(Handles { read, own })
     }
 
+    /// Removes the locks that a killed night left on refs of the vault. Only the holder of the night's lock
+    /// may call it: then nobody else works here.
+    pub fn clear_stale_locks(&self) -> Result<(), Error> {
+        for name in ["packed-refs.lock", "config.lock", "HEAD.lock"] {
+            files::remove_file(&self.directory.join(name))?;
+        }
+        clear_ref_locks(&self.directory.join("refs"))
+    }
+
     /// The tree of a commit.
     pub fn tree_of(&self, commit: &CommitId) -> Result<TreeId, Error> {
         let handles = self.open()?;
@@ -230,6 +239,20 @@ impl Vault {
         let handles = self.open()?;
         move_ref(&handles.own, name, expected, to)
     }
+}
+
+/// Removes every `*.lock` below a directory of refs.
+fn clear_ref_locks(directory: &Path) -> Result<(), Error> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            clear_ref_locks(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "lock") {
+            files::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn find_ref(repository: &Repository, name: &str) -> Result<Option<CommitId>, Error> {

@@ -210,6 +210,15 @@ impl UserRepository {
         }
     }
 
+    /// Removes the locks that a killed night left on refs of ours. No other ref's lock is looked at. Only
+    /// the holder of the night's lock may call it.
+    pub fn clear_stale_locks(&self) -> Result<(), Error> {
+        for namespace in [BRANCH_NAMESPACE, REF_NAMESPACE] {
+            super::clear_ref_locks(&self.common_dir.join(namespace))?;
+        }
+        Ok(())
+    }
+
     /// Where one of our refs stands.
     pub fn our_ref(&self, name: &str) -> Result<Option<CommitId>, Error> {
         find_ref(&self.repository()?, name)

@@ -58,11 +58,15 @@ pub struct Opened {
     pub entries: Vec<Entry>,
 }
 
-/// Asks for the repository's lock.
+/// Asks for the repository's lock, and clears what a killed night left behind.
 pub fn lock(home: &Home, night: Option<NightId>) -> Result<Lock, Refused> {
     let since = clock::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
     match Lock::ask(&home.places.lock(), &Holder::this(since, night))? {
-        Locking::Held(lock) => Ok(lock),
+        Locking::Held(lock) => {
+            home.vault.clear_stale_locks()?;
+            home.user.clear_stale_locks()?;
+            Ok(lock)
+        }
         Locking::Busy(holder) => {
             let who = holder.map_or("another process".to_owned(), |holder| holder.to_string());
             Err(Refused::new(

@@ -7,5 +7,7 @@ mod processes;
 mod crash;
 mod forge;
 mod network;
+mod night;
+mod resume;
 mod support;
 mod plan_scale;

@@ -1,0 +1,422 @@
+//! Whole nights with the real program: what lands, what is refused, what is kept.
+#![expect(clippy::disallowed_methods, reason = "tests stand outside the doors")]
+
+use crate::support::night::TestNight;
+
+const ADDS_A_FILE: &str = "echo new > src/new.txt; echo test > tests/new_test.txt";
+
+#[test]
+fn a_task_lands_as_one_commit_with_its_tick() {
+    let ran = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).run(&[]).exit(0);
+    let ran = ran.landed(["t1"]).holds("src/new.txt", "new").says("landed");
+    let branch = ran.branch().unwrap();
+    let night = ran.then();
+    let plan = night.git(&["diff", "-U0", "main", &branch, "--", "PROJECT_PLAN.md"]);
+    let changed: Vec<&str> = plan
+        .lines()
+        .filter(|line| line.starts_with(['+', '-']) && !line.contains("PLAN"))
+        .collect();
+    assert_eq!(changed.len(), 2, "{plan}");
+    assert_eq!(changed[0], "-  - Status: READY");
+    assert!(changed[1].starts_with("+  - Status: DONE (night "), "{plan}");
+}
+
+#[test]
+fn a_failed_gate_leaves_the_branch_alone_and_keeps_the_work() {
+    TestNight::new()
+        .task("t1", "Break it")
+        .agent("echo broken $NIGHTSHIFT_ATTEMPT > src/a.txt")
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("unbroken")
+        .kept("t1/1", "src/a.txt", "broken 1");
+}
+
+#[test]
+fn the_gates_words_go_back_to_the_agent() {
+    TestNight::new()
+        .task("t1", "Improve it")
+        .agent("if grep -q 'not ok unbroken'; then echo fine > src/a.txt; else echo broken > src/a.txt; fi")
+        .run(&[])
+        .exit(0)
+        .landed(["t1"])
+        .holds("src/a.txt", "fine")
+        .says("2 tries");
+}
+
+#[test]
+fn a_change_of_the_gate_is_refused_though_it_would_pass() {
+    let script = "echo broken > src/a.txt; echo 'exit 0' > .ai-validation/check_quality.sh";
+    TestNight::new()
+        .task("t1", "Cheat")
+        .agent(script)
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("inspection.protected");
+}
+
+#[test]
+fn an_agent_cannot_mark_its_own_task_in_the_plan() {
+    TestNight::new()
+        .task("t1", "Cheat")
+        .agent("sed -i 's/READY/DONE/' PROJECT_PLAN.md; echo new > src/new.txt")
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("inspection.protected");
+}
+
+#[test]
+fn a_red_base_starts_nothing() {
+    TestNight::new()
+        .file("src/b.txt", "broken\n")
+        .task("t1", "Add a file")
+        .agent(ADDS_A_FILE)
+        .run(&[])
+        .exit(3)
+        .landed([])
+        .says("the gate is red on the base");
+}
+
+#[test]
+fn without_a_gate_nothing_starts() {
+    TestNight::new()
+        .without(".ai-validation/check_quality.sh")
+        .task("t1", "Add a file")
+        .run(&[])
+        .exit(3)
+        .says("there is no gate")
+        .says("nightshift init");
+}
+
+#[test]
+fn without_walls_nothing_runs_unattended() {
+    TestNight::new()
+        .with_walls_demanded()
+        .task("t1", "Add a file")
+        .run(&[])
+        .exit(3)
+        .says("sandbox: off");
+}
+
+#[test]
+fn an_agent_that_does_nothing_has_failed() {
+    TestNight::new()
+        .task("t1", "Add a file")
+        .agent("exit 0")
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("without changing anything");
+}
+
+#[test]
+fn an_agent_that_fails_is_tried_again_and_its_work_is_kept() {
+    TestNight::new()
+        .task("t1", "Add a file")
+        .agent("echo half > src/half.txt; exit 7")
+        .run(&[])
+        .exit(1)
+        .says("exit 7")
+        .says("3 of 3 tries")
+        .kept("t1/3", "src/half.txt", "half");
+}
+
+#[test]
+fn a_persons_unfinished_work_is_neither_taken_nor_touched() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    std::fs::write(night.repo().join("stash.txt"), "stashed\n").unwrap();
+    night.git(&["stash", "push", "-u", "-q"]);
+    std::fs::write(night.repo().join("src/a.txt"), "half an edit\n").unwrap();
+    std::fs::write(night.repo().join("src/b.txt"), "staged\n").unwrap();
+    night.git(&["add", "src/b.txt"]);
+    std::fs::write(night.repo().join("notes.txt"), "untracked\n").unwrap();
+    night.git(&["switch", "-q", "-c", "mine"]);
+    night
+        .run(&[])
+        .exit(0)
+        .landed(["t1"])
+        .holds("src/a.txt", "one\ntwo\nthree")
+        .lacks("src/b.txt")
+        .lacks("notes.txt")
+        .says("3 uncommitted files");
+}
+
+#[test]
+fn the_plan_of_the_working_tree_is_read_and_its_new_task_is_not_ticked() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    let plan = night.repo().join("PROJECT_PLAN.md");
+    let text = std::fs::read_to_string(&plan).unwrap().replace("[t1]", "[evening]");
+    std::fs::write(&plan, text).unwrap();
+    let ran = night.run(&[]).exit(0).landed(["evening"]);
+    assert!(ran.pull_request().contains("not in the base's plan"), "{}", ran.pull_request());
+}
+
+#[test]
+fn a_second_night_of_a_day_has_its_own_name() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE);
+    let ran = night.run(&[]).exit(0).landed(["t1"]);
+    let first = ran.branch().unwrap();
+    let ran = ran.then().run(&[]).exit(0).landed(["t1"]);
+    assert_eq!(ran.branch().unwrap(), format!("{first}-2"));
+}
+
+#[test]
+fn what_the_base_ignores_does_not_enter_and_what_an_agent_hides_does() {
+    let script = "mkdir target; echo x > target/out; echo y > a.log
+        echo '*' >> .git/info/exclude; echo hidden > src/hidden.txt
+        git update-index --assume-unchanged src/a.txt; echo changed > src/a.txt";
+    TestNight::new()
+        .task("t1", "Add a file")
+        .agent(script)
+        .run(&[])
+        .exit(0)
+        .landed(["t1"])
+        .holds("src/hidden.txt", "hidden")
+        .holds("src/a.txt", "changed")
+        .lacks("target/out")
+        .lacks("a.log");
+}
+
+#[test]
+fn the_agent_sees_history_and_nothing_of_the_persons_remote() {
+    let script = "git log --format=%s > src/log.txt; git status --porcelain > src/status.txt
+        git remote > src/remotes.txt; git branch -a >> src/remotes.txt";
+    TestNight::new()
+        .task("t1", "Look around")
+        .agent(script)
+        .run(&[])
+        .exit(0)
+        .holds("src/log.txt", "base")
+        .holds("src/status.txt", "?? src/log.txt\n?? src/status.txt")
+        .holds("src/remotes.txt", "* work");
+}
+
+#[test]
+fn what_cannot_enter_a_commit_fails_the_task_by_name() {
+    for (script, reason) in [
+        ("mkfifo src/pipe", "a named pipe"),
+        ("mkdir src/sub; git init -q src/sub", "a nested git repository"),
+        ("ln -s /etc/passwd src/link", "a symbolic link that leaves the repository"),
+        ("ln src/a.txt src/b.txt", "a hard link to another file"),
+        ("head -c 11000000 /dev/zero > src/big.bin", "a file of 11000000 bytes"),
+    ] {
+        TestNight::new()
+            .task("t1", "Add something odd")
+            .agent(script)
+            .run(&["--max-tasks", "1"])
+            .exit(1)
+            .landed([])
+            .says("cannot enter a commit")
+            .says(reason);
+    }
+}
+
+#[test]
+fn a_deletion_is_refused_and_a_move_is_not() {
+    let night = || TestNight::new().task("t1", "Tidy up");
+    night().agent("rm src/a.txt").run(&[]).exit(1).landed([]).says("inspection.deletion");
+    night()
+        .agent("mv src/a.txt src/moved.txt")
+        .run(&[])
+        .exit(0)
+        .landed(["t1"])
+        .holds("src/moved.txt", "one\ntwo\nthree")
+        .lacks("src/a.txt");
+}
+
+#[test]
+fn a_path_that_is_not_allowed_is_refused() {
+    TestNight::new()
+        .task("t1", "Add a file")
+        .agent("echo x > elsewhere.txt")
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("inspection.paths");
+}
+
+#[test]
+fn names_are_bytes_from_end_to_end() {
+    let script = "printf x > \"src/$(printf 'caf\\351 \\303\\274')\"; printf y > 'src/-rf'; \
+                  printf z > 'src/a b\nc'";
+    let ran = TestNight::new().task("t1", "Add names").agent(script).run(&[]).exit(0);
+    let branch = ran.branch().unwrap();
+    let night = ran.landed(["t1"]).then();
+    let names = night.git(&["-c", "core.quotePath=true", "ls-tree", "-r", "--name-only", &branch]);
+    for name in ["\"src/caf\\351 \\303\\274\"", "src/-rf", "\"src/a b\\nc\""] {
+        assert!(names.lines().any(|found| found == name), "{name} in {names}");
+    }
+}
+
+#[test]
+fn modes_links_and_empty_directories_come_through() {
+    let script = "ln -s a.txt src/link; mkdir -p src/deep/er; echo x > src/deep/er/file.txt
+        mkdir src/empty";
+    let ran = TestNight::new().task("t1", "Add kinds").agent(script).run(&[]).exit(0);
+    let branch = ran.branch().unwrap();
+    let night = ran.landed(["t1"]).then();
+    let listing = night.git(&["ls-tree", "-r", &branch, "--", "src"]);
+    assert!(
+        listing.lines().any(|l| l.starts_with("120000") && l.ends_with("src/link")),
+        "{listing}"
+    );
+    assert!(listing.contains("src/deep/er/file.txt"));
+    assert!(!listing.contains("empty"));
+    night.git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn a_filtered_path_may_not_change() {
+    TestNight::new()
+        .file(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+        .file("src/big.bin", "version https://git-lfs.github.com/spec/v1\n")
+        .task("t1", "Change an asset")
+        .agent("echo raw > src/big.bin")
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("filter");
+}
+
+#[test]
+fn what_an_agent_leaves_running_is_ended_and_reported() {
+    let script = "setsid sh -c 'sleep 300' >/dev/null 2>&1 & echo new > src/new.txt; sleep 0.2";
+    let ran = TestNight::new().task("t1", "Start a server").agent(script).run(&[]).exit(0);
+    let ran = ran.landed(["t1"]).says("killed=");
+    assert!(ran.pull_request().contains("killed"), "{}", ran.pull_request());
+}
+
+#[test]
+fn the_gate_judges_the_candidates_tree_and_nothing_else() {
+    // The gate passes only beside an ignored file, which the agent made and the commit lacks.
+    TestNight::new()
+        .gate("#!/bin/sh\n[ ! -e src/new.txt ] || [ -e target/helper ]\n")
+        .task("t1", "Rely on leftovers")
+        .agent("mkdir -p target; echo x > target/helper; echo new > src/new.txt")
+        .run(&[])
+        .exit(1)
+        .landed([]);
+}
+
+#[test]
+fn agent_and_gate_see_no_home_and_no_secret() {
+    let script = "env > src/agent_env.txt";
+    let night = TestNight::new()
+        .gate("#!/bin/sh\nenv | grep -q SECRET_TOKEN && exit 1\nexit 0\n")
+        .task("t1", "Look at the environment")
+        .agent(script)
+        .commit();
+    let mut command = night.command(&["run", "--agent", "test"]);
+    command.env("SECRET_TOKEN", "s3cret-value").env("SSH_AUTH_SOCK", "/tmp/agent.sock");
+    assert!(command.status().unwrap().success());
+    let branch = night.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads/nightshift"]);
+    let seen = night.git(&["show", &format!("{branch}:src/agent_env.txt")]);
+    assert!(!seen.contains("s3cret-value") && !seen.contains("SSH_AUTH_SOCK"), "{seen}");
+    let home = night.path("home").display().to_string();
+    assert!(!seen.lines().any(|line| line == format!("HOME={home}")), "{seen}");
+}
+
+#[test]
+fn no_remote_means_a_local_branch_and_a_file() {
+    let ran = TestNight::new()
+        .without_remote()
+        .task("t1", "Add a file")
+        .agent(ADDS_A_FILE)
+        .run(&[])
+        .exit(0)
+        .landed(["t1"])
+        .says("pull_request.md");
+    assert!(ran.pull_request().contains("t1"));
+}
+
+#[test]
+fn an_unreachable_remote_keeps_the_work_and_says_so() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    let hook = night.remote().join("hooks/pre-receive");
+    std::fs::write(&hook, "#!/bin/sh\necho 'not tonight' >&2\nexit 1\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&hook, mode).unwrap();
+    let ran = night.run(&[]).exit(6).says("not tonight").says("nightshift resume");
+    std::fs::remove_file(&hook).unwrap();
+    let ran = ran.then().call(&["resume"]).exit(0);
+    ran.landed(["t1"]);
+}
+
+#[test]
+fn a_wrong_configuration_is_drawn_and_starts_nothing() {
+    TestNight::new()
+        .file(".nightshift/config.yml", "limits:\n  task: 5\n")
+        .task("t1", "Add a file")
+        .run(&[])
+        .exit(2)
+        .says(".nightshift/config.yml:2:3")
+        .says("did you mean `tasks`?");
+}
+
+#[test]
+fn configured_steps_are_the_gate() {
+    let config = "gate:\n  steps:\n    - {name: first, run: 'true'}\n    - {name: second, run: 'test ! -e src/new.txt'}\n";
+    TestNight::new()
+        .file(".nightshift/config.yml", config)
+        .task("t1", "Add a file")
+        .agent(ADDS_A_FILE)
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("second exit 1");
+}
+
+#[test]
+fn only_the_named_task_runs_and_a_typo_is_caught() {
+    let night =
+        TestNight::new().task("task_1", "Add a file").task("task_2", "Add one").agent(ADDS_A_FILE);
+    let ran = night.run(&["-t", "task_2"]).exit(0).landed(["task_2"]);
+    ran.then().run(&["-t", "task_3"]).exit(2).says("did you mean `task_");
+}
+
+#[test]
+fn nothing_ready_ends_at_once_and_leaves_a_line() {
+    let plan = "# Plan\n\n## Pending\n\n- **[t1]** Later\n";
+    let ran = TestNight::new().plan(plan).run(&[]).exit(0).says("nothing is ready").landed([]);
+    let night = ran.then();
+    let slots = night.path("home/.local/state/nightshift/repos");
+    let repo = std::fs::read_dir(slots).unwrap().next().unwrap().unwrap().path();
+    assert!(std::fs::read_to_string(repo.join("slots.jsonl")).unwrap().contains("nothing_ready"));
+}
+
+#[test]
+fn a_task_that_needs_one_that_failed_is_not_started() {
+    let plan = "## Ready\n\n- **[a]** Break it\n  - Score: 95\n  - Lines: 5\n  - Tests: yes\n\
+                - **[b]** Build on it\n  - Score: 95\n  - Lines: 5\n  - Tests: yes\n  - After: a\n";
+    TestNight::new()
+        .plan(plan)
+        .agent("echo broken $NIGHTSHIFT_ATTEMPT > src/$NIGHTSHIFT_TASK.txt")
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("needs a, which did not land");
+}
+
+#[test]
+fn json_is_one_event_a_line_in_an_envelope() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    let output = night.command(&["run", "--agent", "test", "--json"]).output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().count() > 5);
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(value["schema"], "nightshift.event/1");
+        assert!(value["data"]["seq"].is_u64() && value["data"]["type"].is_string());
+    }
+}
+
+#[test]
+fn quiet_says_nothing_when_all_is_well() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    let output = night.command(&["-q", "run", "--agent", "test"]).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout, output.stderr), (Some(0), vec![], vec![]));
+}

@@ -1,0 +1,349 @@
+//! A whole night with the real program, real git and a real gate, in five lines of a test.
+//!
+//! The environment is hermetic: HOME and the XDG directories are in a temporary directory, git reads no
+//! configuration of the machine. After every run the checkout's fingerprint is compared: a test that
+//! does not mention it checks it all the same.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+/// A repository, an agent and a gate, before the night.
+pub(crate) struct TestNight {
+    root: tempfile::TempDir,
+    plan: String,
+    agent: String,
+    sandbox_off: bool,
+    committed: bool,
+    remote: bool,
+}
+
+/// A run that ended.
+pub(crate) struct Ran {
+    night: TestNight,
+    output: Output,
+}
+
+/// The gate that most tests use: every `src/*.txt` must be free of the word `broken`.
+const GATE: &str = "#!/bin/sh\nif grep -rn broken src; then echo 'not ok unbroken'; exit 1; fi\n";
+
+impl TestNight {
+    pub(crate) fn new() -> TestNight {
+        let night = TestNight {
+            root: tempfile::tempdir().unwrap(),
+            plan: "# Plan\n\n## Ready\n\n".to_owned(),
+            agent: "exit 0".to_owned(),
+            sandbox_off: true,
+            committed: false,
+            remote: true,
+        };
+        fs::create_dir_all(night.repo()).unwrap();
+        night.git(&["init", "-q", "-b", "main"]);
+        night
+            .file("README.md", "# A project\n")
+            .file("src/a.txt", "one\ntwo\nthree\n")
+            .file("tests/a_test.txt", "a test\n")
+            .file(".gitignore", "/target\n*.log\n")
+            .gate(GATE)
+    }
+
+    pub(crate) fn repo(&self) -> PathBuf {
+        self.root.path().join("repo")
+    }
+
+    pub(crate) fn remote(&self) -> PathBuf {
+        self.root.path().join("remote.git")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A ready task with everything that the rules ask for.
+    pub(crate) fn task(mut self, id: &str, title: &str) -> Self {
+        self.plan.push_str(&format!(
+            "→ **[{id}]** {title}\n  - Alignment score: 95/100\n  - Estimated lines: 10\n  \
+             - Tests defined: ✅ Yes\n  - Status: READY\n\n"
+        ));
+        self
+    }
+
+    /// The whole plan instead.
+    pub(crate) fn plan(mut self, plan: &str) -> Self {
+        plan.clone_into(&mut self.plan);
+        self
+    }
+
+    /// What the agent does: a shell script in the workspace, the prompt on its standard input.
+    pub(crate) fn agent(mut self, script: &str) -> Self {
+        script.clone_into(&mut self.agent);
+        self
+    }
+
+    /// The quality gate's script.
+    pub(crate) fn gate(self, script: &str) -> Self {
+        self.file(".ai-validation/check_quality.sh", script)
+    }
+
+    /// A file of the base commit.
+    pub(crate) fn file(self, path: &str, text: impl AsRef<[u8]>) -> Self {
+        let file = self.repo().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        self
+    }
+
+    pub(crate) fn without(self, path: &str) -> Self {
+        fs::remove_file(self.repo().join(path)).unwrap();
+        self
+    }
+
+    pub(crate) fn with_walls_demanded(mut self) -> Self {
+        self.sandbox_off = false;
+        self
+    }
+
+    pub(crate) fn without_remote(mut self) -> Self {
+        self.remote = false;
+        self
+    }
+
+    /// Commits and pushes what was given so far. Done by the first run otherwise.
+    pub(crate) fn commit(mut self) -> Self {
+        if self.committed {
+            return self;
+        }
+        self.committed = true;
+        fs::write(self.repo().join("PROJECT_PLAN.md"), &self.plan).unwrap();
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", "base"]);
+        if self.remote {
+            let remote = self.remote();
+            Command::new("git")
+                .args(["init", "-q", "--bare", "-b", "main"])
+                .arg(&remote)
+                .status()
+                .unwrap();
+            self.git(&["remote", "add", "origin", remote.to_str().unwrap()]);
+            self.git(&["push", "-q", "-u", "origin", "main"]);
+        }
+        let config = self.path("home/.config/nightshift");
+        fs::create_dir_all(&config).unwrap();
+        let script = self.path("agent.sh");
+        fs::write(&script, &self.agent).unwrap();
+        let sandbox = if self.sandbox_off { "sandbox: off\n" } else { "" };
+        let user =
+            format!("{sandbox}agents:\n  test: {{command: [sh, {}]}}\n", script.to_str().unwrap());
+        fs::write(config.join("nightshift.yml"), user).unwrap();
+        self
+    }
+
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(self.repo())
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .envs([("GIT_AUTHOR_NAME", "Ada"), ("GIT_AUTHOR_EMAIL", "ada@localhost")])
+            .envs([("GIT_COMMITTER_NAME", "Ada"), ("GIT_COMMITTER_EMAIL", "ada@localhost")])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// The program with a hermetic environment.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightshift"));
+        command
+            .args(arguments)
+            .current_dir(self.repo())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path("home"))
+            .env("GIT_AUTHOR_NAME", "Ada")
+            .env("GIT_AUTHOR_EMAIL", "ada@localhost")
+            .env("TZ", "UTC")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `nightshift run --agent test` and more arguments.
+    pub(crate) fn run(self, arguments: &[&str]) -> Ran {
+        self.call(&[&["run", "--agent", "test"], arguments].concat())
+    }
+
+    /// Runs any command, and checks that the checkout is as it was.
+    pub(crate) fn call(self, arguments: &[&str]) -> Ran {
+        let night = self.commit();
+        let before = fingerprint(&night.repo());
+        let output = night.command(arguments).output().unwrap();
+        let after = fingerprint(&night.repo());
+        let changed: Vec<_> = before
+            .iter()
+            .filter(|(path, state)| after.get(*path) != Some(state))
+            .map(|(path, _)| path)
+            .chain(after.keys().filter(|path| !before.contains_key(*path)))
+            .collect();
+        assert!(changed.is_empty(), "the checkout changed: {changed:?}");
+        Ran { night, output }
+    }
+
+    /// Starts a run and leaves it running.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        let arguments = [&["run", "--agent", "test"], arguments].concat();
+        self.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// The journal of the only night.
+    pub(crate) fn journal(&self) -> Option<PathBuf> {
+        let repos = self.path("home/.local/state/nightshift/repos");
+        let repo = fs::read_dir(repos).ok()?.next()?.ok()?.path();
+        let night = fs::read_dir(repo.join("nights")).ok()?.next()?.ok()?.path();
+        Some(night.join("journal.jsonl"))
+    }
+
+    /// How many entries the journal has.
+    pub(crate) fn entries(&self) -> usize {
+        let text = self.journal().and_then(|path| fs::read_to_string(path).ok());
+        text.map_or(0, |text| text.lines().count().saturating_sub(1))
+    }
+}
+
+impl Ran {
+    pub(crate) fn exit(self, code: i32) -> Ran {
+        assert_eq!(self.output.status.code(), Some(code), "{}", self.all());
+        self
+    }
+
+    /// All that was printed.
+    pub(crate) fn all(&self) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        text(&self.output.stdout) + &text(&self.output.stderr)
+    }
+
+    pub(crate) fn says(self, words: &str) -> Ran {
+        assert!(self.all().contains(words), "no `{words}` in:\n{}", self.all());
+        self
+    }
+
+    pub(crate) fn says_not(self, words: &str) -> Ran {
+        assert!(!self.all().contains(words), "`{words}` in:\n{}", self.all());
+        self
+    }
+
+    /// The night's branch without `refs/heads/`: the newest.
+    pub(crate) fn branch(&self) -> Option<String> {
+        let refs = self.night.git(&[
+            "for-each-ref",
+            "--sort=-creatordate",
+            "--format=%(refname:short)",
+            "refs/heads/nightshift/",
+        ]);
+        refs.lines().max().map(str::to_owned)
+    }
+
+    /// Exactly these tasks are on the branch, in this order, each commit with its own tree in its
+    /// trailer, here and on the remote.
+    pub(crate) fn landed<const N: usize>(self, ids: [&str; N]) -> Ran {
+        let Some(branch) = self.branch() else {
+            assert_eq!(ids.len(), 0, "no branch:\n{}", self.all());
+            return self;
+        };
+        let format = "--format=%T|%(trailers:key=Nightshift-Tree,valueonly,separator=)|\
+                      %(trailers:key=Nightshift-Task,valueonly,separator=)";
+        let log = self.night.git(&["log", "--reverse", format, &format!("main..{branch}")]);
+        let mut found = Vec::new();
+        for line in log.lines() {
+            let parts: Vec<&str> = line.split('|').collect();
+            assert_eq!(parts[0], parts[1], "the trailer names the commit's own tree");
+            found.push(parts[2].to_owned());
+        }
+        assert_eq!(found, ids, "{}", self.all());
+        if self.night.remote && N > 0 {
+            let tip = self.night.git(&["rev-parse", &branch]);
+            let there = self.night.git(&["ls-remote", "origin", &format!("refs/heads/{branch}")]);
+            assert!(there.starts_with(&tip), "the remote has the branch: {there}");
+        }
+        self
+    }
+
+    /// A file's contents at the branch's tip.
+    pub(crate) fn holds(self, path: &str, text: &str) -> Ran {
+        let branch = self.branch().expect("there is a branch");
+        let found = self.night.git(&["show", &format!("{branch}:{path}")]);
+        assert_eq!(found, text.trim_end());
+        self
+    }
+
+    /// The path is not in the branch's tip.
+    pub(crate) fn lacks(self, path: &str) -> Ran {
+        let branch = self.branch().expect("there is a branch");
+        let all = self.night.git(&["ls-tree", "-r", "--name-only", &branch]);
+        assert!(!all.lines().any(|found| found == path), "{path} is in:\n{all}");
+        self
+    }
+
+    /// An attempt's work is kept, with this text in the file.
+    pub(crate) fn kept(self, attempt: &str, path: &str, text: &str) -> Ran {
+        let refs = self.night.git(&["for-each-ref", "--format=%(refname)", "refs/nightshift/"]);
+        let name = refs
+            .lines()
+            .find(|name| name.ends_with(&format!("/{attempt}")))
+            .unwrap_or_else(|| panic!("no attempt {attempt} in:\n{refs}"));
+        let found = self.night.git(&["show", &format!("{name}:{path}")]);
+        assert_eq!(found, text.trim_end());
+        self
+    }
+
+    /// The pull request's text.
+    pub(crate) fn pull_request(&self) -> String {
+        let journal = self.night.journal().unwrap();
+        fs::read_to_string(journal.with_file_name("pull_request.md")).unwrap_or_default()
+    }
+
+    /// Goes on with the same repository.
+    pub(crate) fn then(self) -> TestNight {
+        self.night
+    }
+}
+
+/// Every file of the work tree and of `.git` with type, mode and contents, without our refs and without
+/// objects, which may only be added.
+fn fingerprint(repo: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    walk(repo, repo, &mut found);
+    found
+}
+
+fn walk(root: &Path, directory: &Path, found: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let inside = path.strip_prefix(root).unwrap().to_owned();
+        let ours = [
+            ".git/objects",
+            ".git/refs/heads/nightshift",
+            ".git/refs/nightshift",
+            ".git/logs/refs/heads/nightshift",
+            ".git/logs/refs/nightshift",
+        ];
+        if ours.iter().any(|ours| inside == Path::new(ours)) {
+            continue;
+        }
+        let metadata = path.symlink_metadata().unwrap();
+        let mode = metadata.permissions().mode();
+        if metadata.is_dir() {
+            found.insert(inside, (mode, Vec::new()));
+            walk(root, &path, found);
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(&path).unwrap();
+            found.insert(inside, (mode, target.as_os_str().as_bytes().to_vec()));
+        } else {
+            found.insert(inside, (mode, fs::read(&path).unwrap()));
+        }
+    }
+}
