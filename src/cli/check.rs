@@ -1,21 +1,397 @@
-//! `nightshift check`.
+//! `nightshift check`: what a night would do and why. The same reading as `run`, with nothing started.
+
+mod words;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use crate::{
-    cli::{Global, Output, code},
-    runner::{places::Surroundings, refused::Refused},
+    cli::{
+        Global, Output, code,
+        tell::{self, Cleaner},
+    },
+    config::{self, Override, Sandbox},
+    diagnostic::Level,
+    ids::{InvalidName, NAME, TaskId},
+    plan::{Readiness, Task},
+    policy::{Admission, AdmittedTask, Applied, Decision, Refusal, Ruling, Verdict},
+    process::{Environment, find_program},
+    runner::{
+        places::Surroundings,
+        prepare::{Preparation, Request},
+        refused::Refused,
+        stop::StopFiles,
+    },
 };
 
-/// Placeholder arguments until the command lands.
+/// Say what a night would do and why, without starting anything
 #[derive(Debug, clap::Args)]
-pub(super) struct Check {}
+pub(super) struct Check {
+    /// Only these tasks
+    #[arg(short, long = "task", value_name = "ID", num_args = 1.., value_parser = task_id)]
+    tasks: Vec<TaskId>,
+    /// Every rule with value, limit, verdict and where the limit was set
+    #[arg(long)]
+    explain: bool,
+    /// Start from this branch, tag or commit, with its plan
+    #[arg(long, value_name = "REF")]
+    base: Option<String>,
+    /// The plan, relative to the repository's root
+    #[arg(long, value_name = "FILE")]
+    plan: Option<String>,
+    /// Exit with 1 for warnings too
+    #[arg(long)]
+    strict: bool,
+    /// Everything, also where it is more than a screen
+    #[arg(long)]
+    all: bool,
+}
+
+fn task_id(text: &str) -> Result<TaskId, InvalidName> {
+    TaskId::new(text)
+}
+
+/// What would become of one task.
+enum Fate {
+    /// It would run, as this one in line.
+    Runs(usize),
+    /// It may run, and something of this night keeps it from it.
+    Held(String),
+    /// It asks to run and may not.
+    No(Verdict, Vec<Refusal>),
+    /// It does not ask to run.
+    Silent(String),
+}
+
+/// One task with its fate.
+struct Row<'p> {
+    task: &'p Task,
+    admission: &'p Admission,
+    fate: Fate,
+}
+
+/// Everything that is shown.
+struct View<'p> {
+    preparation: &'p Preparation,
+    rows: Vec<Row<'p>>,
+    agent: Agent,
+    all: bool,
+}
+
+/// What can be said of the agent without starting it.
+struct Agent {
+    name: String,
+    /// What is known, or what is wrong.
+    words: String,
+    /// False when a night would be refused because of it.
+    usable: bool,
+}
 
 pub(super) fn check(
-    _surroundings: &Surroundings,
-    _global: &Global,
-    _command: &Check,
-    _output: &mut Output,
+    surroundings: &Surroundings,
+    global: &Global,
+    command: &Check,
+    output: &mut Output,
 ) -> Result<u8, Refused> {
-    Ok(code::DONE)
+    let request = Request {
+        repository: global.repository(),
+        base: command.base.clone(),
+        tasks: command.tasks.clone(),
+        overrides: command.plan.clone().map(Override::Plan).into_iter().collect(),
+        style: global.style(output),
+    };
+    let mut preparation = Preparation::read(surroundings, &request)?;
+    preparation.look_at_checkout()?;
+    notes_of_now(&mut preparation);
+    if preparation.plan_source.is_none() {
+        return Err(Refused::usage(
+            format!("{} has no plan", preparation.home.user.root().display()),
+            format!(
+                "write PROJECT_PLAN.md, or let `{NAME} init` write one; looked for {}",
+                config::plan_files().join(", ")
+            ),
+        ));
+    }
+    if let Some(unknown) = command.tasks.iter().find(|id| !knows(&preparation, id)) {
+        return Err(unknown_task(&preparation, unknown));
+    }
+    let cleaner = Cleaner::new(surroundings);
+    let view = View {
+        rows: rows(&preparation, &command.tasks),
+        agent: agent(surroundings, &preparation),
+        preparation: &preparation,
+        all: command.all,
+    };
+    let exit = exit(&view, command.strict);
+    if output.is_json() {
+        output.json("check", &as_json(&view, exit));
+        return Ok(exit);
+    }
+    if output.is_quiet() && exit <= code::FINDINGS {
+        return Ok(exit);
+    }
+    if command.explain {
+        output.result(
+            &cleaner.redacted(words::explained(&view, !command.tasks.is_empty()).as_bytes()),
+        );
+    } else {
+        output.result(&cleaner.redacted(words::screen(&view).as_bytes()));
+    }
+    for message in words::messages(&view) {
+        output.note(&message);
+    }
+    output.result(&cleaner.redacted(words::end(&view, exit).as_bytes()));
+    Ok(exit)
+}
+
+/// What stands in the way at this moment, though it says nothing about the plan.
+fn notes_of_now(preparation: &mut Preparation) {
+    if let Some(asked) = StopFiles::of(&preparation.home).asked() {
+        preparation.notes.push(format!(
+            "nights of this repository are stopped by {}; {NAME} resume lifts it",
+            asked.by
+        ));
+    }
+    if let Some(holder) = tell::holder(&preparation.home) {
+        preparation.notes.push(format!("a night is {}", tell::holder_in_words(&holder)));
+    }
+}
+
+fn knows(preparation: &Preparation, id: &TaskId) -> bool {
+    preparation.plan.tasks.iter().any(|task| task.id == *id)
+}
+
+fn unknown_task(preparation: &Preparation, id: &TaskId) -> Refused {
+    let path = preparation.plan_source.as_ref().map(|plan| plan.path.to_string());
+    let near = preparation
+        .plan
+        .tasks
+        .iter()
+        .map(|task| (strsim::jaro_winkler(task.id.as_str(), id.as_str()), &task.id))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    let help = match near {
+        Some((_, near)) => format!("did you mean `{near}`?"),
+        None => format!("{NAME} check --all lists every task"),
+    };
+    Refused::usage(format!("there is no task `{id}` in {}", path.unwrap_or_default()), help)
+}
+
+/// The fate of each task, in plan order; of all tasks, or of those that were asked for.
+fn rows<'p>(preparation: &'p Preparation, only: &[TaskId]) -> Vec<Row<'p>> {
+    let admitted = preparation.admitted(only);
+    let order = order(preparation, &admitted);
+    let most = usize::try_from(preparation.settings.limits.tasks).unwrap_or(usize::MAX);
+    preparation
+        .tasks()
+        .filter(|(task, _)| only.is_empty() || only.contains(&task.id))
+        .map(|(task, admission)| {
+            let asks = task.readiness() == Readiness::Ready || !only.is_empty();
+            let fate = match &admission.decision {
+                Decision::Admitted(_) => match order.iter().position(|id| **id == task.id) {
+                    Some(place) if place < most => Fate::Runs(place + 1),
+                    Some(_) => Fate::Held(format!(
+                        "the limit is {most} tasks a night ({})",
+                        preparation.settings.origin("limits.tasks")
+                    )),
+                    None => Fate::Held("needs a task that was not asked for".to_owned()),
+                },
+                Decision::Waiting(refusals) if asks => Fate::No(Verdict::Ask, refusals.clone()),
+                Decision::Refused(refusals) if asks => Fate::No(Verdict::Refuse, refusals.clone()),
+                Decision::Waiting(_) | Decision::Refused(_) => Fate::Silent(silent(task)),
+            };
+            Row { task, admission, fate }
+        })
+        .collect()
+}
+
+/// Why a task that does not ask to run does not.
+fn silent(task: &Task) -> String {
+    match task.readiness() {
+        Readiness::Done => "done".to_owned(),
+        Readiness::NeedsApproval => "waits for approval".to_owned(),
+        Readiness::NotReady(why) => why,
+        Readiness::Ready => "ready".to_owned(),
+    }
+}
+
+/// The order in which admitted tasks would start: plan order, each after those that it needs. Without
+/// tasks whose needs are not among them.
+fn order<'t>(preparation: &Preparation, admitted: &'t [AdmittedTask]) -> Vec<&'t TaskId> {
+    let done: BTreeSet<&TaskId> = preparation
+        .plan
+        .tasks
+        .iter()
+        .filter(|task| task.readiness() == Readiness::Done)
+        .map(|task| &task.id)
+        .collect();
+    let mut order: Vec<&TaskId> = Vec::new();
+    loop {
+        let next = admitted.iter().find(|task| {
+            let mut needs = task.task().fields.depends_on.iter();
+            !order.contains(&task.id()) && needs.all(|id| done.contains(id) || order.contains(&id))
+        });
+        match next {
+            Some(task) => order.push(task.id()),
+            None => return order,
+        }
+    }
+}
+
+/// Looks for the agent's program and for what a night would say about it. Starts nothing.
+fn agent(surroundings: &Surroundings, preparation: &Preparation) -> Agent {
+    let settings = &preparation.settings;
+    let name = settings.agent.use_.clone();
+    let program = match name.as_str() {
+        "claude" => Some("claude".to_owned()),
+        "demo" => None,
+        profile => match preparation.user_settings.agents.get(profile) {
+            Some(profile) => profile.command.first().cloned(),
+            None => {
+                let words = format!(
+                    "there is no agent `{profile}` ({}); add it under `agents:` in {}",
+                    settings.origin("agent.use"),
+                    surroundings.user_file().display()
+                );
+                return Agent { name, words, usable: false };
+            }
+        },
+    };
+    let environment = Environment::from_allowed(&surroundings.environment, &settings.agent.env);
+    let mut words = match &program {
+        None => "built in".to_owned(),
+        Some(program) => match find_program(program, &environment) {
+            Some(path) => path.display().to_string(),
+            None => {
+                let words = format!("`{program}` is not on PATH here");
+                return Agent { name, words, usable: false };
+            }
+        },
+    };
+    let mut usable = true;
+    match preparation.user_settings.sandbox {
+        Some(Sandbox::Off) => words.push_str(", no walls"),
+        Some(Sandbox::Required) => {
+            usable = false;
+            words.push_str("; your own file says `sandbox: required`, and this version has none");
+        }
+        Some(Sandbox::Auto) | None => words.push_str(&format!(
+            ", no walls: runs only while somebody watches, until {} says `sandbox: off`",
+            surroundings.user_file().display()
+        )),
+    }
+    if let Some(model) = &settings.agent.model {
+        words.push_str(&format!(", model {model}"));
+    }
+    Agent { name, words, usable }
+}
+
+fn exit(view: &View<'_>, strict: bool) -> u8 {
+    let messages = &view.preparation.plan_messages;
+    let found = messages.iter().any(|(level, _)| strict || *level == Level::Error);
+    if found || view.preparation.gate_missing.is_some() || !view.agent.usable && strict {
+        code::FINDINGS
+    } else {
+        code::DONE
+    }
+}
+
+fn as_json(view: &View<'_>, exit: u8) -> Value {
+    let preparation = view.preparation;
+    let tasks: Vec<Value> = view.rows.iter().map(row_json).collect();
+    let messages: Vec<Value> = preparation
+        .plan_messages
+        .iter()
+        .map(|(level, text)| {
+            let level = if *level == Level::Error { "error" } else { "warning" };
+            json!({"level": level, "text": text})
+        })
+        .collect();
+    json!({
+        "plan": preparation.plan_source,
+        "base": preparation.base,
+        "configuration": preparation.settings_file,
+        "tasks": tasks,
+        "messages": messages,
+        "notes": preparation.notes,
+        "gate": {
+            "id": preparation.gate.id,
+            "steps": preparation.gate.steps,
+            "missing": preparation.gate_missing,
+        },
+        "agent": {
+            "name": view.agent.name,
+            "found": view.agent.words,
+            "usable": view.agent.usable,
+        },
+        "limits": preparation.settings.limits,
+        "exit": exit,
+    })
+}
+
+fn row_json(row: &Row<'_>) -> Value {
+    let (fate, place, why) = match &row.fate {
+        Fate::Runs(place) => ("run", Some(*place), None),
+        Fate::Held(why) => ("held", None, Some(why.clone())),
+        Fate::No(Verdict::Refuse, refusals) => ("refuse", None, first_message(refusals)),
+        Fate::No(Verdict::Ask | Verdict::Report, refusals) => {
+            ("ask", None, first_message(refusals))
+        }
+        Fate::Silent(why) => ("not ready", None, Some(why.clone())),
+    };
+    let rules: Vec<Value> = row
+        .admission
+        .rules
+        .iter()
+        .map(|applied| {
+            let (verdict, refusal) = ruling(applied);
+            json!({
+                "rule": applied.rule,
+                "value": applied.value,
+                "limit": applied.limit,
+                "origin": applied.origin.to_string(),
+                "verdict": verdict,
+                "message": refusal.map(|refusal| &refusal.message),
+                "help": refusal.and_then(|refusal| refusal.help.as_ref()),
+            })
+        })
+        .collect();
+    let fields = &row.task.fields;
+    json!({
+        "id": row.task.id,
+        "title": row.task.title,
+        "line": row.task.line,
+        "section": row.task.section.heading,
+        "text_hash": row.task.text_hash,
+        "fate": fate,
+        "place": place,
+        "why": why,
+        "score": fields.alignment,
+        "lines": fields.estimated_lines,
+        "after": fields.depends_on,
+        "rules": rules,
+    })
+}
+
+fn first_message(refusals: &[Refusal]) -> Option<String> {
+    refusals.first().map(|refusal| refusal.message.clone())
+}
+
+/// A rule's answer in one word, with what it had to say.
+fn ruling(applied: &Applied) -> (&'static str, Option<&Refusal>) {
+    match &applied.ruling {
+        Ruling::Passed => ("pass", None),
+        Ruling::Freed(refusal) => ("freed", Some(refusal)),
+        Ruling::Broken(refusal) => {
+            let verdict = match refusal.verdict {
+                Verdict::Report => "report",
+                Verdict::Ask => "ask",
+                Verdict::Refuse => "refuse",
+            };
+            (verdict, Some(refusal))
+        }
+    }
 }
 
 /// The same for a request of `run --dry-run`.

@@ -17,6 +17,7 @@ mod run;
 mod show;
 mod status;
 mod stop;
+mod tell;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,19 +1,217 @@
-//! `nightshift status`.
+//! `nightshift status`: the last night on one screen, who runs now, and what to do next.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::{
-    cli::{Global, Output, code},
-    runner::{places::Surroundings, refused::Refused},
+    cli::{
+        Global, Output, code,
+        find::{self, Found, Selector},
+        tell::{self, Cleaner},
+    },
+    ids::{NAME, NightId},
+    journal::Holder,
+    night::Publication,
+    outcome::StopReason,
+    report,
+    runner::{home::Home, places::Surroundings, refused::Refused, stop::StopFiles},
 };
 
-/// Placeholder arguments until the command lands.
+/// Say how the last night went, or how far the running one is
 #[derive(Debug, clap::Args)]
-pub(super) struct Status {}
+pub(super) struct Status {
+    /// A night: last, last~1, 2026-11-21 [default: last]
+    #[arg(long, value_name = "NIGHT")]
+    night: Option<String>,
+    /// Exit as that night did; 4 when it did not end, 5 while one is running
+    #[arg(long)]
+    exit_code: bool,
+}
+
+/// A start that ran nothing.
+struct Slot {
+    at: Timestamp,
+    outcome: String,
+    message: String,
+}
+
+/// Everything that is shown.
+struct View<'a> {
+    last: bool,
+    found: Option<&'a Found>,
+    holder: Option<Holder>,
+    stopped: Option<String>,
+    slot: Option<Slot>,
+    uncommitted: Option<usize>,
+}
 
 pub(super) fn status(
-    _surroundings: &Surroundings,
-    _global: &Global,
-    _command: &Status,
-    _output: &mut Output,
+    surroundings: &Surroundings,
+    global: &Global,
+    command: &Status,
+    output: &mut Output,
 ) -> Result<u8, Refused> {
-    Ok(code::DONE)
+    let home = Home::open(surroundings, &global.repository())?;
+    let selector = Selector::parse(command.night.as_deref().unwrap_or("last"))?;
+    if let Some(task) = &selector.task {
+        return Err(Refused::usage(
+            format!("`{task}` is not a night"),
+            format!("{NAME} show {} shows a task", tell::quoted(task.as_str())),
+        ));
+    }
+    let found = find::night(&home, &selector)?;
+    let cleaner = Cleaner::new(surroundings);
+    let last = selector.night == Ok(0);
+    let slot = last_slot(&home, &cleaner)
+        .filter(|_| last)
+        .filter(|slot| found.as_ref().is_none_or(|found| slot.at > found.night.last_fact()));
+    let view = View {
+        last,
+        found: found.as_ref(),
+        holder: tell::holder(&home).filter(|_| last),
+        stopped: StopFiles::of(&home).asked().map(|asked| cleaner.line(&asked.by)),
+        slot,
+        uncommitted: home.user.uncommitted(),
+    };
+    let exit = if command.exit_code { exit_of(&view) } else { code::DONE };
+    if output.is_json() {
+        let night = view.found.map(|found| tell::night_json(&home, found, &cleaner));
+        let data = json!({
+            "night": night,
+            "running": view.holder,
+            "phase": view.holder.as_ref().and(view.found).map(|found| tell::phase(&found.night)),
+            "stopped_by": view.stopped,
+            "last_start": view.slot.as_ref().map(|slot| {
+                json!({"at": slot.at, "outcome": slot.outcome, "message": slot.message})
+            }),
+            "uncommitted": view.uncommitted,
+            "next": next(&view),
+        });
+        output.json("status", &data);
+    } else if !output.is_quiet() || exit > code::FINDINGS {
+        output.result(&words(&view, &cleaner));
+    }
+    Ok(exit)
+}
+
+fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
+    let mut lines = Vec::new();
+    if let Some(found) = view.found {
+        let running = view.holder.is_some();
+        let summary = report::summary(&found.night);
+        // The summary cannot know whether somebody is at it, nor what else there is to do.
+        let kept = |line: &&str| {
+            !(running && line.starts_with("not ended:")) && !line.starts_with("next: ")
+        };
+        lines.extend(summary.lines().filter(kept).map(str::to_owned));
+        if let Some(damage) = &found.damage {
+            lines.push(format!("damaged: {}", cleaner.line(damage)));
+            lines.push("  shown is what stands before it; branch and attempts are safe".to_owned());
+        }
+    } else if view.holder.is_none() {
+        lines.push("no night has run here yet".to_owned());
+    }
+    let mut below = Vec::new();
+    if let Some(holder) = &view.holder {
+        let phase = match view.found {
+            Some(found) if found.night.ended().is_none() => tell::phase(&found.night),
+            Some(_) | None => "it is being prepared".to_owned(),
+        };
+        below.push(format!("{}: {phase}", tell::holder_in_words(holder)));
+    }
+    if let Some(slot) = &view.slot {
+        below.push(format!(
+            "last start: {} {}{}{}",
+            tell::local(slot.at),
+            slot.outcome,
+            if slot.message.is_empty() { "" } else { ": " },
+            slot.message
+        ));
+    }
+    if let Some(by) = &view.stopped {
+        below.push(format!("stopped by {by}; nothing starts until {NAME} resume"));
+    }
+    match view.uncommitted {
+        None | Some(0) => {}
+        Some(1) => below.push("1 uncommitted file is not part of the next night".to_owned()),
+        Some(count) => {
+            below.push(format!("{count} uncommitted files are not part of the next night"));
+        }
+    }
+    if !below.is_empty() {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.append(&mut below);
+    }
+    lines.push(format!("next: {}", next(view)));
+    lines.join("\n")
+}
+
+/// The one thing to do now.
+fn next(view: &View<'_>) -> String {
+    if view.holder.is_some() {
+        return match view.stopped {
+            Some(_) => format!("{NAME} logs -f until it has ended"),
+            None => format!("{NAME} logs -f to watch it, {NAME} stop to end it"),
+        };
+    }
+    if view.stopped.is_some() {
+        return format!("{NAME} resume");
+    }
+    let Some(found) = view.found else {
+        return format!("{NAME} check shows what would run, {NAME} run does it");
+    };
+    let night = &found.night;
+    let id = &night.opening().night;
+    match night.ended() {
+        None => return format!("{NAME} resume goes on with it"),
+        Some((Some(StopReason::RedBase), _)) => {
+            return format!("mend the gate on {}, then {NAME} run", night.opening().base.branch);
+        }
+        Some((Some(_), _)) => return format!("{NAME} resume"),
+        Some((None, _)) => {}
+    }
+    if matches!(night.publication(), Publication::Failed { .. }) {
+        return format!("{NAME} resume tries to publish again");
+    }
+    if let Some((task, _)) = night.tasks().find(|(_, task)| task.failed().is_some()) {
+        // A task's name alone means the last night's.
+        let selector = if view.last { task.to_string() } else { format!("{id}/{task}") };
+        return format!("{NAME} show {}", tell::quoted(&selector));
+    }
+    match night.publication() {
+        Publication::Done { url, .. } => {
+            format!("read and merge {}", report::text::inline_plain(url))
+        }
+        Publication::Open | Publication::Failed { .. } => format!("{NAME} check"),
+    }
+}
+
+fn exit_of(view: &View<'_>) -> u8 {
+    if view.holder.is_some() {
+        return code::BUSY;
+    }
+    match view.found.map(|found| found.night.ended()) {
+        None => code::DONE,
+        Some(Some((_, exit))) => *exit,
+        Some(None) => code::STOPPED,
+    }
+}
+
+/// The newest line about a start that left no night. A line that cannot be read says nothing.
+fn last_slot(home: &Home, cleaner: &Cleaner) -> Option<Slot> {
+    let text = std::fs::read(home.places.slots()).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    let value: Value = serde_json::from_str(line).ok()?;
+    let word = |key: &str| cleaner.line(value.get(key).and_then(Value::as_str).unwrap_or(""));
+    let named = value.get("night").and_then(Value::as_str);
+    let left_a_night = named.is_some_and(|night| {
+        NightId::new(night).is_ok_and(|night| home.places.all_nights().contains(&night))
+    });
+    if left_a_night {
+        return None;
+    }
+    Some(Slot { at: word("at").parse().ok()?, outcome: word("outcome"), message: word("message") })
 }

@@ -1,19 +1,71 @@
-//! `nightshift stop`.
+//! `nightshift stop`: asks the running night to end, and keeps others from starting.
+
+use serde_json::json;
 
 use crate::{
-    cli::{Global, Output, code},
-    runner::{places::Surroundings, refused::Refused},
+    cli::{Global, Output, code, tell},
+    ids::NAME,
+    report::text,
+    runner::{
+        clock,
+        home::Home,
+        places::Surroundings,
+        refused::Refused,
+        stop::{StopFiles, StopOrder},
+    },
 };
 
-/// Placeholder arguments until the command lands.
+/// Stop the running night, and start no other until `resume`
 #[derive(Debug, clap::Args)]
-pub(super) struct Stop {}
+pub(super) struct Stop {
+    /// End agents and gates at once; their attempts do not count
+    #[arg(long)]
+    now: bool,
+    /// Why, for whoever finds the night stopped
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
 
 pub(super) fn stop(
-    _surroundings: &Surroundings,
-    _global: &Global,
-    _command: &Stop,
-    _output: &mut Output,
+    surroundings: &Surroundings,
+    global: &Global,
+    command: &Stop,
+    output: &mut Output,
 ) -> Result<u8, Refused> {
+    let home = Home::open(surroundings, &global.repository())?;
+    let files = StopFiles::of(&home);
+    let before = files.asked().map(|asked| asked.by);
+    let order = StopOrder {
+        by: surroundings.account.clone(),
+        at: clock::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        now: command.now,
+        reason: command.reason.as_deref().map(text::inline_plain),
+    };
+    files.ask(&order)?;
+    let holder = tell::holder(&home);
+    if output.is_json() {
+        output.json(
+            "stop",
+            &json!({ "order": order, "running": holder, "stopped_before_by": before }),
+        );
+        return Ok(code::DONE);
+    }
+    if output.is_quiet() {
+        return Ok(code::DONE);
+    }
+    let happens = match (&holder, command.now) {
+        (Some(holder), true) => format!(
+            "a night is {}: agent and gate end now, and the work is kept",
+            tell::holder_in_words(holder)
+        ),
+        (Some(holder), false) => format!(
+            "a night is {}: what is under way is finished and landed, nothing new is started\n\
+             {NAME} stop --now ends it at once",
+            tell::holder_in_words(holder)
+        ),
+        (None, _) => "no night is running; none will start".to_owned(),
+    };
+    let again = if before.is_some() { "stopped, as it was already" } else { "stopped" };
+    output.result(&format!("{again}: {happens}\nnext: {NAME} resume lifts it"));
     Ok(code::DONE)
 }
