@@ -1,19 +1,262 @@
-//! `nightshift show`.
+//! `nightshift show`: a night, a task or an attempt in full.
+
+mod task;
 
 use crate::{
-    cli::{Global, Output, code},
-    runner::{places::Surroundings, refused::Refused},
+    cli::{
+        Global, Output, code,
+        find::{self, Found, Selector},
+        tell::{self, Cleaner},
+    },
+    ids::{AttemptId, NAME, TaskId},
+    night::AttemptRecord,
+    report::{self, text},
+    runner::{
+        home::Home,
+        open,
+        places::{NightPlaces, Surroundings},
+        refused::Refused,
+    },
 };
 
-/// Placeholder arguments until the command lands.
+/// Nights that are looked through for a task that the last one does not have.
+const LOOK_BACK: usize = 60;
+
+/// Show a night, a task or an attempt in full
 #[derive(Debug, clap::Args)]
-pub(super) struct Show {}
+pub(super) struct Show {
+    /// A night (last, last~1, 2026-11-21), a task (task_3), or both with a try: last/task_3@2
+    #[arg(default_value = "last")]
+    selector: String,
+    /// The try [default: the last one]
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// Print the work as a patch
+    #[arg(long, group = "part")]
+    diff: bool,
+    /// Print what the agent was asked
+    #[arg(long, group = "part")]
+    prompt: bool,
+    /// Print the gate's logs
+    #[arg(long, group = "part")]
+    gate: bool,
+}
 
 pub(super) fn show(
-    _surroundings: &Surroundings,
-    _global: &Global,
-    _command: &Show,
-    _output: &mut Output,
+    surroundings: &Surroundings,
+    global: &Global,
+    command: &Show,
+    output: &mut Output,
 ) -> Result<u8, Refused> {
+    let home = Home::open(surroundings, &global.repository())?;
+    let mut selector = Selector::parse(&command.selector)?;
+    if command.attempt.is_some() {
+        if selector.task.is_none() {
+            return Err(Refused::usage(
+                "--attempt belongs to a task",
+                format!("{NAME} show task_3 --attempt 2"),
+            ));
+        }
+        selector.attempt = command.attempt;
+    }
+    let found = night_with(&home, &command.selector, &selector)?;
+    let cleaner = Cleaner::new(surroundings);
+    match selector.task.clone() {
+        None => of_night(&home, &found, command, &cleaner, output),
+        Some(task) => of_task(&home, &found, &selector, &task, command, &cleaner, output),
+    }
+}
+
+/// The night that is meant: the named one, else the last that knows the task.
+pub(super) fn night_with(home: &Home, word: &str, selector: &Selector) -> Result<Found, Refused> {
+    let found = find::night(home, selector)?.ok_or_else(|| {
+        Refused::usage(
+            format!("no night has run in {} yet", home.user.root().display()),
+            format!("{NAME} check shows what would run, {NAME} run does it"),
+        )
+    })?;
+    let Some(task) = &selector.task else { return Ok(found) };
+    if knows(&found, task) {
+        return Ok(found);
+    }
+    let named = word.contains('/');
+    let count = if named { 0 } else { home.places.all_nights().len().min(LOOK_BACK) };
+    for back in 1..count {
+        let earlier = Selector { night: Ok(back), ..selector.clone() };
+        // A damaged journal of an old night must not hide the others.
+        if let Ok(Some(earlier)) = find::night(home, &earlier)
+            && knows(&earlier, task)
+        {
+            return Ok(earlier);
+        }
+    }
+    let known: Vec<&str> = found.night.tasks().map(|(id, _)| id.as_str()).take(8).collect();
+    let place = if named { format!("the night {}", found.id) } else { "any night".to_owned() };
+    let help = if known.is_empty() {
+        format!("{NAME} check says why tasks do not run")
+    } else {
+        format!("tasks of {}: {}", found.id, known.join(", "))
+    };
+    Err(Refused::usage(format!("there is no task `{task}` in {place}"), help))
+}
+
+fn knows(found: &Found, task: &TaskId) -> bool {
+    found.night.task(task).is_some()
+        || found.night.opening().refused.iter().any(|refused| refused.id == *task)
+}
+
+/// The attempt that is meant, with what is known of it.
+pub(super) fn attempt_of<'f>(
+    found: &'f Found,
+    selector: &Selector,
+) -> Result<(AttemptId, &'f AttemptRecord), Refused> {
+    let task = selector.task.as_ref().map_or("?", TaskId::as_str);
+    let missing = |what: String| {
+        Refused::usage(what, format!("{NAME} show {} lists what there is", tell::quoted(task)))
+    };
+    let attempt = selector
+        .attempt_of(&found.night)
+        .ok_or_else(|| missing(format!("{task} was not tried in the night {}", found.id)))?;
+    let record = found
+        .night
+        .task(&attempt.task)
+        .and_then(|state| state.attempts.iter().find(|r| r.number == attempt.number))
+        .ok_or_else(|| missing(format!("{task} has no try {}", attempt.number)))?;
+    Ok((attempt, record))
+}
+
+fn of_night(
+    home: &Home,
+    found: &Found,
+    command: &Show,
+    cleaner: &Cleaner,
+    output: &Output,
+) -> Result<u8, Refused> {
+    if command.diff {
+        let opening = found.night.opening();
+        let tip = home.vault.tree_of(found.night.tip())?;
+        let patch = home.vault.patch(&opening.base.tree, &tip)?;
+        return print(output, "diff", &cleaner.clean(&patch));
+    }
+    if command.gate {
+        return print(output, "gate", &gate_logs(found, None, cleaner)?);
+    }
+    if command.prompt {
+        return Err(Refused::usage(
+            "a night has no prompt; its tasks have",
+            format!("{NAME} show task_3 --prompt"),
+        ));
+    }
+    if output.is_json() {
+        output.json("show", &tell::night_json(home, found, cleaner));
+        return Ok(code::DONE);
+    }
+    let mut text = report::summary(&found.night);
+    for (id, state) in found.night.tasks().filter(|(_, state)| !state.attempts.is_empty()) {
+        text.push_str(&format!(
+            "\n{id} · {}\n{}\n",
+            text::inline_plain(tell::title(&found.night, id)),
+            task::tries(home, state, cleaner)
+        ));
+    }
+    if let Some(damage) = &found.damage {
+        text.push_str(&format!("\ndamaged: {}\n", cleaner.line(damage)));
+    }
+    text.push_str(&format!("\nnext: {NAME} logs {}, {NAME} show {}/TASK", found.id, found.id));
+    output.result(&text);
+    Ok(code::DONE)
+}
+
+fn of_task(
+    home: &Home,
+    found: &Found,
+    selector: &Selector,
+    id: &TaskId,
+    command: &Show,
+    cleaner: &Cleaner,
+    output: &Output,
+) -> Result<u8, Refused> {
+    if command.diff {
+        let (attempt, record) = attempt_of(found, selector)?;
+        let Some((from, to)) = tell::work_of(&home.vault, record)? else {
+            return Err(Refused::usage(
+                format!("{attempt} left no work"),
+                format!("{NAME} logs {} shows what it did", tell::quoted(&attempt.to_string())),
+            ));
+        };
+        let patch = home.vault.patch(&from, &to)?;
+        return print(output, "diff", &cleaner.clean(&patch));
+    }
+    if command.prompt {
+        let (attempt, _) = attempt_of(found, selector)?;
+        let path = found.places.attempt(&attempt).join("prompt.md");
+        let prompt = std::fs::read(&path).map_err(crate::files::error("read", &path))?;
+        return print(output, "prompt", &cleaner.clean(&prompt));
+    }
+    if command.gate {
+        let (attempt, _) = attempt_of(found, selector)?;
+        return print(output, "gate", &gate_logs(found, Some(&attempt), cleaner)?);
+    }
+    let state = found.night.task(id);
+    if output.is_json() {
+        let refused = found.night.opening().refused.iter().find(|refused| refused.id == *id);
+        let task = state.map(|state| tell::task_json(home, found, id, state, cleaner));
+        let night = &found.id;
+        output
+            .json("show", &serde_json::json!({ "night": night, "task": task, "refused": refused }));
+        return Ok(code::DONE);
+    }
+    output.result(&task::in_full(home, found, selector, id, cleaner)?);
+    Ok(code::DONE)
+}
+
+/// The logs of a gate's run, one below the other.
+pub(super) fn gate_logs(
+    found: &Found,
+    attempt: Option<&AttemptId>,
+    cleaner: &Cleaner,
+) -> Result<String, Refused> {
+    let directory = open::gate_logs(&found.places, attempt);
+    let name = NightPlaces::gate_name(attempt);
+    let mut files: Vec<_> = std::fs::read_dir(&directory)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    files.sort();
+    let mut text = String::new();
+    for path in files.iter().filter(|path| path.is_file()) {
+        let log = std::fs::read(path).map_err(crate::files::error("read", path))?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        text.push_str(&format!("==> {name}/{file}\n"));
+        let log = cleaner.clean(&log);
+        text.push_str(&log);
+        if !log.is_empty() && !log.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    if text.is_empty() {
+        let report = attempt.and_then(|attempt| {
+            let state = found.night.task(&attempt.task)?;
+            state.attempts.iter().find(|r| r.number == attempt.number)?.gate.as_ref()
+        });
+        let why = match report {
+            Some(report) if report.reused => "its tree had passed before, so it did not run again",
+            Some(_) => "its logs are gone",
+            None => "it did not run",
+        };
+        let whose = attempt.map_or("the base".to_owned(), ToString::to_string);
+        return Err(Refused::usage(
+            format!("there is no gate log for {whose}: {why}"),
+            format!("{NAME} logs {} shows what happened", found.id),
+        ));
+    }
+    Ok(text)
+}
+
+fn print(output: &Output, what: &str, text: &str) -> Result<u8, Refused> {
+    if output.is_json() {
+        output.json("show", &serde_json::json!({ what: text }));
+    } else {
+        output.result(text);
+    }
     Ok(code::DONE)
 }

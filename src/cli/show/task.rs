@@ -1,0 +1,231 @@
+//! One task on one screen: why it stopped, its tries, where its work is, what to do.
+
+use crate::{
+    cli::{
+        find::{Found, Selector},
+        tell::{self, Cleaner},
+    },
+    ids::{AttemptId, NAME, TaskId},
+    night::{AttemptRecord, NotStarted, TaskState},
+    outcome::Failure,
+    report::{self, column, seconds, text},
+    runner::{home::Home, refused::Refused},
+};
+
+/// Lines of a red step's log that are shown.
+const LOG: usize = 12;
+/// Failing tests and refusals that are shown.
+const MANY: usize = 10;
+/// Characters of the agent's last words that are shown.
+const WORDS: usize = 1_200;
+
+/// Everything about one task of a night.
+pub(super) fn in_full(
+    home: &Home,
+    found: &Found,
+    selector: &Selector,
+    id: &TaskId,
+    cleaner: &Cleaner,
+) -> Result<String, Refused> {
+    let Some(state) = found.night.task(id) else { return Ok(refused(found, id, cleaner)) };
+    let mut lines = vec![heading(found, id, state)];
+    if let Some(candidate) = state.landed() {
+        lines.push(format!(
+            "landed           {} on {}",
+            candidate.commit.short(),
+            found.id.branch()
+        ));
+    }
+    if state.attempts.is_empty() {
+        let what = match found.night.why_not_started(id, found.night.last_fact()) {
+            Some(NotStarted::Needs(need)) => format!("it needs {need}, which did not land"),
+            Some(NotStarted::TaskLimit) => "the night's number of tasks was reached".to_owned(),
+            Some(NotStarted::Money) => "the money is spent".to_owned(),
+            Some(NotStarted::Stopped) => match found.night.stop() {
+                Some(reason) => report::stop_reason(reason),
+                None => "the night had stopped".to_owned(),
+            },
+            None => "its turn has not come".to_owned(),
+        };
+        lines.push(format!("not tried        {}", cleaner.line(&what)));
+        return Ok(lines.join("\n"));
+    }
+    let (attempt, record) = super::attempt_of(found, selector)?;
+    if let Some(setback) = &record.setback {
+        lines.push(format!("why it stopped   {}", cleaner.line(&report::why(setback))));
+        details(found, &setback.failure, cleaner, &mut lines);
+    }
+    lines.push(String::new());
+    lines.push(tries(home, state, cleaner));
+    let words = record.agent.as_ref().and_then(|agent| agent.last_words.as_deref());
+    if let Some(words) = words.filter(|words| !words.trim().is_empty()) {
+        lines.push(format!("agent's last words, try {}:", attempt.number));
+        let words = text::tail(cleaner.clean(words.as_bytes()).trim(), WORDS);
+        lines.extend(words.lines().map(|line| format!("  | {line}")));
+    }
+    lines.push(String::new());
+    lines.push(format!("work kept   {}", kept(home, found, &attempt, record)?));
+    let shown = if selector.attempt.is_some() { attempt.to_string() } else { id.to_string() };
+    let named = tell::quoted(&format!("{}/{shown}", found.id));
+    lines.push(format!("next        {NAME} show {named} --diff    --prompt    --gate"));
+    lines.push(format!("            {NAME} logs {named}"));
+    if state.failed().is_some() {
+        lines.push(format!(
+            "            say more in the plan and {NAME} run -t {}",
+            tell::quoted(id.as_str())
+        ));
+    }
+    Ok(lines.join("\n"))
+}
+
+fn heading(found: &Found, id: &TaskId, state: &TaskState) -> String {
+    let spent = state.spent();
+    let seconds: u64 = state.attempts.iter().map(millis).sum();
+    let base = state.attempts.first().map_or(&found.night.opening().base.commit, |r| &r.base);
+    format!(
+        "{id} · {} · {}, {} of {} tries · {} · {}{} · base {} · night {}",
+        text::inline_plain(tell::title(&found.night, id)),
+        tell::stage(state).to_uppercase(),
+        state.attempts.len(),
+        found.night.attempts_allowed(id),
+        report::seconds(seconds),
+        if spent.estimated { "up to " } else { "" },
+        spent.usd,
+        base.short(),
+        found.id,
+    )
+}
+
+/// What exactly was red or refused.
+fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<String>) {
+    match failure {
+        Failure::Gate(report) => {
+            lines.push(String::new());
+            for test in report.failing_tests.iter().take(MANY) {
+                lines.push(format!("  {}", cleaner.line(test)));
+            }
+            if report.failing_tests.len() > MANY {
+                lines.push(format!("  and {} more", report.failing_tests.len() - MANY));
+            }
+            for step in report.steps.iter().filter(|step| step.required && !step.green()) {
+                let log = std::fs::read(found.places.directory().join(&step.log));
+                let log = cleaner.clean(&log.unwrap_or_default());
+                let all: Vec<&str> = log.trim_end().lines().collect();
+                lines.push(format!("  end of the log of `{}`:", text::inline_plain(&step.name)));
+                let from = all.len().saturating_sub(LOG);
+                lines.extend(all[from..].iter().map(|line| format!("    | {line}")));
+            }
+        }
+        Failure::Refused(refusals) => {
+            lines.push(String::new());
+            for refusal in refusals.iter().take(MANY) {
+                lines.push(format!("  {} {}", refusal.verdict, cleaner.line(&refusal.to_string())));
+                if let Some(help) = &refusal.help {
+                    lines.push(format!("         {}", cleaner.line(help)));
+                }
+            }
+            if refusals.len() > MANY {
+                lines.push(format!("  and {} more", refusals.len() - MANY));
+            }
+        }
+        Failure::Unfit(odd) => {
+            lines.push(String::new());
+            let shown = odd.iter().take(MANY);
+            lines.extend(shown.map(|odd| cleaner.line(&format!("{} is {}", odd.path, odd.what))));
+        }
+        Failure::Agent(_)
+        | Failure::NoChange { .. }
+        | Failure::NoProgress { .. }
+        | Failure::Conflict { .. } => {}
+    }
+}
+
+/// The table of a task's tries.
+pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner) -> String {
+    let mut lines = vec![format!(
+        "try  {}  {}  {}  what came of it",
+        column("time", 7),
+        column("cost", 8),
+        column("diff", 11)
+    )];
+    for record in &state.attempts {
+        let size = tell::size_of(&home.vault, record)
+            .map_or("–".to_owned(), |(added, removed)| format!("+{added} −{removed}"));
+        let spent = record.spent();
+        let cost = format!("{}{}", if spent.estimated { "≤" } else { "" }, spent.usd);
+        let came = match (&record.setback, &record.gate) {
+            (Some(setback), _) => format!("{}; {}", report::why(setback), setback.then.in_words()),
+            (None, Some(gate)) if gate.passed() => {
+                let landed = state.landed().is_some_and(|candidate| {
+                    record.candidate.as_ref().is_some_and(|own| own.commit == candidate.commit)
+                });
+                format!("gate green{}", if landed { ", landed" } else { "" })
+            }
+            (None, Some(gate)) => format!("gate red: {}", report::red(gate)),
+            (None, None) if record.charged.is_some() => "cut off by a crash".to_owned(),
+            (None, None) if record.agent.is_none() => {
+                "the agent is at work, or was cut off".to_owned()
+            }
+            (None, None) => "waits for the gate".to_owned(),
+        };
+        lines.push(format!(
+            "{:>3}  {}  {}  {}  {}",
+            record.number,
+            column(&seconds(millis(record)), 7),
+            column(&cost, 8),
+            column(&size, 11),
+            cleaner.line(&came)
+        ));
+    }
+    lines.join("\n")
+}
+
+/// Milliseconds that a try took, all in all.
+fn millis(record: &AttemptRecord) -> u64 {
+    let millis = record.ended.duration_since(record.began).as_millis();
+    u64::try_from(millis.max(0)).unwrap_or(u64::MAX)
+}
+
+/// How the work of an attempt is opened in the user's repository.
+fn kept(
+    home: &Home,
+    found: &Found,
+    attempt: &AttemptId,
+    record: &AttemptRecord,
+) -> Result<String, Refused> {
+    if record.kept.is_none() {
+        return Ok("none: this try changed nothing".to_owned());
+    }
+    let name = found.id.attempt_ref(attempt);
+    if home.user.our_ref(&name)?.is_none() {
+        return Ok(format!("in the vault only; {NAME} show {attempt} --diff prints it"));
+    }
+    let branch = format!("{}-try-{}", attempt.task.in_ref(), attempt.number);
+    Ok(format!("git switch -c {branch} {name}"))
+}
+
+/// A task that asked to run and was not let in.
+fn refused(found: &Found, id: &TaskId, cleaner: &Cleaner) -> String {
+    let Some(task) = found.night.opening().refused.iter().find(|task| task.id == *id) else {
+        return format!("{id} is not a task of the night {}", found.id);
+    };
+    let mut lines = vec![
+        format!(
+            "{id} · {} · NOT STARTED ({}) · line {} of the plan · night {}",
+            cleaner.line(&task.title),
+            task.verdict,
+            task.line,
+            found.id
+        ),
+        String::new(),
+    ];
+    for refusal in &task.refusals {
+        lines.push(format!("  {} {}", refusal.verdict, cleaner.line(&refusal.to_string())));
+        if let Some(help) = &refusal.help {
+            lines.push(format!("         {}", cleaner.line(help)));
+        }
+    }
+    lines.push(String::new());
+    lines.push(format!("next        {NAME} check -t {} --explain", tell::quoted(id.as_str())));
+    lines.join("\n")
+}
