@@ -270,6 +270,11 @@ fn agent(surroundings: &Surroundings, preparation: &Preparation) -> Agent {
         },
     };
     let mut usable = true;
+    let credentials = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"];
+    if name == "claude" && !credentials.iter().any(|name| surroundings.value(name).is_some()) {
+        usable = false;
+        words.push_str(", without a credential: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN");
+    }
     match preparation.user_settings.sandbox {
         Some(Sandbox::Off) => words.push_str(", no walls"),
         Some(Sandbox::Required) => {
