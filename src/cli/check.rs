@@ -2,7 +2,7 @@
 
 mod words;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde_json::{Value, json};
 
@@ -11,13 +11,14 @@ use crate::{
         Global, Output, code,
         tell::{self, Cleaner},
     },
-    config::{self, Override, Sandbox},
+    config::{Override, Sandbox},
     diagnostic::Level,
     ids::{InvalidName, NAME, TaskId},
     plan::{Readiness, Task},
     policy::{Admission, AdmittedTask, Applied, Decision, Refusal, Ruling, Verdict},
     process::{Environment, find_program},
     runner::{
+        open,
         places::Surroundings,
         prepare::{Preparation, Request},
         refused::Refused,
@@ -26,10 +27,13 @@ use crate::{
 };
 
 /// Say what a night would do and why, without starting anything
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Check {
+    /// The repository, or a directory in it [default: where you are]
+    #[arg(value_name = "REPO")]
+    repository: Option<PathBuf>,
     /// Only these tasks
-    #[arg(short, long = "task", value_name = "ID", num_args = 1.., value_parser = task_id)]
+    #[arg(short, long = "task", value_name = "ID", num_args = 1, value_parser = task_id)]
     tasks: Vec<TaskId>,
     /// Every rule with value, limit, verdict and where the limit was set
     #[arg(long)]
@@ -95,30 +99,32 @@ pub(super) fn check(
     output: &mut Output,
 ) -> Result<u8, Refused> {
     let request = Request {
-        repository: global.repository(),
+        repository: command.repository.clone().unwrap_or_else(|| global.repository()),
         base: command.base.clone(),
         tasks: command.tasks.clone(),
         overrides: command.plan.clone().map(Override::Plan).into_iter().collect(),
-        style: global.style(output),
+        style: output.style(),
     };
-    let mut preparation = Preparation::read(surroundings, &request)?;
+    of(surroundings, &request, command, output)
+}
+
+/// The same for any request: `run --dry-run` comes here too.
+pub(super) fn of(
+    surroundings: &Surroundings,
+    request: &Request,
+    command: &Check,
+    output: &Output,
+) -> Result<u8, Refused> {
+    let mut preparation = Preparation::read(surroundings, request)?;
     preparation.look_at_checkout()?;
     notes_of_now(&mut preparation);
     if preparation.plan_source.is_none() {
-        return Err(Refused::usage(
-            format!("{} has no plan", preparation.home.user.root().display()),
-            format!(
-                "write PROJECT_PLAN.md, or let `{NAME} init` write one; looked for {}",
-                config::plan_files().join(", ")
-            ),
-        ));
+        return Err(open::no_plan(&preparation.home));
     }
-    if let Some(unknown) = command.tasks.iter().find(|id| !knows(&preparation, id)) {
-        return Err(unknown_task(&preparation, unknown));
-    }
+    known_tasks(&preparation, &request.tasks)?;
     let cleaner = Cleaner::new(surroundings);
     let view = View {
-        rows: rows(&preparation, &command.tasks),
+        rows: rows(&preparation, &request.tasks),
         agent: agent(surroundings, &preparation),
         preparation: &preparation,
         all: command.all,
@@ -133,7 +139,7 @@ pub(super) fn check(
     }
     if command.explain {
         output.result(
-            &cleaner.redacted(words::explained(&view, !command.tasks.is_empty()).as_bytes()),
+            &cleaner.redacted(words::explained(&view, !request.tasks.is_empty()).as_bytes()),
         );
     } else {
         output.result(&cleaner.redacted(words::screen(&view).as_bytes()));
@@ -155,6 +161,14 @@ fn notes_of_now(preparation: &mut Preparation) {
     }
     if let Some(holder) = tell::holder(&preparation.home) {
         preparation.notes.push(format!("a night is {}", tell::holder_in_words(&holder)));
+    }
+}
+
+/// Says no to a task that the plan does not have.
+pub(super) fn known_tasks(preparation: &Preparation, asked: &[TaskId]) -> Result<(), Refused> {
+    match asked.iter().find(|id| !knows(preparation, id)) {
+        Some(unknown) => Err(unknown_task(preparation, unknown)),
+        None => Ok(()),
     }
 }
 
@@ -397,13 +411,4 @@ fn ruling(applied: &Applied) -> (&'static str, Option<&Refusal>) {
             (verdict, Some(refusal))
         }
     }
-}
-
-/// The same for a request of `run --dry-run`.
-pub(super) fn of(
-    _surroundings: &Surroundings,
-    _request: &crate::runner::prepare::Request,
-    _output: &Output,
-) -> Result<u8, Refused> {
-    Ok(code::DONE)
 }

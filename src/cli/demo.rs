@@ -47,7 +47,7 @@ const GREET_TEST: &str = ". ./src/greet.sh\n[ \"$(greet Ada)\" = \"Hello, Ada!\"
 
 pub(super) fn demo(
     surroundings: &Surroundings,
-    global: &Global,
+    _global: &Global,
     command: &Demo,
     output: &mut Output,
 ) -> Result<u8, Refused> {
@@ -64,8 +64,7 @@ pub(super) fn demo(
     let before = Fingerprint::of(&repo)?;
     let own = own_surroundings(surroundings, &directory)?;
     output.note(&format!("a night on {} with the agent `demo`\n", repo.display()));
-    let night = one_night(&own, global, &repo, output)?;
-    let (night, would_be) = night;
+    let (night, would_be) = one_night(&own, &repo, output)?;
     let text = directory.join("pull_request.md");
     if let Publication::Done { url, .. } = night.publication()
         && let Ok(body) = std::fs::read(url)
@@ -84,18 +83,13 @@ pub(super) fn demo(
     Ok(if as_scripted { code::DONE } else { code::BUG })
 }
 
-fn one_night(
-    own: &Surroundings,
-    global: &Global,
-    repo: &Path,
-    output: &Output,
-) -> Result<(Night, u8), Refused> {
+fn one_night(own: &Surroundings, repo: &Path, output: &Output) -> Result<(Night, u8), Refused> {
     let request = Request {
         repository: repo.to_owned(),
         base: None,
         tasks: Vec::new(),
         overrides: vec![Override::Agent("demo".to_owned())],
-        style: global.style(output),
+        style: output.style(),
     };
     let home = Home::open(own, repo)?;
     let lock = open::lock(&home, None)?;

@@ -289,7 +289,9 @@ fn next(
             home.vault.list(&tree)?.iter().map(|entry| entry.path.to_string()).collect()
         }
     };
-    let script = gate.map(|gate| gate.command.clone()).filter(|command| command.ends_with(".sh"));
+    let script = gate
+        .map(|gate| gate.command.clone())
+        .filter(|command| Path::new(command).extension().is_some_and(|e| e == "sh"));
     let script =
         script.filter(|path| home.user.work_tree().is_some_and(|root| root.join(path).is_file()));
     let missing: Vec<String> = pieces

@@ -57,26 +57,26 @@ pub(super) fn logs(
     let selector = Selector::parse(word)?;
     let found = show::night_with(&home, word, &selector)?;
     if base || (command.gate && selector.task.is_none()) {
-        return gate(output, &show::gate_logs(&found, None, &cleaner)?);
+        return Ok(gate(output, &show::gate_logs(&found, None, &cleaner)?));
     }
     if selector.task.is_none() {
         return events(&home, &found, command, &cleaner, output);
     }
     let (attempt, _) = show::attempt_of(&found, &selector)?;
     if command.gate {
-        return gate(output, &show::gate_logs(&found, Some(&attempt), &cleaner)?);
+        return Ok(gate(output, &show::gate_logs(&found, Some(&attempt), &cleaner)?));
     }
     let reader = Transcript { home: &home, found: &found, command, cleaner: &cleaner, output };
     reader.print(&selector, attempt)
 }
 
-fn gate(output: &Output, log: &str) -> Result<u8, Refused> {
+fn gate(output: &Output, log: &str) -> u8 {
     if output.is_json() {
         output.json("logs", &serde_json::json!({ "gate": log }));
     } else {
         output.result(log);
     }
-    Ok(code::DONE)
+    code::DONE
 }
 
 /// The events of a night, and with `-f` those to come.

@@ -25,7 +25,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     agent::{DEMO_AGENT, demo_agent_main},
-    diagnostic::Style,
     ids::NAME,
     process::{SUPERVISE, supervise_main},
     runner::{
@@ -205,10 +204,5 @@ impl Global {
     #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
     fn repository(&self) -> PathBuf {
         self.repository.clone().or_else(|| std::env::current_dir().ok()).unwrap_or_default()
-    }
-
-    /// How messages about files are drawn.
-    fn style(&self, output: &Output) -> Style {
-        if output.colours() { Style::Coloured } else { Style::Plain }
     }
 }

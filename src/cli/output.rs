@@ -1,7 +1,7 @@
 //! What is printed and where: results on standard output, the rest on standard error, colours only where
 //! they are wanted, JSON in an envelope with a schema id.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program prints")]
+#![expect(clippy::print_stderr, reason = "this is where the program prints")]
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{Colour, Global},
+    diagnostic::Style,
     ids::NAME,
     runner::refused::{Refused, RefusedKind},
 };
@@ -70,6 +71,11 @@ impl Output {
     /// True when colours are wanted.
     pub fn colours(&self) -> bool {
         self.colours
+    }
+
+    /// How messages about files are drawn.
+    pub fn style(&self) -> Style {
+        if self.colours { Style::Coloured } else { Style::Plain }
     }
 
     /// True when a person watches standard error.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    cli::{Global, Output, code, live::Live},
+    cli::{Global, Output, check, code, live::Live},
     config::{Override, parse_duration, parse_money},
     files,
     ids::{NAME, TaskId},
@@ -101,7 +101,7 @@ impl Run {
             base: self.base.clone(),
             tasks: self.tasks.clone(),
             overrides,
-            style: global.style(output),
+            style: output.style(),
         }
     }
 }
@@ -114,7 +114,7 @@ pub(super) fn run(
 ) -> Result<u8, Refused> {
     let request = command.request(global, output);
     if command.dry_run {
-        return super::check::of(surroundings, &request, output);
+        return check::of(surroundings, &request, &check::Check::default(), output);
     }
     let home = Home::open(surroundings, &request.repository)?;
     open::not_stopped(&home)?;
@@ -135,7 +135,7 @@ pub(super) fn run(
         return drive(surroundings, opened, Some(&night), output).map(|(_, code)| code);
     }
     let mut preparation = Preparation::read(surroundings, &request)?;
-    known_tasks(&preparation, &request.tasks)?;
+    check::known_tasks(&preparation, &request.tasks)?;
     if preparation.admitted(&request.tasks).is_empty() {
         return nothing_ready(&preparation, &request.tasks, output);
     }
@@ -184,27 +184,6 @@ fn nothing_ready(
         output.result(&format!("{NAME} check says why for each task"));
     }
     Ok(findings)
-}
-
-fn known_tasks(preparation: &Preparation, asked: &[TaskId]) -> Result<(), Refused> {
-    for id in asked {
-        if preparation.plan.tasks.iter().any(|task| task.id == *id) {
-            continue;
-        }
-        let near = preparation
-            .plan
-            .tasks
-            .iter()
-            .map(|task| (strsim::damerau_levenshtein(task.id.as_str(), id.as_str()), &task.id))
-            .min_by_key(|(distance, _)| *distance)
-            .filter(|(distance, _)| *distance <= 3);
-        let help = match near {
-            Some((_, near)) => format!("did you mean `{near}`?"),
-            None => format!("{NAME} check lists the tasks"),
-        };
-        return Err(Refused::usage(format!("the plan has no task `{id}`"), help));
-    }
-    Ok(())
 }
 
 /// Runs an opened night to its end, shows it, and gives its exit code.

@@ -101,7 +101,7 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
         let summary = report::summary(&found.night);
         // The summary cannot know whether somebody is at it, nor what else there is to do.
         let kept = |line: &&str| {
-            !(running && line.starts_with("not ended:")) && !line.starts_with("next: ")
+            !(line.starts_with("next: ") || running && line.starts_with("not ended:"))
         };
         lines.extend(summary.lines().filter(kept).map(str::to_owned));
         if let Some(damage) = &found.damage {

@@ -1,7 +1,10 @@
 //! Tests of whole files.
 
 use super::*;
-use crate::policy::{Deletion, Missing, Origin, Tests};
+use crate::{
+    night::Step,
+    policy::{Deletion, Missing, Origin, Tests},
+};
 
 const FILE: &str = ".nightshift/config.yml";
 

@@ -376,6 +376,8 @@ impl Night {
                 }
                 self.tip = commit.clone();
                 self.failures_in_a_row = 0;
+                // What was published is behind now.
+                self.publication = Publication::Open;
                 self.record(attempt).ended = at;
                 self.state(&attempt.task).stage = Stage::Landed(candidate);
             }

@@ -1,5 +1,4 @@
 //! Whole nights with the real program: what lands, what is refused, what is kept.
-#![expect(clippy::disallowed_methods, reason = "tests stand outside the doors")]
 
 use crate::support::night::TestNight;
 

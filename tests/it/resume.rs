@@ -1,5 +1,4 @@
 //! The real program, killed at every line of its journal, stopped and gone on with.
-#![expect(clippy::disallowed_methods, reason = "tests stand outside the doors")]
 
 use std::{
     process::Child,

@@ -94,7 +94,7 @@ fn would_not_run(view: &View<'_>, lines: &mut Vec<String>) {
     let id = id_width(others.iter().copied());
     let silent = |row: &&&Row<'_>| matches!(row.fate, Fate::Silent(_));
     let (short, asking): (Vec<&Row<'_>>, Vec<&Row<'_>>) =
-        others.iter().partition::<Vec<&Row<'_>>, _>(|row| silent(&row));
+        others.iter().partition::<Vec<&Row<'_>>, _>(|row| silent(row));
     for row in cut(view, &asking, SCREEN) {
         let (mark, why) = match &row.fate {
             Fate::No(Verdict::Refuse, refusals) => ("no", refusals.as_slice()),

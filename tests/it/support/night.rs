@@ -231,11 +231,6 @@ impl Ran {
         self
     }
 
-    pub(crate) fn says_not(self, words: &str) -> Ran {
-        assert!(!self.all().contains(words), "`{words}` in:\n{}", self.all());
-        self
-    }
-
     /// The night's branch without `refs/heads/`: the newest.
     pub(crate) fn branch(&self) -> Option<String> {
         let refs = self.night.git(&[
