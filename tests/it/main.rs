@@ -11,6 +11,7 @@
 mod agents;
 #[cfg(target_os = "linux")]
 mod processes;
+mod cli;
 mod crash;
 mod forge;
 mod network;
