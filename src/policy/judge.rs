@@ -96,6 +96,8 @@ impl<'a> Judge<'a> {
                 self.fail(rule("pending", Verdict::Ask), "it waits for approval", "approve it");
             }
             Readiness::Done => self.fail(rule("done", Verdict::Refuse), "it is done", ""),
+            // The plan's error is named by its own rule.
+            Readiness::NotReady(why) if self.task.errors.first() == Some(&why) => {}
             Readiness::NotReady(why) => {
                 self.fail(rule(&why, Verdict::Refuse), "the plan does not mark it ready", "");
             }

@@ -12,7 +12,7 @@ use crate::{
     git::TreeEntry,
     ids::{RepoPath, TaskId, TreeId},
     night::{Base, GateSpec, PlanSource, RefusedTask},
-    plan::{self, Plan, Readiness, SectionWords, Task},
+    plan::{self, Plan, Readiness, SectionClass, SectionWords, Task},
     policy::{
         self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
     },
@@ -157,6 +157,7 @@ impl Preparation {
             .filter(|(task, _)| {
                 if only.is_empty() {
                     task.readiness() == Readiness::Ready
+                        || !task.errors.is_empty() && task.section.class == SectionClass::Ready
                 } else {
                     only.contains(&task.id)
                 }
