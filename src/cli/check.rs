@@ -80,6 +80,8 @@ struct View<'p> {
     preparation: &'p Preparation,
     rows: Vec<Row<'p>>,
     agent: Agent,
+    walls: String,
+    stopped: bool,
     all: bool,
 }
 
@@ -90,6 +92,26 @@ struct Agent {
     words: String,
     /// False when a night would be refused because of it.
     usable: bool,
+}
+
+/// What stands around agent and gate, and what follows from it.
+fn walls(surroundings: &Surroundings, preparation: &Preparation) -> String {
+    let file = surroundings.user_file();
+    let file = match file.strip_prefix(&surroundings.home) {
+        Ok(below) => format!("~/{}", below.display()),
+        Err(_) => file.display().to_string(),
+    };
+    match preparation.user_settings.sandbox {
+        Some(Sandbox::Off) => format!("none, as {file} says"),
+        Some(Sandbox::Required) => {
+            format!(
+                "none in this version, and {file} says `sandbox: required`: nothing would start"
+            )
+        }
+        Some(Sandbox::Auto) | None => {
+            format!("none; unattended only with `sandbox: off` in {file}")
+        }
+    }
 }
 
 pub(super) fn check(
@@ -117,7 +139,7 @@ pub(super) fn of(
 ) -> Result<u8, Refused> {
     let mut preparation = Preparation::read(surroundings, request)?;
     preparation.look_at_checkout()?;
-    notes_of_now(&mut preparation);
+    let stopped = notes_of_now(&mut preparation);
     if preparation.plan_source.is_none() {
         return Err(open::no_plan(&preparation.home));
     }
@@ -126,6 +148,8 @@ pub(super) fn of(
     let view = View {
         rows: rows(&preparation, &request.tasks),
         agent: agent(surroundings, &preparation),
+        walls: walls(surroundings, &preparation),
+        stopped,
         preparation: &preparation,
         all: command.all,
     };
@@ -152,8 +176,11 @@ pub(super) fn of(
 }
 
 /// What stands in the way at this moment, though it says nothing about the plan.
-fn notes_of_now(preparation: &mut Preparation) {
-    if let Some(asked) = StopFiles::of(&preparation.home).asked() {
+/// True when nothing would start because somebody stopped it.
+fn notes_of_now(preparation: &mut Preparation) -> bool {
+    let asked = StopFiles::of(&preparation.home).asked();
+    let stopped = asked.is_some();
+    if let Some(asked) = asked {
         preparation.notes.push(format!(
             "nights of this repository are stopped by {}; {NAME} resume lifts it",
             asked.by
@@ -162,6 +189,7 @@ fn notes_of_now(preparation: &mut Preparation) {
     if let Some(holder) = tell::holder(&preparation.home) {
         preparation.notes.push(format!("a night is {}", tell::holder_in_words(&holder)));
     }
+    stopped
 }
 
 /// Says no to a task that the plan does not have.
@@ -206,7 +234,8 @@ fn rows<'p>(preparation: &'p Preparation, only: &[TaskId]) -> Vec<Row<'p>> {
                 Decision::Admitted(_) => match order.iter().position(|id| **id == task.id) {
                     Some(place) if place < most => Fate::Runs(place + 1),
                     Some(_) => Fate::Held(format!(
-                        "the limit is {most} tasks a night ({})",
+                        "the limit is {most} task{} a night ({})",
+                        if most == 1 { "" } else { "s" },
                         preparation.settings.origin("limits.tasks")
                     )),
                     None => Fate::Held("needs a task that was not asked for".to_owned()),
@@ -289,17 +318,6 @@ fn agent(surroundings: &Surroundings, preparation: &Preparation) -> Agent {
         usable = false;
         words.push_str(", without a credential: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN");
     }
-    match preparation.user_settings.sandbox {
-        Some(Sandbox::Off) => words.push_str(", no walls"),
-        Some(Sandbox::Required) => {
-            usable = false;
-            words.push_str("; your own file says `sandbox: required`, and this version has none");
-        }
-        Some(Sandbox::Auto) | None => words.push_str(&format!(
-            ", no walls: runs only while somebody watches, until {} says `sandbox: off`",
-            surroundings.user_file().display()
-        )),
-    }
     if let Some(model) = &settings.agent.model {
         words.push_str(&format!(", model {model}"));
     }
@@ -344,6 +362,8 @@ fn as_json(view: &View<'_>, exit: u8) -> Value {
             "found": view.agent.words,
             "usable": view.agent.usable,
         },
+        "walls": view.walls,
+        "stopped": view.stopped,
         "limits": preparation.settings.limits,
         "exit": exit,
     })

@@ -97,7 +97,7 @@ pub(super) fn init(
         ));
     }
     let facts = [
-        ("repository", root.display().to_string()),
+        ("repository", home.user.root().display().to_string()),
         ("base", base.clone().unwrap_or_else(|| "no commit yet".to_owned())),
         ("remote", home.remote_shown().unwrap_or_else(|| "none: branches stay here".to_owned())),
         ("forge", look::forge(&home, surroundings)),
@@ -289,11 +289,10 @@ fn next(
             home.vault.list(&tree)?.iter().map(|entry| entry.path.to_string()).collect()
         }
     };
+    // A gate that is a script of the checkout has to be in the base as well.
     let script = gate
         .map(|gate| gate.command.clone())
-        .filter(|command| Path::new(command).extension().is_some_and(|e| e == "sh"));
-    let script =
-        script.filter(|path| home.user.work_tree().is_some_and(|root| root.join(path).is_file()));
+        .filter(|path| home.user.work_tree().is_some_and(|root| root.join(path).is_file()));
     let missing: Vec<String> = pieces
         .iter()
         .map(|piece| piece.path.clone())

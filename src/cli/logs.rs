@@ -131,7 +131,9 @@ fn tell_entry(entry: &Entry, night: &mut Option<Night>, cleaner: &Cleaner, outpu
     }
     let line = night.as_ref().and_then(|night| report::line(entry, night));
     if let Some(line) = line {
-        output.result(&format!("{} {}", tell::local(entry.at), cleaner.line(&line)));
+        // Its columns stay; a line end of foreign text must not begin another line.
+        let line = cleaner.clean(line.as_bytes()).replace('\n', " ");
+        output.result(&format!("{} {line}", tell::local(entry.at)));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         tell::{self, Cleaner},
     },
     ids::{AttemptId, NAME, TaskId},
-    night::AttemptRecord,
+    night::{AttemptRecord, BaseGate},
     report::{self, text},
     runner::{
         home::Home,
@@ -136,10 +136,10 @@ fn of_night(
         let opening = found.night.opening();
         let tip = home.vault.tree_of(found.night.tip())?;
         let patch = home.vault.patch(&opening.base.tree, &tip)?;
-        return print(output, "diff", &cleaner.clean(&patch));
+        return Ok(print(output, "diff", &cleaner.clean(&patch)));
     }
     if command.gate {
-        return print(output, "gate", &gate_logs(found, None, cleaner)?);
+        return Ok(print(output, "gate", &gate_logs(found, None, cleaner)?));
     }
     if command.prompt {
         return Err(Refused::usage(
@@ -185,17 +185,17 @@ fn of_task(
             ));
         };
         let patch = home.vault.patch(&from, &to)?;
-        return print(output, "diff", &cleaner.clean(&patch));
+        return Ok(print(output, "diff", &cleaner.clean(&patch)));
     }
     if command.prompt {
         let (attempt, _) = attempt_of(found, selector)?;
         let path = found.places.attempt(&attempt).join("prompt.md");
         let prompt = std::fs::read(&path).map_err(crate::files::error("read", &path))?;
-        return print(output, "prompt", &cleaner.clean(&prompt));
+        return Ok(print(output, "prompt", &cleaner.clean(&prompt)));
     }
     if command.gate {
         let (attempt, _) = attempt_of(found, selector)?;
-        return print(output, "gate", &gate_logs(found, Some(&attempt), cleaner)?);
+        return Ok(print(output, "gate", &gate_logs(found, Some(&attempt), cleaner)?));
     }
     let state = found.night.task(id);
     if output.is_json() {
@@ -234,10 +234,15 @@ pub(super) fn gate_logs(
         }
     }
     if text.is_empty() {
-        let report = attempt.and_then(|attempt| {
-            let state = found.night.task(&attempt.task)?;
-            state.attempts.iter().find(|r| r.number == attempt.number)?.gate.as_ref()
-        });
+        let report = match attempt {
+            None => match found.night.base_gate() {
+                BaseGate::Green(report) | BaseGate::Red(report) => Some(report),
+                BaseGate::Unknown => None,
+            },
+            Some(attempt) => found.night.task(&attempt.task).and_then(|state| {
+                state.attempts.iter().find(|r| r.number == attempt.number)?.gate.as_ref()
+            }),
+        };
         let why = match report {
             Some(report) if report.reused => "its tree had passed before, so it did not run again",
             Some(_) => "its logs are gone",
@@ -252,11 +257,11 @@ pub(super) fn gate_logs(
     Ok(text)
 }
 
-fn print(output: &Output, what: &str, text: &str) -> Result<u8, Refused> {
+fn print(output: &Output, what: &str, text: &str) -> u8 {
     if output.is_json() {
         output.json("show", &serde_json::json!({ what: text }));
     } else {
         output.result(text);
     }
-    Ok(code::DONE)
+    code::DONE
 }

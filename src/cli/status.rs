@@ -100,10 +100,9 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
         let running = view.holder.is_some();
         let summary = report::summary(&found.night);
         // The summary cannot know whether somebody is at it, nor what else there is to do.
-        let kept = |line: &&str| {
-            !(line.starts_with("next: ") || running && line.starts_with("not ended:"))
-        };
-        lines.extend(summary.lines().filter(kept).map(str::to_owned));
+        let ours =
+            |line: &str| line.starts_with("next: ") || running && line.starts_with("not ended:");
+        lines.extend(summary.lines().filter(|line| !ours(line)).map(str::to_owned));
         if let Some(damage) = &found.damage {
             lines.push(format!("damaged: {}", cleaner.line(damage)));
             lines.push("  shown is what stands before it; branch and attempts are safe".to_owned());
@@ -181,9 +180,14 @@ fn next(view: &View<'_>) -> String {
         return format!("{NAME} show {}", tell::quoted(&selector));
     }
     match night.publication() {
-        Publication::Done { url, .. } => {
+        Publication::Done { url, .. } if url.starts_with("http") => {
             format!("read and merge {}", report::text::inline_plain(url))
         }
+        Publication::Done { url, .. } => format!(
+            "read {}, then git merge {}",
+            tell::quoted(&report::text::inline_plain(url)),
+            id.branch()
+        ),
         Publication::Open | Publication::Failed { .. } => format!("{NAME} check"),
     }
 }

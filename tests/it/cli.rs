@@ -2,27 +2,25 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 #![expect(clippy::disallowed_methods, reason = "tests set up their place themselves")]
 
+mod past;
+
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command as Program,
+    time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use nightshift::{
-    budget::{Spend, Usd},
     diagnostic::Style,
-    diff::DiffStat,
-    ids::{AttemptId, CommitId, NightId, TaskId, TreeId},
-    journal::{Holder, Journal, Lock, Locking},
-    night::{AgentSpec, Author, Command, Entry, Event, Night, Opening, PublishSpec, Setback, Then},
-    outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, StepEnd, StepReport},
+    journal::{Holder, Lock, Locking},
     runner::{
-        places::{NightPlaces, Surroundings},
+        places::Surroundings,
         prepare::{Preparation, Request},
     },
 };
+use past::Past;
 use serde_json::Value;
 
 const PLAN: &str = "\
@@ -189,180 +187,6 @@ impl Scene {
     }
 }
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_795_226_400 + second).unwrap()
-}
-
-const NIGHT: &str = "2026-11-21";
-
-/// Writes the journal of a night in which the gate failed `task_1` once.
-struct Past {
-    places: NightPlaces,
-    kept: CommitId,
-}
-
-impl Past {
-    fn night(scene: &Scene, ended: bool) -> Past {
-        let preparation = scene.preparation();
-        let night = NightId::new(NIGHT).unwrap();
-        let places = preparation.home.places.night(&night);
-        fs::create_dir_all(places.directory()).unwrap();
-        let attempt = AttemptId { task: TaskId::new("task_1").unwrap(), number: 1 };
-        let base = preparation.base.clone();
-        let (kept, tree) = kept(scene, &night, &attempt);
-        let candidate = Candidate {
-            base: base.commit.clone(),
-            commit: kept.clone(),
-            tree: tree.clone(),
-            edit: tree.clone(),
-            stat: DiffStat { files: 1, added: 1, removed: 0 },
-            ticked: false,
-        };
-        let red = gate(&preparation, &kept, &tree, 1);
-        let green = gate(&preparation, &base.commit, &base.tree, 0);
-        let setback = Setback {
-            failure: Failure::Gate(Box::new(red.clone())),
-            then: Then::FailTask,
-            same_as: None,
-        };
-        let mut events = vec![
-            Event::Opened(Box::new(opening(&preparation, &night))),
-            Event::Began(Command::CheckBase {
-                commit: base.commit.clone(),
-                tree: base.tree.clone(),
-            }),
-            Event::BaseChecked { report: green },
-            Event::Began(Command::RunAgent {
-                attempt: attempt.clone(),
-                base: base.commit.clone(),
-                time_s: 60,
-                budget: Usd::ZERO,
-            }),
-        ];
-        if ended {
-            events.extend([
-                Event::AgentEnded {
-                    attempt: attempt.clone(),
-                    report: agent_report(),
-                    result: Ok(candidate),
-                    kept: Some(kept.clone()),
-                },
-                Event::Began(Command::RunGate {
-                    attempt: attempt.clone(),
-                    commit: kept.clone(),
-                    tree: tree.clone(),
-                }),
-                Event::GateEnded { attempt: attempt.clone(), report: red, setback: Some(setback) },
-                Event::Ended { reason: None, exit: 1 },
-            ]);
-        }
-        let mut journal = Journal::create(&places.journal(), &night).unwrap();
-        let mut entries = Vec::new();
-        for (second, event) in events.into_iter().enumerate() {
-            let second = i64::try_from(second).unwrap();
-            let entry = Entry::new(journal.next_seq(), at(second * 10), "demo", event);
-            journal.append(&entry).unwrap();
-            entries.push(entry);
-        }
-        Night::replay(entries).unwrap();
-        let past = Past { places, kept };
-        past.file(&format!("attempts/{}/prompt.md", attempt.file_name()), "# Add a greeting\n");
-        past.file(
-            &format!("attempts/{}/transcript.log", attempt.file_name()),
-            "I begin\u{1b}[31m red s3cret-of-this-machine\nI end\n",
-        );
-        past.file("gate/task_1@1/1-quality.log", "test greeting ... FAILED\n");
-        past.file("gate/base/1-quality.log", "all is well\n");
-        past
-    }
-
-    fn file(&self, name: &str, text: &str) {
-        let path = self.places.directory().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-}
-
-/// A commit that is kept as an attempt's, as a night would leave it, and its tree.
-fn kept(scene: &Scene, night: &NightId, attempt: &AttemptId) -> (CommitId, TreeId) {
-    scene.git(&["switch", "--quiet", "-c", "aside"]);
-    scene.write("src/greeting.sh", "echo hello\n");
-    scene.commit("Add a greeting");
-    let commit = scene.git(&["rev-parse", "HEAD"]);
-    let tree = scene.git(&["rev-parse", "HEAD^{tree}"]);
-    scene.git(&["switch", "--quiet", "main"]);
-    scene.git(&["branch", "--quiet", "-D", "aside"]);
-    scene.git(&["update-ref", &night.attempt_ref(attempt), &commit]);
-    (CommitId::new(commit).unwrap(), TreeId::new(tree).unwrap())
-}
-
-fn opening(preparation: &Preparation, night: &NightId) -> Opening {
-    Opening {
-        night: night.clone(),
-        at: at(0),
-        repository: preparation.home.user.root().display().to_string(),
-        base: preparation.base.clone(),
-        plan: preparation.plan_source.clone().unwrap(),
-        limits: preparation.settings.limits.clone(),
-        policy: preparation.rules.policy().clone(),
-        tasks: preparation.admitted(&[]),
-        refused: preparation.refused(&[]),
-        gate: preparation.gate.clone(),
-        agent: AgentSpec {
-            name: "demo".into(),
-            command: None,
-            model: None,
-            context: Vec::new(),
-            walls: "none".into(),
-        },
-        author: Author { name: "Ann".into(), email: "ann@example.org".into() },
-        publish: PublishSpec {
-            remote: None,
-            push: false,
-            pull_request: false,
-            draft: false,
-            labels: Vec::new(),
-            reviewers: Vec::new(),
-        },
-        notes: Vec::new(),
-    }
-}
-
-fn gate(preparation: &Preparation, commit: &CommitId, tree: &TreeId, exit: i32) -> GateReport {
-    GateReport {
-        commit: commit.clone(),
-        tree: tree.clone(),
-        gate: preparation.gate.id.clone(),
-        steps: vec![StepReport {
-            name: "quality".into(),
-            command: "bash check.sh".into(),
-            ended: StepEnd::Exit(exit),
-            millis: 1_500,
-            required: true,
-            log: "gate/task_1@1/1-quality.log".into(),
-        }],
-        score: if exit == 0 { 100 } else { 0 },
-        log_hash: "0".repeat(64),
-        tier: "none".into(),
-        failing_tests: if exit == 0 { Vec::new() } else { vec!["greeting".into()] },
-        tests_run: None,
-        reused: false,
-    }
-}
-
-fn agent_report() -> AgentReport {
-    AgentReport {
-        ended: AgentEnd::Finished,
-        spent: Spend { usd: Usd::from_dollars(0.41), ..Spend::default() },
-        seconds: 10,
-        turns: None,
-        conversation: None,
-        model: None,
-        last_words: Some("I am \u{1b}[31mdone\n```".into()),
-        survivors: 0,
-    }
-}
-
 #[test]
 fn check_says_what_would_run_and_why_the_rest_would_not() {
     let scene = Scene::ready();
@@ -386,6 +210,7 @@ fn check_says_what_would_run_and_why_the_rest_would_not() {
     ]);
     assert!(ran.stdout.ends_with("next: nightshift run\n"), "{}", ran.stdout);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
+    assert_eq!(scene.run(&["run", "--dry-run"]).stdout, ran.stdout);
     assert_eq!(scene.git(&["status", "--porcelain"]), "");
 }
 
@@ -398,12 +223,12 @@ fn check_explains_every_rule_with_its_origin() {
     );
     scene.commit("stricter");
     let ran = scene.run(&["check", "-t", "task_3", "--explain"]);
-    ran.holds(&["task_3 · Add a cache for everything · line 17 · would not run: waits"]);
+    ran.holds(&["task_3 · Add a cache for everything · line 16 · would not run: waits"]);
     ran.holds(&["ask     admission.lines", "limit: at most 20 (.nightshift/config.yml:7)"]);
     ran.holds(&["pass    admission.alignment", "(built in)"]);
     assert!(!ran.stdout.contains("task_1"), "{}", ran.stdout);
     let whole = scene.run(&["check"]);
-    whole.holds(&["WOULD RUN 1 of 2", "the limit is 1 tasks a night (.nightshift/config.yml:9)"]);
+    whole.holds(&["WOULD RUN 1 of 2", "the limit is 1 task a night (.nightshift/config.yml:9)"]);
 }
 
 #[test]
@@ -602,6 +427,7 @@ fn stop_holds_until_it_is_lifted_and_may_be_said_twice() {
     scene.run(&["status"]).holds(&["stopped by ann", "next: nightshift resume"]);
     let check = scene.run(&["check"]);
     assert!(check.stderr.contains("are stopped by ann"), "{}", check.stderr);
+    check.holds(&["next: nightshift resume lifts the stop"]);
     assert_eq!(scene.git(&["status", "--porcelain"]), "");
 }
 
@@ -676,4 +502,32 @@ fn init_without_a_gate_says_so_and_refuses_what_it_cannot_do() {
     let ran = scene.run_in(&bare, &["init"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("is a bare repository"), "{}", ran.stderr);
+}
+
+#[test]
+fn logs_follow_a_night_until_it_ends_and_status_knows_it() {
+    let scene = Scene::ready();
+    scene.write("PROJECT_PLAN.md", include_str!("../../templates/demo/PROJECT_PLAN.md"));
+    scene.commit("tasks of the demonstration");
+    let settings = scene.home().join(".config/nightshift");
+    fs::create_dir_all(&settings).unwrap();
+    fs::write(settings.join("nightshift.yml"), "sandbox: off\n").unwrap();
+    let mut night = Program::new(env!("CARGO_BIN_EXE_nightshift"));
+    night.args(["run", "-q", "--no-push"]).current_dir(scene.repository());
+    let mut night = night.env_clear().envs(scene.environment()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    let followed = loop {
+        let ran = scene.run(&["logs", "-f"]);
+        // Before the night has a journal there is nothing to follow.
+        if ran.code == 0 {
+            break ran;
+        }
+        assert!(Instant::now() < until, "{}", ran.stderr);
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    followed.holds(&[" landed   ", "exit=1"]);
+    assert_eq!(night.wait().unwrap().code(), Some(1));
+    scene.run(&["status"]).holds(&["LANDED 3", "next: nightshift show hello-3"]);
+    scene.run(&["show", "hello-1"]).holds(&["gate green, landed", "work kept   git switch -c "]);
+    scene.run(&["logs", "hello-1"]).holds(&["writing src/farewell.sh"]);
 }

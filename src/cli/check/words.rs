@@ -92,7 +92,7 @@ fn would_not_run(view: &View<'_>, lines: &mut Vec<String>) {
     lines.push(String::new());
     lines.push(format!("WOULD NOT RUN {}", others.len()));
     let id = id_width(others.iter().copied());
-    let silent = |row: &&&Row<'_>| matches!(row.fate, Fate::Silent(_));
+    let silent = |row: &&Row<'_>| matches!(row.fate, Fate::Silent(_));
     let (short, asking): (Vec<&Row<'_>>, Vec<&Row<'_>>) =
         others.iter().partition::<Vec<&Row<'_>>, _>(|row| silent(row));
     for row in cut(view, &asking, SCREEN) {
@@ -226,6 +226,7 @@ pub(super) fn end(view: &View<'_>, exit: u8) -> String {
     let missing = if view.agent.usable { "" } else { "missing: " };
     let words = text::inline_plain(&view.agent.words);
     lines.push(format!("agent: {} ({missing}{words})", view.agent.name));
+    lines.push(format!("walls: {}", text::inline_plain(&view.walls)));
     let asks = view.rows.iter().any(|row| matches!(row.fate, Fate::No(Verdict::Ask, _)));
     if asks {
         lines.push("approve a task: write `- [x] Approve` below it in the plan".to_owned());
@@ -244,8 +245,13 @@ fn next(view: &View<'_>, exit: u8) -> String {
     if !view.agent.usable {
         return format!("make the agent `{}` ready, then {NAME} run", view.agent.name);
     }
+    if view.stopped {
+        return format!("{NAME} resume lifts the stop");
+    }
     if view.rows.iter().any(|row| matches!(row.fate, Fate::Runs(_))) {
         format!("{NAME} run")
+    } else if view.rows.iter().any(|row| matches!(row.fate, Fate::No(..) | Fate::Held(_))) {
+        format!("mend or approve what is held back, then {NAME} check again")
     } else {
         "mark a task ready: move it below a heading that begins with `Ready`".to_owned()
     }
