@@ -162,7 +162,15 @@ fn not_landed(night: &Night) -> String {
                     plural(task.attempts.len(), "try").replace("trys", "tries"),
                     text::inline(&line::why(setback))
                 ),
-                format!("its work is kept: {}", text::code(&format!("{NAME} show {id}"))),
+                format!(
+                    "{}: {}",
+                    if task.attempts.iter().any(|record| record.kept.is_some()) {
+                        "its work is kept"
+                    } else {
+                        "see what it said"
+                    },
+                    text::code(&format!("{NAME} show {id}"))
+                ),
             ),
             Stage::Waiting => {
                 let why = match night.why_not_started(id, night.last_fact()) {

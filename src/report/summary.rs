@@ -80,7 +80,10 @@ fn failed(night: &Night, lines: &mut Vec<String>) {
         return;
     }
     lines.push(String::new());
-    lines.push(format!("FAILED {}    not in the pull request; its work is kept", failed.len()));
+    lines.push(format!(
+        "FAILED {}    not in the pull request; what they made is kept",
+        failed.len()
+    ));
     for (id, task, setback) in failed {
         lines.push(format!(
             "  FAIL  {}  {}  {} of {} tries",
