@@ -8,10 +8,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    agent::{Agent, AgentError, Job},
+    agent::{Agent, Job},
     files,
     forge::{Forge, PullRequestDraft},
-    gate::{self, GateRun},
+    gate::GateRun,
     git::{
         self, Vault, history,
         landing::{self, Signed, Tick},
@@ -28,7 +28,10 @@ use crate::{
     prompt::{self, LastAttempt, PromptInput},
     redact::Redactor,
     report,
-    runner::places::{NightPlaces, Places},
+    runner::{
+        deed::{Deed, Error},
+        places::{NightPlaces, Places},
+    },
 };
 
 /// An agent that says nothing for this long is stopped: tool progress comes every 30 s, and Claude Code's
@@ -36,70 +39,6 @@ use crate::{
 const STALL: Duration = Duration::from_secs(10 * 60);
 /// Bytes of a gate log's end that go back to the agent.
 const FEEDBACK: usize = 12_000;
-
-/// Why a deed could not be done. A failing task is no error.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A repository refused.
-    #[error(transparent)]
-    Git(#[from] git::Error),
-    /// The gate could not be run.
-    #[error(transparent)]
-    Gate(#[from] gate::Error),
-    /// The agent could not be run, for a reason of ours.
-    #[error(transparent)]
-    Agent(#[from] AgentError),
-    /// The disk refused.
-    #[error(transparent)]
-    Files(#[from] files::Error),
-    /// The prompt's template is broken.
-    #[error(transparent)]
-    Prompt(#[from] prompt::PromptError),
-    /// The policy in the journal no longer compiles.
-    #[error(transparent)]
-    Rules(#[from] crate::policy::RuleSetError),
-}
-
-/// What a deed came to.
-#[derive(Debug)]
-pub enum Deed {
-    /// A gate spoke; `None` when the night was stopped at once.
-    Gate(Option<GateReport>),
-    /// An agent's run ended.
-    Agent {
-        /// How.
-        report: AgentReport,
-        /// A candidate, or why there is none.
-        result: Result<Candidate, Failure>,
-        /// The commit that keeps the work.
-        kept: Option<CommitId>,
-    },
-    /// A candidate was rebuilt, or did not fit.
-    Restack(Result<Candidate, Failure>),
-    /// The branch stands at the candidate.
-    Landed,
-    /// The branch stands elsewhere; nothing was moved.
-    NotLanded {
-        /// Where.
-        found: String,
-    },
-    /// There is a pull request, or the file that stands for it.
-    Published {
-        /// Where a person opens it.
-        url: String,
-        /// Its number.
-        number: Option<u64>,
-        /// What did not matter enough.
-        notes: Vec<String>,
-    },
-    /// Nothing got out.
-    NotPublished {
-        /// What happened.
-        message: String,
-        /// What to do.
-        help: String,
-    },
-}
 
 /// Everything that a night's deeds need.
 pub struct Hands {

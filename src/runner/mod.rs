@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod clock;
+pub mod deed;
 pub mod hands;
 pub mod home;
 pub mod open;
@@ -25,7 +26,10 @@ use crate::{
     night::{Command, Entry, Event, Night, Opening},
     outcome::{Candidate, Failure, StopReason},
     process::{Stop, Urgency},
-    runner::hands::{Brief, Deed, Hands},
+    runner::{
+        deed::Deed,
+        hands::{Brief, Hands},
+    },
 };
 
 /// How often the STOP files are looked for.
@@ -89,7 +93,7 @@ impl<'l> Runner<'l> {
         exit: impl Fn(&Night, Option<&StopReason>) -> u8,
     ) -> anyhow::Result<Night> {
         self.set_refs()?;
-        let mut running: JoinSet<(Command, Timestamp, Result<Deed, hands::Error>)> = JoinSet::new();
+        let mut running: JoinSet<(Command, Timestamp, Result<Deed, deed::Error>)> = JoinSet::new();
         loop {
             self.look_for_stop()?;
             let at_once = self.stop.asked() == Some(Urgency::Now);

@@ -1,0 +1,75 @@
+//! What an order can come to: a deed that was done, or why it could not be.
+//!
+//! Plain data between the hands and the loop; decides nothing.
+
+use crate::{
+    agent::AgentError,
+    files, gate, git,
+    ids::CommitId,
+    outcome::{AgentReport, Candidate, Failure, GateReport},
+    prompt,
+};
+
+/// Why a deed could not be done. A failing task is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A repository refused.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The gate could not be run.
+    #[error(transparent)]
+    Gate(#[from] gate::Error),
+    /// The agent could not be run, for a reason of ours.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The disk refused.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// The prompt's template is broken.
+    #[error(transparent)]
+    Prompt(#[from] prompt::PromptError),
+    /// The policy in the journal no longer compiles.
+    #[error(transparent)]
+    Rules(#[from] crate::policy::RuleSetError),
+}
+
+/// What a deed came to.
+#[derive(Debug)]
+pub enum Deed {
+    /// A gate spoke; `None` when the night was stopped at once.
+    Gate(Option<GateReport>),
+    /// An agent's run ended.
+    Agent {
+        /// How.
+        report: AgentReport,
+        /// A candidate, or why there is none.
+        result: Result<Candidate, Failure>,
+        /// The commit that keeps the work.
+        kept: Option<CommitId>,
+    },
+    /// A candidate was rebuilt, or did not fit.
+    Restack(Result<Candidate, Failure>),
+    /// The branch stands at the candidate.
+    Landed,
+    /// The branch stands elsewhere; nothing was moved.
+    NotLanded {
+        /// Where.
+        found: String,
+    },
+    /// There is a pull request, or the file that stands for it.
+    Published {
+        /// Where a person opens it.
+        url: String,
+        /// Its number.
+        number: Option<u64>,
+        /// What did not matter enough.
+        notes: Vec<String>,
+    },
+    /// Nothing got out.
+    NotPublished {
+        /// What happened.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+}
