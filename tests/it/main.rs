@@ -19,3 +19,5 @@ mod night;
 mod resume;
 mod support;
 mod plan_scale;
+mod examples;
+mod tidy;
