@@ -3,7 +3,7 @@
 //! A program that we do not trust (an agent, a step of a gate) runs under a [`Supervisor`]: a process
 //! of ours that gives it a clean environment, bounded output and no terminal, and that ends only when
 //! everything below it is dead. If we die, however suddenly, it kills the whole tree. Short programs
-//! that we trust (`git`, `claude --version`) go through [`probe`].
+//! that we trust (`git`, `claude --version`) go through [`probe()`].
 //!
 //! Never decides what an exit code means, never retries, never inherits our environment.
 #![expect(clippy::disallowed_methods, reason = "this is the door")]
