@@ -48,6 +48,16 @@ pub fn claim_dir(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Moves a directory to a name that nobody has yet. When somebody has it by now, ours is removed.
+pub fn claim_by_rename(ours: &Path, name: &Path) -> Result<(), Error> {
+    match fs::rename(ours, name) {
+        Ok(()) => name.parent().map_or(Ok(()), sync_dir),
+        // A directory that is not empty is never replaced by a rename.
+        Err(_) if name.is_dir() => remove_tree(ours),
+        Err(problem) => Err(error("move into place", name)(problem)),
+    }
+}
+
 /// Replaces a file in one step: the bytes are synced before the name points at them, the name after.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(Path::new("."));

@@ -106,26 +106,14 @@ impl Vault {
     pub fn prepare(directory: &Path, user: &user::UserRepository) -> Result<Vault, Error> {
         sys::isolate_libgit2();
         if !directory.join("HEAD").exists() {
-            files::create_private_dir(directory)?;
-            Repository::init_bare(directory).map_err(git("make the vault"))?;
+            make(directory)?;
         }
-        let repository = Repository::open_bare(directory).map_err(git("open the vault"))?;
-        let mut config = repository.config().map_err(git("configure the vault"))?;
-        // libgit2 syncs loose objects, packs and refs only when told to.
-        for (key, value) in [
-            ("core.fsyncObjectFiles", "true"),
-            ("core.fsync", "all"),
-            ("gc.auto", "0"),
-            ("maintenance.auto", "false"),
-            ("core.hooksPath", "/dev/null"),
-        ] {
-            if config.get_string(key).ok().as_deref() != Some(value) {
-                config.set_str(key, value).map_err(git("configure the vault"))?;
-            }
-        }
-        let shallow = user.common_dir().join("shallow");
-        if let Ok(grafts) = std::fs::read(shallow) {
-            files::write_atomic(&directory.join("shallow"), &grafts)?;
+        let shallow = std::fs::read(user.common_dir().join("shallow")).ok();
+        let ours = directory.join("shallow");
+        if let Some(grafts) =
+            shallow.filter(|grafts| std::fs::read(&ours).ok().as_ref() != Some(grafts))
+        {
+            files::write_atomic(&ours, &grafts)?;
         }
         Ok(Vault { directory: directory.to_owned(), alternates: user.object_dirs() })
     }
@@ -239,6 +227,28 @@ impl Vault {
         let handles = self.open()?;
         move_ref(&handles.own, name, expected, to)
     }
+}
+
+/// Makes a vault beside its place and moves it there in one step: somebody who looks at the same moment
+/// sees none or a whole one, and of two that make one the first wins.
+fn make(directory: &Path) -> Result<(), Error> {
+    let parent = directory.parent().unwrap_or(Path::new("."));
+    let beside = tempfile::Builder::new().prefix(".vault-").tempdir_in(parent);
+    let beside = beside.map_err(files::error("create a directory in", parent))?;
+    let repository = Repository::init_bare(beside.path()).map_err(git("make the vault"))?;
+    let mut config = repository.config().map_err(git("configure the vault"))?;
+    // libgit2 syncs loose objects, packs and refs only when told to.
+    for (key, value) in [
+        ("core.fsyncObjectFiles", "true"),
+        ("core.fsync", "all"),
+        ("gc.auto", "0"),
+        ("maintenance.auto", "false"),
+        ("core.hooksPath", "/dev/null"),
+    ] {
+        config.set_str(key, value).map_err(git("configure the vault"))?;
+    }
+    files::claim_by_rename(&beside.keep(), directory)?;
+    Ok(())
 }
 
 /// Removes every `*.lock` below a directory of refs.
