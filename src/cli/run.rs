@@ -156,7 +156,13 @@ fn nothing_ready(
         return Err(open::no_plan(home));
     }
     let refused = preparation.refused(only);
-    let message = if refused.is_empty() {
+    let merges: Vec<String> = preparation
+        .waiting_for_merge()
+        .map(|(id, place)| format!("{id} waits in {place}"))
+        .collect();
+    let message = if refused.is_empty() && !merges.is_empty() {
+        format!("nothing new is ready: {}", merges.join(", "))
+    } else if refused.is_empty() {
         "nothing is ready".to_owned()
     } else {
         format!("no task may run; {} marked ready are held back", refused.len())

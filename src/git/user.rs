@@ -10,7 +10,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, RepositoryOpenFlags};
 
 use crate::{
     files,
-    git::{Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid},
+    git::{Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid, remote::Remote},
     ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
     night::Author,
     sys,
@@ -154,9 +154,18 @@ impl UserRepository {
         let remote = repository.find_remote(&name).map_err(git("read your remote"))?;
         let Ok(fetch) = remote.url().map(str::to_owned) else { return Ok(None) };
         let push = remote.pushurl().ok().flatten().map_or_else(|| fetch.clone(), str::to_owned);
+        let (fetch, push) = (self.absolute(fetch), self.absolute(push));
         // libgit2 resolves `insteadOf` of the repository's own configuration here; the user's global one
         // is applied by the git program when it opens the connection.
         Ok((!fetch.is_empty()).then_some(RemoteUrl { name, fetch, push }))
+    }
+
+    /// A relative path means relative to the repository's root; we run git from elsewhere.
+    fn absolute(&self, url: String) -> String {
+        match Remote::parse(&url) {
+            Remote::Path(path) if path.is_relative() => self.root.join(path).display().to_string(),
+            Remote::Path(_) | Remote::Forge(_) | Remote::Other => url,
+        }
     }
 
     /// How many files differ between HEAD, index and work tree, untracked ones included; `None` when

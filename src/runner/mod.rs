@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod clock;
+pub mod earlier;
 pub mod deed;
 pub mod hands;
 pub mod home;

@@ -16,7 +16,7 @@ use crate::{
     policy::{
         self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
     },
-    runner::{base, home::Home, places::Surroundings, refused::Refused},
+    runner::{base, earlier, home::Home, places::Surroundings, refused::Refused},
 };
 
 /// What a person asked for.
@@ -109,6 +109,10 @@ impl Preparation {
         let mut admissions =
             policy::admit_plan(&rules, &settings.limits, &plan.tasks, &BTreeSet::new());
         hold_back_unpushed(&home, &listing, &plan, &mut admissions);
+        // A person who names a task means it.
+        if request.tasks.is_empty() {
+            earlier::hold_back(&home, &base.commit, &plan.tasks, &mut admissions);
+        }
         let gate_missing = gate_missing(&settings, &gate_files);
         let plan_at = plan_source.as_ref().map(|found| &found.path);
         // The plan is protected and not part of the gate's identity: every tick would make another gate.
@@ -165,6 +169,12 @@ impl Preparation {
             .filter_map(|(task, admission)| {
                 let (verdict, refusals) = match &admission.decision {
                     Decision::Admitted(_) => return None,
+                    // Waits for a merge, not for a decision about the task.
+                    Decision::Waiting(refusals)
+                        if refusals.iter().all(|refusal| refusal.rule == earlier::LANDED) =>
+                    {
+                        return None;
+                    }
                     Decision::Waiting(refusals) => (Verdict::Ask, refusals.clone()),
                     Decision::Refused(refusals) => (Verdict::Refuse, refusals.clone()),
                 };
@@ -172,6 +182,17 @@ impl Preparation {
                 Some(RefusedTask { id, title, line: task.line, verdict, refusals })
             })
             .collect()
+    }
+
+    /// Tasks whose work of an earlier night waits for a merge: id and where.
+    pub fn waiting_for_merge(&self) -> impl Iterator<Item = (&TaskId, &str)> {
+        self.tasks().filter_map(|(task, admission)| match &admission.decision {
+            Decision::Waiting(refusals) => {
+                let refusal = refusals.iter().find(|refusal| refusal.rule == earlier::LANDED)?;
+                Some((&task.id, refusal.value.as_str()))
+            }
+            Decision::Admitted(_) | Decision::Refused(_) => None,
+        })
     }
 
     /// Adds what is worth knowing about the checkout. Costs a look at every file, so it is done only when

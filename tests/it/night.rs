@@ -158,8 +158,40 @@ fn a_second_night_of_a_day_has_its_own_name() {
     let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE);
     let ran = night.run(&[]).exit(0).landed(["t1"]);
     let first = ran.branch().unwrap();
-    let ran = ran.then().run(&[]).exit(0).landed(["t1"]);
+    let ran = ran.then().run(&["-t", "t1"]).exit(0).landed(["t1"]);
     assert_eq!(ran.branch().unwrap(), format!("{first}-2"));
+}
+
+#[test]
+fn a_task_that_landed_is_not_done_again_before_it_is_merged() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE);
+    let ran = night.run(&[]).exit(0).landed(["t1"]);
+    let branch = ran.branch().unwrap();
+    let ran = ran.then().run(&[]).exit(0).says(&format!("t1 waits in {branch}"));
+    assert_eq!(ran.branch().unwrap(), branch, "no second night");
+    let night = ran.then();
+    night.git(&["merge", "-q", "--ff-only", &branch]);
+    night.git(&["push", "-q", "origin", "main"]);
+    night.run(&[]).exit(0).says("nothing is ready");
+}
+
+#[test]
+fn a_task_that_failed_waits_until_its_text_changes() {
+    let night = TestNight::new().task("t1", "Do nothing");
+    let ran = night.run(&[]).exit(1);
+    let ran = ran.then().run(&[]).exit(1).says("its text has not changed since");
+    let night = ran.then();
+    let plan = night.repo().join("PROJECT_PLAN.md");
+    let text = std::fs::read_to_string(&plan).unwrap();
+    std::fs::write(&plan, text.replace("Do nothing", "Do something else")).unwrap();
+    night.run(&[]).exit(1).says("try=1/3");
+}
+
+#[test]
+fn a_remote_with_a_relative_path_is_the_persons_own() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    night.git(&["remote", "set-url", "origin", "../remote.git"]);
+    night.run(&[]).exit(0).landed(["t1"]);
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! What earlier nights made of a task, as this machine's journals tell: a task that landed and is not
+//! merged yet is not done twice, and one that failed waits until somebody changes its text.
+//!
+//! Only reads journals. Other machines' nights are not known here; the ledger will bring them.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    ids::{CommitId, NAME, NightId, TaskId},
+    journal,
+    night::{Night, Publication},
+    plan::Task,
+    policy::{Admission, Decision, Origin, Refusal, Severity, Verdict},
+    report,
+    runner::home::Home,
+};
+
+/// Nights that are looked at, newest last: two months of them.
+const NIGHTS: usize = 60;
+/// The rule that holds back a task whose work waits for a merge.
+pub const LANDED: &str = "admission.landed";
+/// The rule that holds back a task that failed and has not changed since.
+pub const FAILED: &str = "admission.failed-before";
+
+/// What became of a task's text in an earlier night.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Earlier {
+    Landed { place: String },
+    Failed { night: NightId, why: String },
+}
+
+/// Holds back the tasks of a plan that an earlier night settled. Does nothing to tasks that would not run.
+pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut [Admission]) {
+    if admissions.iter().all(|admission| admission.admitted().is_none()) {
+        return;
+    }
+    let earlier = of(home, base);
+    for (task, admission) in tasks.iter().zip(admissions) {
+        let known = earlier.get(&(task.id.clone(), task.text_hash.clone()));
+        let (Some(known), Some(_)) = (known, admission.admitted()) else { continue };
+        let refusal = |rule: &str, message: String, value: String, limit: &str| Refusal {
+            rule: rule.to_owned(),
+            verdict: Verdict::Ask,
+            severity: Severity::Low,
+            message,
+            value,
+            limit: limit.to_owned(),
+            origin: Origin::Default,
+            help: Some(format!("{NAME} run -t '{}' does it all the same", task.id)),
+        };
+        admission.decision = Decision::Waiting(vec![match known {
+            Earlier::Landed { place } => refusal(
+                LANDED,
+                format!("its work waits in {place}"),
+                place.clone(),
+                "not landed and waiting",
+            ),
+            Earlier::Failed { night, why } => refusal(
+                FAILED,
+                format!("it failed in night {night} and its text has not changed since"),
+                why.clone(),
+                "new, changed, or named with -t",
+            ),
+        }]);
+    }
+}
+
+fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
+    let mut known = BTreeMap::new();
+    let nights = home.places.all_nights();
+    for id in nights.iter().skip(nights.len().saturating_sub(NIGHTS)) {
+        // A journal that cannot be read says nothing here; `status` names the damage.
+        let Ok(reading) = journal::read(&home.places.night(id).journal()) else { continue };
+        let Ok(night) = Night::replay(reading.entries) else { continue };
+        for task in &night.opening().tasks {
+            let Some(state) = night.task(task.id()) else { continue };
+            let key = (task.id().clone(), task.task().text_hash.clone());
+            if let Some(candidate) = state.landed() {
+                // Merged: the plan of the base says so too, and a task that is ready again is meant.
+                if home.vault.contains(base, &candidate.commit).unwrap_or(false) {
+                    known.remove(&key);
+                } else {
+                    known.insert(key, Earlier::Landed { place: place(&night) });
+                }
+            } else if let Some(setback) = state.failed() {
+                let why = report::why(setback);
+                known.insert(key, Earlier::Failed { night: id.clone(), why });
+            }
+        }
+    }
+    known
+}
+
+fn place(night: &Night) -> String {
+    match night.publication() {
+        Publication::Done { url, number: Some(_) } => url.clone(),
+        Publication::Done { .. } | Publication::Open | Publication::Failed { .. } => {
+            night.opening().night.branch()
+        }
+    }
+}
