@@ -52,17 +52,23 @@ fn pack(vault: &Vault, base: &CommitId, store: &Path) -> Result<(), Error> {
     let handles = vault.open()?;
     let packs = store.join("objects/pack");
     files::create_dir_all(&packs)?;
-    let mut walk = handles.read.revwalk().map_err(wrap())?;
-    walk.push(oid(base.as_str())).map_err(wrap())?;
     let mut builder = handles.read.packbuilder().map_err(wrap())?;
     let mut inside = std::collections::HashSet::new();
     let mut parents = Vec::new();
-    for id in walk.take(COMMITS) {
-        // A shallow user repository ends earlier.
-        let Ok(id) = id else { break };
-        let Ok(commit) = handles.read.find_commit(id) else { break };
+    // Our own walk: libgit2's ends at once where a shallow user repository lacks a parent.
+    let mut open = std::collections::VecDeque::from([oid(base.as_str())]);
+    while let Some(id) = open.pop_front() {
+        if inside.len() >= COMMITS || inside.contains(&id) {
+            continue;
+        }
+        let commit = match handles.read.find_commit(id) {
+            Ok(commit) => commit,
+            Err(_) if !inside.is_empty() => continue,
+            Err(problem) => return Err(wrap()(problem)),
+        };
         builder.insert_commit(id).map_err(wrap())?;
         inside.insert(id);
+        open.extend(commit.parent_ids());
         parents.push((id, commit.parent_ids().collect::<Vec<_>>()));
     }
     builder.write(&packs, 0o444).map_err(wrap())?;

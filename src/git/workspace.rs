@@ -208,7 +208,12 @@ impl<'w> Walk<'w> {
         rules.extend(own);
         let path = inside(&self.workspace.directory, at);
         let Ok(entries) = fs::read_dir(&path) else {
-            self.odd(at, "a directory that cannot be read");
+            let what = if at.as_bytes().is_empty() {
+                "the whole workspace, which is gone"
+            } else {
+                "a directory that cannot be read"
+            };
+            self.odd(at, what);
             if own.is_some() {
                 rules.pop();
             }

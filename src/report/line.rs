@@ -207,7 +207,7 @@ pub fn failure(failure: &Failure) -> String {
         }
         Failure::Unfit(odd) => {
             let words: Vec<String> =
-                odd.iter().take(3).map(|odd| format!("{} is {}", odd.path, odd.what)).collect();
+                odd.iter().take(3).map(|odd| format!("`{}` is {}", odd.path, odd.what)).collect();
             format!("cannot enter a commit: {}", words.join("; "))
         }
         Failure::Gate(report) => format!("gate red: {}", red(report)),

@@ -168,10 +168,6 @@ fn notes(night: &Night, lines: &mut Vec<String>) {
     if let Publication::Failed { message, help } = night.publication() {
         lines.push(format!("not published: {}", text::inline_plain(message)));
         lines.push(format!("  {}", text::inline_plain(help)));
-        lines.push(format!(
-            "  every commit is safe on {}; {NAME} resume tries again",
-            night.opening().night.branch()
-        ));
     }
     for note in &night.opening().notes {
         lines.push(format!("note: {}", text::inline_plain(note)));

@@ -508,7 +508,7 @@ fn push(
     branch: &str,
     tip: &CommitId,
 ) -> Option<(String, String)> {
-    let again = || format!("every commit is safe here; `{NAME} resume` tries again");
+    let again = || format!("every commit is safe on your own branch; `{NAME} resume` tries again");
     let there = match network.list(url, branch) {
         Ok(refs) => refs.into_iter().find(|(name, _)| name == branch).map(|(_, commit)| commit),
         Err(problem) => return Some((format!("could not push: {problem}"), again())),

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::{
     config::{self, Override, PlanFile, Settings, UserSettings},
-    diagnostic::{Level, Style},
+    diagnostic::{Diagnostic, Level, Style},
     files, gate,
     git::TreeEntry,
     ids::{RepoPath, TaskId, TreeId},
@@ -91,10 +91,7 @@ impl Preparation {
         diagnostics.extend(decoded);
         let plan_path = plan_source.as_ref().map_or(String::new(), |found| found.path.to_string());
         let plan_messages = if plan_source.is_some() {
-            diagnostics
-                .iter()
-                .map(|found| (found.level, found.render(&plan_path, &source, request.style)))
-                .collect()
+            drawn(&diagnostics, &plan_path, &source, request.style)
         } else {
             Vec::new()
         };
@@ -220,6 +217,25 @@ impl Preparation {
         }
         Ok(())
     }
+}
+
+/// Messages that are drawn at most: each reads the plan up to its place, and nobody reads more.
+const MESSAGES: usize = 50;
+
+/// Errors first, and of a great many only the first ones.
+fn drawn(found: &[Diagnostic], path: &str, source: &str, style: Style) -> Vec<(Level, String)> {
+    let errors = found.iter().filter(|diagnostic| diagnostic.level == Level::Error);
+    let warnings = found.iter().filter(|diagnostic| diagnostic.level == Level::Warning);
+    let mut messages: Vec<(Level, String)> = errors
+        .chain(warnings)
+        .take(MESSAGES)
+        .map(|diagnostic| (diagnostic.level, diagnostic.render(path, source, style)))
+        .collect();
+    if found.len() > MESSAGES {
+        let level = found.iter().map(|diagnostic| diagnostic.level).max().unwrap_or(Level::Warning);
+        messages.push((level, format!("and {} more messages", found.len() - MESSAGES)));
+    }
+    messages
 }
 
 /// A path as a glob that matches only itself.

@@ -451,3 +451,26 @@ fn quiet_says_nothing_when_all_is_well() {
     let output = night.command(&["-q", "run", "--agent", "test"]).output().unwrap();
     assert_eq!((output.status.code(), output.stdout, output.stderr), (Some(0), vec![], vec![]));
 }
+
+#[test]
+fn a_shallow_clone_and_a_linked_worktree_are_repositories_too() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    night.git(&["commit", "-q", "--allow-empty", "-m", "second"]);
+    night.git(&["push", "-q", "origin", "main"]);
+    let remote = format!("file://{}", night.remote().display());
+    let shallow = night.path("shallow clone");
+    night.git(&["clone", "-q", "--depth", "1", &remote, shallow.to_str().unwrap()]);
+    let linked = night.path("linked");
+    night.git(&["worktree", "add", "-q", "-b", "mine", linked.to_str().unwrap()]);
+    for directory in [shallow, linked] {
+        let mut command = night.command(&["run", "--agent", "test", "-t", "t1"]);
+        let output = command.current_dir(&directory).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(directory.join("README.md").exists());
+        let status = std::process::Command::new("git")
+            .args(["-C", directory.to_str().unwrap(), "status", "--porcelain"])
+            .output()
+            .unwrap();
+        assert!(status.stdout.is_empty(), "{status:?}");
+    }
+}
