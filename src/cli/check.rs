@@ -2,7 +2,7 @@
 
 mod words;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::{
     diagnostic::Level,
     ids::{InvalidName, NAME, TaskId},
     plan::{Readiness, Task},
-    policy::{Admission, AdmittedTask, Applied, Decision, Refusal, Ruling, Verdict},
+    policy::{Admission, Applied, Decision, Refusal, Ruling, Verdict},
     process::{Environment, find_program},
     runner::{
         open,
@@ -222,8 +222,9 @@ fn unknown_task(preparation: &Preparation, id: &TaskId) -> Refused {
 
 /// The fate of each task, in plan order; of all tasks, or of those that were asked for.
 fn rows<'p>(preparation: &'p Preparation, only: &[TaskId]) -> Vec<Row<'p>> {
-    let admitted = preparation.admitted(only);
-    let order = order(preparation, &admitted);
+    let order = preparation.start_order(only);
+    let places: BTreeMap<&TaskId, usize> =
+        order.iter().enumerate().map(|(place, task)| (task.id(), place)).collect();
     let most = usize::try_from(preparation.settings.limits.tasks).unwrap_or(usize::MAX);
     preparation
         .tasks()
@@ -231,7 +232,7 @@ fn rows<'p>(preparation: &'p Preparation, only: &[TaskId]) -> Vec<Row<'p>> {
         .map(|(task, admission)| {
             let asks = task.readiness() == Readiness::Ready || !only.is_empty();
             let fate = match &admission.decision {
-                Decision::Admitted(_) => match order.iter().position(|id| **id == task.id) {
+                Decision::Admitted(_) => match places.get(&task.id).copied() {
                     Some(place) if place < most => Fate::Runs(place + 1),
                     Some(_) => Fate::Held(format!(
                         "the limit is {most} task{} a night ({})",
@@ -256,29 +257,6 @@ fn silent(task: &Task) -> String {
         Readiness::NeedsApproval => "waits for approval".to_owned(),
         Readiness::NotReady(why) => why,
         Readiness::Ready => "ready".to_owned(),
-    }
-}
-
-/// The order in which admitted tasks would start: plan order, each after those that it needs. Without
-/// tasks whose needs are not among them.
-fn order<'t>(preparation: &Preparation, admitted: &'t [AdmittedTask]) -> Vec<&'t TaskId> {
-    let done: BTreeSet<&TaskId> = preparation
-        .plan
-        .tasks
-        .iter()
-        .filter(|task| task.readiness() == Readiness::Done)
-        .map(|task| &task.id)
-        .collect();
-    let mut order: Vec<&TaskId> = Vec::new();
-    loop {
-        let next = admitted.iter().find(|task| {
-            let mut needs = task.task().fields.depends_on.iter();
-            !order.contains(&task.id()) && needs.all(|id| done.contains(id) || order.contains(&id))
-        });
-        match next {
-            Some(task) => order.push(task.id()),
-            None => return order,
-        }
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn run(
     }
     let mut preparation = Preparation::read(surroundings, &request)?;
     check::known_tasks(&preparation, &request.tasks)?;
-    if preparation.admitted(&request.tasks).is_empty() {
+    if preparation.start_order(&request.tasks).is_empty() {
         return nothing_ready(&preparation, &request.tasks, output);
     }
     preparation.look_at_checkout()?;

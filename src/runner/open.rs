@@ -140,7 +140,7 @@ pub fn open(
         plan,
         limits,
         policy: policy.clone(),
-        tasks: preparation.admitted(only),
+        tasks: preparation.tonight(only),
         refused: preparation.refused(only),
         gate: preparation.gate.clone(),
         agent: agent_spec,

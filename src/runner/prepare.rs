@@ -3,7 +3,10 @@
 //!
 //! Starts nothing and judges nothing itself: rules are the policy's, grammar is the plan's.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use crate::{
     config::{self, Override, PlanFile, Settings, UserSettings},
@@ -144,16 +147,64 @@ impl Preparation {
         self.plan.tasks.iter().zip(&self.admissions)
     }
 
-    /// Tasks that may run, in plan order, of those that were asked for.
-    pub fn admitted(&self, only: &[TaskId]) -> Vec<AdmittedTask> {
-        self.tasks()
+    /// Tasks that may run, of those that were asked for, in the order in which they would start: plan
+    /// order, each after those that it needs. Without tasks that need one which is neither done nor here.
+    pub fn start_order(&self, only: &[TaskId]) -> Vec<&AdmittedTask> {
+        let candidates: Vec<&AdmittedTask> = self
+            .tasks()
             .filter(|(task, _)| only.is_empty() || only.contains(&task.id))
-            .filter_map(|(_, admission)| admission.admitted().cloned())
+            .filter_map(|(_, admission)| admission.admitted())
+            .collect();
+        let done: BTreeSet<&TaskId> = self
+            .plan
+            .tasks
+            .iter()
+            .filter(|task| task.readiness() == Readiness::Done)
+            .map(|task| &task.id)
+            .collect();
+        // How many needs of each are open, and who waits for whom.
+        let mut open: Vec<usize> = vec![0; candidates.len()];
+        let mut waiting: BTreeMap<&TaskId, Vec<usize>> = BTreeMap::new();
+        for (at, task) in candidates.iter().enumerate() {
+            let needs: BTreeSet<&TaskId> = task.task().fields.depends_on.iter().collect();
+            for need in needs.into_iter().filter(|need| !done.contains(need)) {
+                open[at] += 1;
+                waiting.entry(need).or_default().push(at);
+            }
+        }
+        let free = (0..candidates.len()).filter(|at| open[*at] == 0);
+        let mut startable: BTreeSet<usize> = free.collect();
+        let mut order = Vec::new();
+        while let Some(first) = startable.pop_first() {
+            order.push(candidates[first]);
+            for at in waiting.remove(candidates[first].id()).unwrap_or_default() {
+                open[at] -= 1;
+                if open[at] == 0 {
+                    startable.insert(at);
+                }
+            }
+        }
+        order
+    }
+
+    /// The tasks that a night is opened with, in plan order: those that it may start, and as many again as
+    /// could take their place. What is left waits for another night.
+    pub fn tonight(&self, only: &[TaskId]) -> Vec<AdmittedTask> {
+        let most = usize::try_from(self.settings.limits.tasks).unwrap_or(usize::MAX);
+        let most = most.saturating_mul(4).max(20);
+        let order = self.start_order(only);
+        let chosen: BTreeSet<&TaskId> = order.iter().take(most).map(|task| task.id()).collect();
+        self.tasks()
+            .filter_map(|(_, admission)| admission.admitted())
+            .filter(|task| chosen.contains(task.id()))
+            .cloned()
             .collect()
     }
 
     /// Tasks that the plan marks ready, or that were asked for by name, and that may not run.
     pub fn refused(&self, only: &[TaskId]) -> Vec<RefusedTask> {
+        let order = self.start_order(only);
+        let starts: BTreeSet<&TaskId> = order.iter().map(|task| task.id()).collect();
         self.tasks()
             .filter(|(task, _)| {
                 if only.is_empty() {
@@ -165,7 +216,8 @@ impl Preparation {
             })
             .filter_map(|(task, admission)| {
                 let (verdict, refusals) = match &admission.decision {
-                    Decision::Admitted(_) => return None,
+                    Decision::Admitted(_) if starts.contains(&task.id) => return None,
+                    Decision::Admitted(_) => (Verdict::Ask, vec![needs_another(task)]),
                     // Waits for a merge, not for a decision about the task.
                     Decision::Waiting(refusals)
                         if refusals.iter().all(|refusal| refusal.rule == earlier::LANDED) =>
@@ -216,6 +268,21 @@ impl Preparation {
             }
         }
         Ok(())
+    }
+}
+
+/// What holds back a task that was asked for without those that it needs.
+fn needs_another(task: &Task) -> Refusal {
+    let needs: Vec<&str> = task.fields.depends_on.iter().map(TaskId::as_str).collect();
+    Refusal {
+        rule: "admission.depends-on".to_owned(),
+        verdict: Verdict::Ask,
+        severity: Severity::Low,
+        message: format!("it needs {}, which is neither done nor asked for", needs.join(", ")),
+        value: needs.join(", "),
+        limit: "needs that are done, or run in the same night".to_owned(),
+        origin: Origin::Default,
+        help: Some("name them with -t as well".to_owned()),
     }
 }
 

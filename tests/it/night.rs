@@ -474,3 +474,12 @@ fn a_shallow_clone_and_a_linked_worktree_are_repositories_too() {
         assert!(status.stdout.is_empty(), "{status:?}");
     }
 }
+
+#[test]
+fn a_task_is_not_run_without_the_one_that_it_needs() {
+    let plan = "## Ready\n\n- **[a]** Add one\n  - Score: 95\n  - Lines: 5\n  - Tests: yes\n\
+                - **[b]** Build on it\n  - Score: 95\n  - Lines: 5\n  - Tests: yes\n  - After: a\n";
+    let night = TestNight::new().plan(plan).agent("echo x > src/$NIGHTSHIFT_TASK.txt");
+    let ran = night.run(&["-t", "b"]).exit(1).says("it needs a").landed([]);
+    ran.then().run(&["-t", "b", "-t", "a"]).exit(0).landed(["a", "b"]);
+}

@@ -131,7 +131,7 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
         plan: preparation.plan_source.clone().unwrap(),
         limits: preparation.settings.limits.clone(),
         policy: preparation.rules.policy().clone(),
-        tasks: preparation.admitted(&[]),
+        tasks: preparation.tonight(&[]),
         refused: preparation.refused(&[]),
         gate: preparation.gate.clone(),
         agent: AgentSpec {
