@@ -11,6 +11,8 @@ use crate::ids::{BlobId, RepoPath};
 pub struct Diff {
     /// One entry for each path that differs; a rename is one entry with both paths.
     pub changes: Vec<FileChange>,
+    /// True when there were more added lines than are kept: the rules that read them saw only a part.
+    pub truncated: bool,
 }
 
 /// One file that differs between two trees.

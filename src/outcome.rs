@@ -283,6 +283,11 @@ pub enum StopReason {
         /// What to tell the person.
         message: String,
     },
+    /// Something around us failed: a disk, a repository. What landed is safe.
+    Broken {
+        /// What, in words.
+        message: String,
+    },
     /// The branch was moved by somebody else.
     BranchMoved {
         /// Where it stands now.

@@ -181,10 +181,9 @@ fn notes_of_now(preparation: &mut Preparation) -> bool {
     let asked = StopFiles::of(&preparation.home).asked();
     let stopped = asked.is_some();
     if let Some(asked) = asked {
-        preparation.notes.push(format!(
-            "nights of this repository are stopped by {}; {NAME} resume lifts it",
-            asked.by
-        ));
+        preparation
+            .notes
+            .push(format!("nights of this repository are stopped by {}; {}", asked.by, asked.lift));
     }
     if let Some(holder) = tell::holder(&preparation.home) {
         preparation.notes.push(format!("a night is {}", tell::holder_in_words(&holder)));

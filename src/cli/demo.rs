@@ -76,11 +76,20 @@ pub(super) fn demo(
     if !output.is_json() && !output.is_quiet() {
         tell(&night, &repo, &text, untouched, would_be, throw_away.is_none(), output);
     }
+    let interrupted = matches!(would_be, code::INTERRUPTED | code::TERMINATED);
     if let Some(temporary) = throw_away {
         let path = temporary.keep();
-        files::remove_tree(&path)?;
+        if as_scripted || interrupted {
+            files::remove_tree(&path)?;
+        } else {
+            output.note(&format!("not as it should be; kept for a look in {}", path.display()));
+        }
     }
-    Ok(if as_scripted { code::DONE } else { code::BUG })
+    Ok(match (as_scripted, interrupted) {
+        (true, _) => code::DONE,
+        (false, true) => would_be,
+        (false, false) => code::BUG,
+    })
 }
 
 fn one_night(own: &Surroundings, repo: &Path, output: &Output) -> Result<(Night, u8), Refused> {

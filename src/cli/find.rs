@@ -46,7 +46,8 @@ impl Selector {
             None => (text, None),
         };
         let (night, task) = match text.split_once('/') {
-            Some((night, task)) => (Some(night), Some(task)),
+            Some((night, task)) if as_night(night).is_some() => (Some(night), Some(task)),
+            Some(_) => (None, Some(text)),
             None if as_night(text).is_some() => (Some(text), None),
             None => (None, (!text.is_empty()).then_some(text)),
         };
@@ -85,7 +86,12 @@ pub(super) fn night(home: &Home, selector: &Selector) -> Result<Option<Found>, R
     let id = match &selector.night {
         Ok(back) => {
             nights.reverse();
-            match nights.into_iter().nth(*back) {
+            // A night that was cut off before its first fact was never begun.
+            let begun = |id: &NightId| {
+                let reading = journal::read(&home.places.night(id).journal());
+                reading.map_or(true, |reading| !reading.entries.is_empty())
+            };
+            match nights.into_iter().filter(begun).nth(*back) {
                 Some(id) => id,
                 None if *back == 0 => return Ok(None),
                 None => {

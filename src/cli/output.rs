@@ -1,8 +1,6 @@
 //! What is printed and where: results on standard output, the rest on standard error, colours only where
 //! they are wanted, JSON in an envelope with a schema id.
 
-#![expect(clippy::print_stderr, reason = "this is where the program prints")]
-
 use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -22,9 +20,9 @@ pub struct Output {
     colours: bool,
 }
 
-/// Something to know from a place that has no [`Output`], such as a signal's.
+/// A line on standard error. A full disk or a closed pipe there must not end a night.
 pub(super) fn say(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 #[derive(Serialize)]
@@ -106,7 +104,7 @@ impl Output {
     /// Something to know, beside the result.
     pub fn note(&self, text: &str) {
         if !self.quiet && !self.json {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
@@ -134,7 +132,7 @@ impl Output {
                 "message": refused.message,
                 "help": refused.help.iter().collect::<Vec<_>>(),
             });
-            eprintln!("{error}");
+            say(&error.to_string());
             return;
         }
         // A drawing has its own "error:" in front.
@@ -142,12 +140,12 @@ impl Output {
         let (bold, red, plain) =
             if self.colours { ("\x1b[1m", "\x1b[31m", "\x1b[0m") } else { ("", "", "") };
         if drawn {
-            eprintln!("{}", refused.message);
+            say(&refused.message);
         } else {
-            eprintln!("{bold}{red}error{plain}{bold}: {}{plain}", refused.message);
+            say(&format!("{bold}{red}error{plain}{bold}: {}{plain}", refused.message));
         }
         if let Some(help) = &refused.help {
-            eprintln!("  help: {help}");
+            say(&format!("  help: {help}"));
         }
     }
 }

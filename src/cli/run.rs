@@ -39,7 +39,7 @@ pub(super) struct Run {
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
     /// Tasks to start, at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_tasks: Option<u32>,
     /// When to start nothing new: 4h, 90m
     #[arg(long, value_name = "D", value_parser = duration)]
@@ -125,10 +125,21 @@ pub(super) fn run(
         attended: output.attended(),
         demo: false,
     };
-    if !command.fresh
-        && let Some((id, night)) = open::unfinished(&home)?
-        && night.ended().is_none()
-    {
+    let left = match open::unfinished(&home) {
+        Ok(left) => left.filter(|(_, night)| !command.fresh && night.ended().is_none()),
+        // An old record that cannot be trusted stops nobody from a new night.
+        Err(damage) => {
+            output.note(&format!("the last night cannot be gone on with: {damage}"));
+            None
+        }
+    };
+    if let Some((id, night)) = left {
+        if !request.tasks.is_empty() || request.base.is_some() {
+            return Err(Refused::usage(
+                format!("night {id} was cut off, and -t and --base are for a new one"),
+                format!("{NAME} resume goes on with it; {NAME} run --fresh begins a new night"),
+            ));
+        }
         output.note(&format!("going on with {id}, which was cut off (--fresh begins a new night)"));
         let stop = Stop::new();
         let opened = open::resume(surroundings, &home, &id, wishes, lock, stop)?;

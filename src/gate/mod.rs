@@ -81,7 +81,7 @@ impl GateRun<'_> {
             let Some(report) =
                 self.step(number, step, workspace.directory(), &environment, stop).await?
             else {
-                files::remove_tree(&self.place)?;
+                self.clear();
                 return Ok(None);
             };
             let go_on = report.green() || !report.required;
@@ -90,8 +90,15 @@ impl GateRun<'_> {
                 break;
             }
         }
-        files::remove_tree(&self.place)?;
+        self.clear();
         Ok(Some(self.report(steps)?))
+    }
+
+    /// Removes the place. What cannot be removed says nothing about the tree.
+    fn clear(&self) {
+        if let Err(problem) = files::remove_tree(&self.place) {
+            tracing::warn!(%problem, "could not remove a gate's workspace");
+        }
     }
 
     async fn step(

@@ -10,7 +10,7 @@ use crate::{
     ids::{RepoPath, TreeId},
 };
 
-/// Added lines beyond this many bytes in one diff are not kept: the size rule refuses such a diff anyway.
+/// Added lines beyond this many bytes in one diff are not kept, and inspection refuses such a diff.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
 fn raw<'r>(
@@ -69,7 +69,7 @@ pub(crate) fn diff(repository: &Repository, old: &TreeId, new: &TreeId) -> Resul
         changes.push(change);
     }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Diff { changes })
+    Ok(Diff { changes, truncated: kept >= KEPT_BYTES })
 }
 
 fn lines(patch: &Patch<'_>, change: &mut FileChange, kept: &mut usize) -> Result<(), Error> {

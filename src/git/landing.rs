@@ -145,13 +145,34 @@ pub fn land(
             )));
         }
     }
+    // Looked at before anything moves: a branch that is no longer ours stops the landing as a whole.
     let branch = night.branch_ref();
+    ours(vault, user, &branch, to)?;
     vault.move_ref(&branch, Some(from), to)?;
     show_branch(vault, user, night, to)
 }
 
-/// Brings the user's copy of the night's branch to `tip`. A branch that the user deleted is made again;
-/// one that they moved elsewhere is left alone and named in the error.
+/// Where the user's copy of the branch stands; an error when that is not behind `tip`.
+fn ours(
+    vault: &Vault,
+    user: &UserRepository,
+    branch: &str,
+    tip: &CommitId,
+) -> Result<Option<CommitId>, Error> {
+    let found = user.our_ref(branch)?;
+    match &found {
+        Some(at) if !vault.contains(tip, at).unwrap_or(false) => Err(Error::Moved {
+            name: branch.to_owned(),
+            found: at.short().to_owned(),
+            expected: tip.short().to_owned(),
+        }),
+        Some(_) | None => Ok(found),
+    }
+}
+
+/// Brings the user's copy of the night's branch to `tip`. A branch that the user deleted is made again; one
+/// that they moved elsewhere is an error; one that they have checked out stays where it is, since moving it
+/// would move their HEAD: the vault has the commits, and the push is made from there.
 pub fn show_branch(
     vault: &Vault,
     user: &UserRepository,
@@ -159,15 +180,9 @@ pub fn show_branch(
     tip: &CommitId,
 ) -> Result<(), Error> {
     let branch = night.branch_ref();
-    let found = user.our_ref(&branch)?;
-    if let Some(found) = &found
-        && !vault.contains(tip, found).unwrap_or(false)
-    {
-        return Err(Error::Moved {
-            name: branch,
-            found: found.short().to_owned(),
-            expected: tip.short().to_owned(),
-        });
+    let found = ours(vault, user, &branch, tip)?;
+    if found.is_some() && user.is_checked_out(&branch) {
+        return Ok(());
     }
     user.publish_ref(vault, &branch, found.as_ref(), tip)
 }

@@ -88,7 +88,11 @@ impl UserRepository {
             Ok(reference) => {
                 Ok(reference.peel_to_commit().ok().map(|commit| commit_id(commit.id())))
             }
-            Err(problem) if problem.code() == ErrorCode::NotFound => Ok(None),
+            Err(problem)
+                if matches!(problem.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec) =>
+            {
+                Ok(None)
+            }
             Err(problem) => Err(git(format!("read {name}"))(problem)),
         }
     }
@@ -226,6 +230,19 @@ impl UserRepository {
             super::clear_ref_locks(&self.common_dir.join(namespace))?;
         }
         Ok(())
+    }
+
+    /// True when the person has the branch checked out, here or in a linked worktree: moving it then would
+    /// move their HEAD under their feet.
+    pub fn is_checked_out(&self, name: &str) -> bool {
+        let line = format!("ref: {name}");
+        let is_it =
+            |head: PathBuf| std::fs::read_to_string(head).is_ok_and(|text| text.trim_end() == line);
+        let linked = std::fs::read_dir(self.common_dir.join("worktrees"));
+        is_it(self.common_dir.join("HEAD"))
+            || is_it(self.git_dir.join("HEAD"))
+            || linked
+                .is_ok_and(|linked| linked.flatten().any(|tree| is_it(tree.path().join("HEAD"))))
     }
 
     /// Where one of our refs stands.

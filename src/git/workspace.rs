@@ -170,8 +170,13 @@ impl Workspace {
             seen: HashSet::new(),
             changes: Changes::default(),
         };
-        walk.directory(&RepoPath::new(""), &mut Vec::new())?;
-        walk.leftovers()?;
+        // The root may have been replaced by a link: nothing of where it leads is ours to read.
+        if fs::symlink_metadata(&self.directory).is_ok_and(|root| root.is_dir()) {
+            walk.directory(&RepoPath::new(""), &mut Vec::new())?;
+            walk.leftovers()?;
+        } else {
+            walk.odd(&RepoPath::from("."), "the whole workspace, which is gone");
+        }
         let mut changes = walk.changes;
         changes.odd.sort_by(|a, b| a.path.cmp(&b.path));
         changes.filtered = changes
@@ -208,12 +213,7 @@ impl<'w> Walk<'w> {
         rules.extend(own);
         let path = inside(&self.workspace.directory, at);
         let Ok(entries) = fs::read_dir(&path) else {
-            let what = if at.as_bytes().is_empty() {
-                "the whole workspace, which is gone"
-            } else {
-                "a directory that cannot be read"
-            };
-            self.odd(at, what);
+            self.odd(at, "a directory that cannot be read");
             if own.is_some() {
                 rules.pop();
             }
@@ -267,7 +267,10 @@ impl<'w> Walk<'w> {
 
     fn file(&mut self, path: &RepoPath, real: &Path, file_type: fs::FileType) -> Result<(), Error> {
         self.seen.insert(path.clone());
-        let metadata = fs::symlink_metadata(real).map_err(files::error("look at", real))?;
+        let Ok(metadata) = fs::symlink_metadata(real) else {
+            self.odd(path, "a file that cannot be looked at");
+            return Ok(());
+        };
         let stamp = Stamp::of(&metadata);
         if self.workspace.stamps.get(path) == Some(&stamp)
             && stamp.changed_at() < self.workspace.racy_after
@@ -277,6 +280,10 @@ impl<'w> Walk<'w> {
         if file_type.is_symlink() {
             let target = fs::read_link(real).map_err(files::error("read the link", real))?;
             let target = target.into_os_string().into_vec();
+            let id = Oid::hash_object(ObjectType::Blob, &target).map_err(git("hash a link"))?;
+            if self.is_of_base(path, FileMode::Symlink, id) {
+                return Ok(());
+            }
             if leaves(path, &target) {
                 self.odd(path, "a symbolic link that leaves the repository");
                 return Ok(());
@@ -287,10 +294,6 @@ impl<'w> Walk<'w> {
         }
         if !file_type.is_file() {
             self.odd(path, kind_of(file_type));
-            return Ok(());
-        }
-        if metadata.nlink() > 1 {
-            self.odd(path, "a hard link to another file");
             return Ok(());
         }
         let mode =
@@ -312,12 +315,26 @@ impl<'w> Walk<'w> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(files::error("read", real))?;
         let id = Oid::hash_object(ObjectType::Blob, &bytes).map_err(git("hash a file"))?;
+        if self.is_of_base(path, mode, id) {
+            return Ok(());
+        }
+        if metadata.nlink() > 1 {
+            self.odd(path, "a hard link to another file");
+            return Ok(());
+        }
         let known = self.tracked.get(path).is_some_and(|t| t.blob.as_str() == id.to_string());
         if !known {
             self.own.blob(&bytes).map_err(git("store a file"))?;
         }
         self.changed(path, mode, blob_id(id));
         Ok(())
+    }
+
+    /// Only what differs from the base is judged.
+    fn is_of_base(&self, path: &RepoPath, mode: FileMode, id: Oid) -> bool {
+        self.tracked
+            .get(path)
+            .is_some_and(|base| base.mode == mode && base.blob.as_str() == id.to_string())
     }
 
     /// A file of the base may be over the limit and stay so; it may not grow.

@@ -312,6 +312,16 @@ impl<'a> Reader<'a> {
             }
             self.look_alike(section.class, line.span.clone(), "an item without a title");
         }
+        // Meant as a task, whatever its id: what follows must not become the task above's.
+        let base = survey.strong.or(survey.boxed).or(survey.plain.map(|(base, _)| base));
+        let beside = base.is_none_or(|base| line.indent <= base + 1);
+        if has_bad_id(&line)
+            && (line.marker == Some(Marker::Arrow) || line.marker.is_some() && beside)
+        {
+            self.close();
+            self.look_alike(SectionClass::Ready, line.span.clone(), BAD_ID);
+            return;
+        }
         if let Some(why) = suspicious(&line, known, survey, inside, self.open.is_some()) {
             self.look_alike(section.class, line.span.clone(), why);
         }
@@ -422,6 +432,9 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What is wrong with an id that cannot be one.
+const BAD_ID: &str = "an id may have letters, digits and `._-#/+`, at most 64 bytes and no blanks";
+
 /// Why a line of a ready section may have been meant as a task, or as a field of one.
 fn suspicious(
     line: &Line<'_>,
@@ -437,7 +450,7 @@ fn suspicious(
         return Some("a status that belongs to no task");
     }
     if line.marker.is_some() && has_bad_id(line) {
-        return Some("an id may have letters, digits and `._-#/+`, at most 64 bytes and no blanks");
+        return Some(BAD_ID);
     }
     let base = survey.strong.or(survey.boxed)?;
     let beside = line.indent <= base + 1 && known.is_none() && !inside;

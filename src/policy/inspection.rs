@@ -52,6 +52,10 @@ pub fn inspect(
         inspector.skipped_tests(change);
         inspector.subject(change);
     }
+    if diff.truncated {
+        let message = "it adds more than the rules for added lines can read";
+        inspector.no(SIZE, "more than 4 MiB of added lines".to_owned(), "4 MiB", message);
+    }
     inspector.lines(diff);
     inspector.manifests(diff);
     inspector.refusals
@@ -526,7 +530,7 @@ mod tests {
         let rules = RuleSet::new(policy).unwrap();
         let admission = admit(&rules, &Limits::default(), task, &Facts::default());
         let admitted = admission.admitted().expect("the task is admitted");
-        inspect(&rules, admitted, &Diff { changes }, &[])
+        inspect(&rules, admitted, &Diff { changes, truncated: false }, &[])
     }
 
     fn one(rule: &str, verdict: Verdict) -> Vec<(String, Verdict)> {
@@ -795,7 +799,7 @@ mod tests {
         let rules = RuleSet::new(&Policy::default()).unwrap();
         let admission =
             admit(&rules, &Limits::default(), &ready("Add a parser"), &Facts::default());
-        let diff = Diff { changes: vec![modified("src/a.psd", &[])] };
+        let diff = Diff { changes: vec![modified("src/a.psd", &[])], truncated: false };
         let refusals = inspect(&rules, admission.admitted().unwrap(), &diff, &["src/a.psd".into()]);
         assert_eq!(refusals[0].rule, "inspection.filter");
     }

@@ -276,6 +276,7 @@ pub fn stop_reason(reason: &StopReason) -> String {
         StopReason::AgentUnusable { message } => {
             format!("the agent cannot work: {}", text::plain(message))
         }
+        StopReason::Broken { message } => text::plain(message),
         StopReason::BranchMoved { found } => {
             format!("somebody else moved the night's branch to {found}")
         }

@@ -5,6 +5,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use crate::{
     ids::NAME,
     night::{BaseGate, Night, NotStarted, Publication, Stage},
+    outcome::StopReason,
     policy::Verdict,
     report::{line, text},
 };
@@ -175,8 +176,17 @@ fn notes(night: &Night, lines: &mut Vec<String>) {
     match night.ended() {
         Some((Some(reason), _)) => {
             lines.push(format!("stopped early: {}", line::stop_reason(reason)));
-            if !matches!(reason, crate::outcome::StopReason::RedBase) {
-                lines.push(format!("next: {NAME} resume"));
+            match reason {
+                StopReason::RedBase => {}
+                StopReason::Time | StopReason::Cost => {
+                    lines.push("the next night takes what is left".to_owned());
+                }
+                StopReason::Asked { .. }
+                | StopReason::FailuresInARow { .. }
+                | StopReason::Limited { .. }
+                | StopReason::AgentUnusable { .. }
+                | StopReason::Broken { .. }
+                | StopReason::BranchMoved { .. } => lines.push(format!("next: {NAME} resume")),
             }
         }
         Some((None, _)) => {}

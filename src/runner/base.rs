@@ -64,6 +64,10 @@ pub fn find(
     };
     match found {
         Some((name, commit)) => of(commit, name, "your local branch".to_owned()),
+        None if home.user.head()?.is_some() => Err(Refused::environment(
+            "HEAD is on no branch, and there is neither a remote nor a branch `main` or `master`",
+            "name a base with --base, such as --base HEAD",
+        )),
         None => Err(Refused::environment(
             format!("{} has no commit to start from", home.user.root().display()),
             "commit something, or name a base with --base",

@@ -179,7 +179,8 @@ impl Hands {
             spec,
             commit,
             tree,
-            place: self.places.work().join(format!("gate-{place}")),
+            // A name of this process: what an earlier one could not remove is not in the way.
+            place: self.places.work().join(format!("gate-{place}-{}", std::process::id())),
             logs: self.night_places.directory().join(&name),
             logs_name: name,
             environment: self.environment.clone(),
@@ -232,7 +233,11 @@ impl Hands {
         if let Some(words) = &report.last_words {
             report.last_words = Some(self.redactor.redact(words).into_owned());
         }
-        let deed = self.judge_work(brief, task, &edit, &workspace, report)?;
+        report.ended = self.redacted(&report.ended);
+        // Long work on files: other deeds and signals must go on meanwhile.
+        let deed = tokio::task::block_in_place(|| {
+            self.judge_work(brief, task, &edit, &workspace, report)
+        })?;
         let removed = blocking(move || workspace.remove()).await;
         if let Err(problem) = removed {
             // Left for the next start to remove: it says nothing about the attempt.
@@ -300,6 +305,12 @@ impl Hands {
         Ok(Deed::Agent { report, result: Ok(candidate), kept })
     }
 
+    /// How the agent ended, without secrets in what it said.
+    fn redacted(&self, ended: &AgentEnd) -> AgentEnd {
+        let text = serde_json::to_string(ended).unwrap_or_default();
+        serde_json::from_str(&self.redactor.redact(&text)).unwrap_or_else(|_| ended.clone())
+    }
+
     fn keep_ref(
         &self,
         opening: &Opening,
@@ -358,6 +369,10 @@ impl Hands {
         let (plan, _) = plan::parse(&source, &self.words);
         let mut same = plan.tasks.iter().filter(|found| found.id == *task.id());
         let (Some(found), None) = (same.next(), same.next()) else { return Ok(None) };
+        let own = task.task();
+        if found.text_hash != own.text_hash && found.title != own.title {
+            return Ok(None);
+        }
         let status = format!("DONE (night {})", opening.night);
         let contents = plan::tick::set_status(&bytes, found, &status).ok();
         Ok(contents.map(|contents| Tick { path, contents }))
@@ -437,6 +452,7 @@ impl Hands {
                 prompt::again(&input, &last)?
             }
         };
+        let prompt = self.redactor.redact(&prompt).into_owned();
         Ok((prompt, self.redactor.redact(&system).into_owned()))
     }
 

@@ -52,7 +52,7 @@ impl Home {
     /// Opens the repository at `path` and its vault.
     pub fn open(surroundings: &Surroundings, path: &Path) -> Result<Home, Refused> {
         let user = UserRepository::open(path)?;
-        let places = Places::of(surroundings, user.root(), user.common_dir());
+        let places = Places::of(surroundings, user.common_dir());
         places.prepare()?;
         let vault = Vault::prepare(&places.vault(), &user)?;
         let remote = user.remote()?;

@@ -118,11 +118,18 @@ impl<'l> Runner<'l> {
             tokio::select! {
                 Some(done) = running.join_next() => {
                     let (command, _, deed) = done.context("a deed panicked")?;
-                    let deed = deed.with_context(|| {
-                        format!("could not {}", in_words(&command))
-                    })?;
-                    if let Some(event) = self.event(&command, deed) {
-                        self.record(event)?;
+                    match deed {
+                        Ok(deed) => {
+                            if let Some(event) = self.event(&command, deed) {
+                                self.record(event)?;
+                            }
+                        }
+                        // The order stays open; the night ends with its record whole, and can be resumed.
+                        Err(problem) => {
+                            let message = format!("could not {}: {problem:#}", in_words(&command));
+                            tracing::error!(%message);
+                            self.record(Event::StopAsked { reason: StopReason::Broken { message } })?;
+                        }
                     }
                 }
                 () = tokio::time::sleep(POLL) => {}

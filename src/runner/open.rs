@@ -16,6 +16,7 @@ use crate::{
     night::{
         AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, Publication, PublishSpec,
     },
+    outcome::StopReason,
     process::{Environment, Stop, Supervisor},
     redact::Secret,
     runner::{
@@ -23,11 +24,14 @@ use crate::{
         hands::Hands,
         home::{Home, redactor},
         places::{self, NightPlaces, Surroundings},
-        prepare::{Preparation, section_words},
+        prepare::{Preparation, section_words, user_settings},
         refused::{Refused, RefusedKind},
         stop::StopFiles,
     },
 };
+
+/// Nights back that may still have something to publish.
+const LOOKED_AT: usize = 14;
 
 /// What decides about the end of a night, beside its settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +69,11 @@ pub fn lock(home: &Home, night: Option<NightId>) -> Result<Lock, Refused> {
         Locking::Held(lock) => {
             home.vault.clear_stale_locks()?;
             home.user.clear_stale_locks()?;
+            // Workspaces of a killed night: nobody works in them any more.
+            if let Err(problem) = files::remove_tree(&home.places.work()) {
+                tracing::warn!(%problem, "could not remove old workspaces");
+            }
+            home.places.prepare()?;
             Ok(lock)
         }
         Locking::Busy(holder) => {
@@ -85,7 +94,7 @@ pub fn not_stopped(home: &Home) -> Result<(), Refused> {
         Some(asked) => Err(Refused::new(
             RefusedKind::Stopped,
             format!("nights of this repository are stopped by {}", asked.by),
-            format!("{NAME} resume lifts it"),
+            asked.lift,
         )),
     }
 }
@@ -107,7 +116,7 @@ pub fn open(
             format!("{NAME} init proposes one; nothing is started without a gate"),
         ));
     }
-    let walls = walls(preparation, wishes)?;
+    let walls = walls(preparation.user_settings.sandbox, wishes)?;
     let agent_spec = agent_spec(surroundings, preparation, walls)?;
     let supervisor = Supervisor { exe: surroundings.exe.clone() };
     let steps: Vec<String> = preparation.gate.steps.iter().map(|step| step.run.clone()).collect();
@@ -181,21 +190,33 @@ pub fn open(
     Ok(Opened { night, journal, hands, stop_files, lock, entries: vec![entry] })
 }
 
-/// The last night, when there is something left to do in it.
+/// The night that has something left to do: the last one, else an earlier one that was cut off or did not
+/// get out. `Err` when the last one's journal cannot be trusted.
 pub fn unfinished(home: &Home) -> Result<Option<(NightId, Night)>, Refused> {
-    let Some(id) = home.places.all_nights().pop() else { return Ok(None) };
-    let reading = journal::read(&home.places.night(&id).journal())?;
-    if reading.entries.is_empty() {
-        return Ok(None); // cut off before it was opened: nothing was begun
-    }
-    let night = replay(reading.entries)?;
-    let done = match night.ended() {
-        None => false,
-        Some((reason, _)) => {
-            reason.is_none() && !matches!(night.publication(), Publication::Failed { .. })
+    for (back, id) in home.places.all_nights().into_iter().rev().take(LOOKED_AT).enumerate() {
+        let reading = match journal::read(&home.places.night(&id).journal()) {
+            Ok(journal::Reading { damage: Some(damage), .. }) => Err(damage),
+            other => other,
+        };
+        let reading = match reading {
+            Ok(reading) if reading.entries.is_empty() => continue, // nothing was begun
+            Ok(reading) => reading,
+            Err(damage) if back == 0 => return Err(damage.into()),
+            Err(_) => continue,
+        };
+        let night = replay(reading.entries)?;
+        let unpublished = matches!(night.publication(), Publication::Failed { .. });
+        let left = match night.ended() {
+            None => true,
+            // What its time or its money did not reach is the next night's.
+            Some((None | Some(StopReason::Time | StopReason::Cost), _)) => unpublished,
+            Some((Some(_), _)) => unpublished || back == 0,
+        };
+        if left {
+            return Ok(Some((id, night)));
         }
-    };
-    Ok((!done).then_some((id, night)))
+    }
+    Ok(None)
 }
 
 /// Replays a journal's entries.
@@ -218,10 +239,22 @@ pub fn resume(
     lock: Lock,
     stop: Stop,
 ) -> Result<Opened, Refused> {
+    // What the person allows is asked anew: it may have changed, and nobody may sit there any more.
+    walls(user_settings(surroundings, Style::Plain)?.sandbox, wishes)?;
     let night_places = home.places.night(id);
     let (journal, entries) = Journal::resume(&night_places.journal())?;
     let night = replay(entries.clone())?;
     let opening = night.opening().clone();
+    if home.remote_shown() != opening.publish.remote {
+        return Err(Refused::environment(
+            format!(
+                "the remote is {} now, and was {} when night {id} began",
+                home.remote_shown().unwrap_or_else(|| "gone".to_owned()),
+                opening.publish.remote.as_deref().unwrap_or("not there"),
+            ),
+            format!("set it back, or begin a new night with {NAME} run --fresh"),
+        ));
+    }
     let supervisor = Supervisor { exe: surroundings.exe.clone() };
     let steps: Vec<String> = opening.gate.steps.iter().map(|step| step.run.clone()).collect();
     let protected = &opening.policy.protected;
@@ -244,7 +277,7 @@ pub fn resume(
         agent,
         forge,
         local: Arc::new(Local::new(night_places.directory())),
-        remote: remote(surroundings, home),
+        remote: remote(surroundings, home).filter(|_| !wishes.no_push),
         environment,
         words,
         redactor: redactor(surroundings),
@@ -287,13 +320,13 @@ pub fn no_plan(home: &Home) -> Refused {
 }
 
 /// Until the walls are built there is one honest answer; who may choose it is decision 12's.
-fn walls(preparation: &Preparation, wishes: Wishes) -> Result<String, Refused> {
+fn walls(sandbox: Option<Sandbox>, wishes: Wishes) -> Result<String, Refused> {
     let none = Ok("none".to_owned());
     if wishes.demo {
         return none;
     }
     let file = "nightshift.yml in your configuration directory";
-    match preparation.user_settings.sandbox {
+    match sandbox {
         Some(Sandbox::Off) => none,
         Some(Sandbox::Required) => Err(Refused::environment(
             "this version has no sandbox, and your own file says `sandbox: required`",
@@ -420,6 +453,12 @@ fn author(surroundings: &Surroundings, home: &Home) -> Author {
 /// the claim on this machine; on the remote the first push is, which expects the branch to be absent.
 fn claim(surroundings: &Surroundings, home: &Home) -> Result<NightId, Refused> {
     let date = clock::local_date();
+    if home.user.resolve(&format!("refs/heads/{NAME}"))?.is_some() {
+        return Err(Refused::environment(
+            format!("your branch `{NAME}` stands where the branches of nights belong"),
+            format!("rename it: git branch -m {NAME} {NAME}-mine"),
+        ));
+    }
     let there: Vec<String> = home
         .remote
         .as_ref()

@@ -54,7 +54,10 @@ impl Surroundings {
             state: place("XDG_STATE_HOME", ".local/state"),
             cache: place("XDG_CACHE_HOME", ".cache"),
             config: place("XDG_CONFIG_HOME", ".config"),
-            account: value("USER").or(value("LOGNAME")).cloned().unwrap_or_else(|| "?".to_owned()),
+            account: value("USER")
+                .or(value("LOGNAME"))
+                .cloned()
+                .unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw())),
             exe,
             home,
             environment,
@@ -81,11 +84,16 @@ pub struct Places {
 
 impl Places {
     /// The directories for the repository whose refs and objects are in `common_dir`.
-    pub fn of(surroundings: &Surroundings, root: &Path, common_dir: &Path) -> Places {
+    pub fn of(surroundings: &Surroundings, common_dir: &Path) -> Places {
         let common = std::fs::canonicalize(common_dir).unwrap_or_else(|_| common_dir.to_owned());
         let hash = hex(&Sha256::digest(common.as_os_str().as_encoded_bytes()));
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-        let name: String = root
+        // Of the repository, not of the worktree: all its worktrees share one lock and one state.
+        let named = match common.file_name() {
+            Some(name) if name == ".git" => common.parent().unwrap_or(&common),
+            Some(_) | None => &common,
+        };
+        let name: String = named
             .file_name()
             .map_or("repository".into(), |name| name.to_string_lossy())
             .chars()

@@ -7,7 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{files, ids::REPO_DIRECTORY, process::Urgency, runner::home::Home};
+use crate::{
+    files,
+    ids::{NAME, REPO_DIRECTORY},
+    process::Urgency,
+    runner::home::Home,
+};
 
 /// What `stop` writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +34,8 @@ pub struct Asked {
     pub urgency: Urgency,
     /// Who and how, in words.
     pub by: String,
+    /// How to lift it, in words.
+    pub lift: String,
 }
 
 /// Where stops are asked for.
@@ -50,10 +57,13 @@ impl StopFiles {
         if let Some(order) = read(&self.ours) {
             let urgency = if order.now { Urgency::Now } else { Urgency::Soon };
             let reason = order.reason.map_or(String::new(), |reason| format!(": {reason}"));
-            return Some(Asked { urgency, by: format!("{} at {}{reason}", order.by, order.at) });
+            let by = format!("{} at {}{reason}", order.by, order.at);
+            return Some(Asked { urgency, by, lift: format!("{NAME} resume lifts it") });
         }
         let checkout = self.checkout.as_ref().filter(|path| path.symlink_metadata().is_ok())?;
-        Some(Asked { urgency: Urgency::Soon, by: format!("the file {}", checkout.display()) })
+        let file = checkout.display();
+        let (by, lift) = (format!("the file {file}"), format!("remove {file} to lift it"));
+        Some(Asked { urgency: Urgency::Soon, by, lift })
     }
 
     /// Asks for a stop.

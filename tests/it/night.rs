@@ -483,3 +483,75 @@ fn a_task_is_not_run_without_the_one_that_it_needs() {
     let ran = night.run(&["-t", "b"]).exit(1).says("it needs a").landed([]);
     ran.then().run(&["-t", "b", "-t", "a"]).exit(0).landed(["a", "b"]);
 }
+
+#[test]
+fn a_branch_that_the_person_checked_out_is_not_moved_under_them() {
+    let checks_out = "git -C \"$(dirname \"$0\")/repo\" switch -q \"$(git -C \"$(dirname \"$0\")/repo\" \
+                      for-each-ref --format='%(refname:short)' refs/heads/nightshift)\"";
+    let script = format!(
+        "echo x > src/$NIGHTSHIFT_TASK.txt; if [ $NIGHTSHIFT_TASK = b ]; then {checks_out}; fi"
+    );
+    let night = TestNight::new().task("a", "Add one").task("b", "Add two").agent(&script).commit();
+    assert!(night.command(&["run", "--agent", "test"]).status().unwrap().success());
+    assert_eq!(night.git(&["status", "--porcelain"]), "", "the checkout is whole");
+    assert_eq!(night.git(&["log", "--format=%s", "main..HEAD"]), "feat: add one");
+    let branch = night.git(&["branch", "--show-current"]);
+    night.git(&["fetch", "-q", "origin", &branch]);
+    let remote = night.git(&["log", "--format=%s", "main..FETCH_HEAD"]);
+    assert_eq!(remote, "feat: add two\nfeat: add one", "the push has both");
+}
+
+#[test]
+fn a_link_of_the_base_that_leaves_the_repository_is_not_the_agents_fault() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE);
+    std::os::unix::fs::symlink("/etc/hostname", night.repo().join("outside")).unwrap();
+    night.run(&[]).exit(0).landed(["t1"]);
+}
+
+#[test]
+fn a_workspace_that_was_replaced_by_a_link_is_not_read() {
+    let script = "W=$PWD; O=\"$(dirname \"$0\")/private\"; mkdir -p \"$O/src\"; echo secret > \"$O/src/p.txt\"
+        cd /; rm -rf \"$W\"; ln -s \"$O\" \"$W\"";
+    TestNight::new()
+        .task("t1", "Escape")
+        .agent(script)
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("the whole workspace, which is gone");
+}
+
+#[test]
+fn a_token_in_an_agents_words_goes_nowhere() {
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    let night = TestNight::new()
+        .task("t1", "Fail")
+        .agent(&format!("echo 'auth failed for {token}' >&2; exit 1"))
+        .commit();
+    let output = night.command(&["run", "--agent", "test"]).output().unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    assert!(!String::from_utf8_lossy(&printed).contains(&token));
+    let journal = std::fs::read_to_string(night.journal().unwrap()).unwrap();
+    assert!(journal.contains("auth failed") && !journal.contains(&token), "{journal}");
+}
+
+#[test]
+fn one_long_line_hides_nothing_from_the_rules() {
+    let script =
+        "head -c 5000000 /dev/zero | tr '\\0' x > docs.md; mkdir -p docs; mv docs.md docs/a.md
+        echo 'DROP TABLE users' > docs/z.md";
+    TestNight::new()
+        .task("t1", "Document it")
+        .agent(script)
+        .run(&[])
+        .exit(1)
+        .landed([])
+        .says("more than the rules for added lines can read");
+}
+
+#[test]
+fn a_branch_in_the_place_of_ours_is_named_before_anything_starts() {
+    let night = TestNight::new().task("t1", "Add a file").agent(ADDS_A_FILE).commit();
+    night.git(&["branch", "nightshift"]);
+    night.run(&[]).exit(3).says("git branch -m nightshift");
+}

@@ -140,3 +140,21 @@ fn a_torn_last_line_is_dropped_and_damage_in_the_middle_is_named() {
     std::fs::write(&journal, lines.concat()).unwrap();
     night.call(&["resume"]).exit(70).says("journal.jsonl:4");
 }
+
+#[test]
+fn a_resumed_night_honours_no_push_and_the_persons_own_file() {
+    let night = two_tasks();
+    let mut child = night.spawn(&[]);
+    wait_for("the agent's start", || night.entries() >= 4);
+    kill(&mut child);
+    let ran = night.run(&["-t", "b"]).exit(2).says("nightshift run --fresh");
+    let night = ran.then();
+    let file = night.path("home/.config/nightshift/nightshift.yml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("sandbox: off\n", "")).unwrap();
+    let ran = night.run(&[]).exit(3).says("sandbox: off");
+    std::fs::write(&file, text).unwrap();
+    let ran = ran.then().run(&["--no-push"]).exit(0);
+    let night = ran.then();
+    assert_eq!(night.git(&["ls-remote", "origin", "refs/heads/nightshift/*"]), "");
+}

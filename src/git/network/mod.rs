@@ -267,7 +267,9 @@ impl Network {
         let text = String::from_utf8_lossy(bytes);
         let text = self.redactor.redact(&text);
         let text = target.redactor.redact(&text);
-        let lines = text.lines().map(|line| {
+        // The vault is set up for libgit2 as well, which knows only the old name.
+        let noise = |line: &&str| !line.contains("core.fsyncObjectFiles is deprecated");
+        let lines = text.lines().filter(noise).map(|line| {
             let shown: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
             shown.trim_end().to_owned()
         });

@@ -521,3 +521,16 @@ fn the_template_is_a_plan_without_faults() {
     let approved = template.replacen("[ ] Approve", "[x] Approve", 1);
     assert_eq!(ready(&approved), ["task_1"]);
 }
+
+#[test]
+fn a_task_with_an_impossible_id_gives_nothing_to_the_task_above() {
+    let plan = "### Pending\n\n- [ ] **[task_5]** Add one\n  - Score: 95\n\
+                - [ ] **[task 6]** Add two\n  - [x] Approve\n\n### Ideas\n\n\
+                - **[a]** Dream\n- **[b c]** Dream on\n  - Status: READY\n";
+    let (plan, found) = parse(plan, &SectionWords::default());
+    for id in ["task_5", "a"] {
+        let task = plan.tasks.iter().find(|task| task.id.as_str() == id);
+        assert!(task.is_none_or(|task| task.readiness() != Readiness::Ready), "{id}");
+    }
+    assert_eq!(found.iter().filter(|found| found.code == "P011").count(), 2, "{found:?}");
+}
