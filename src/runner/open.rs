@@ -263,8 +263,12 @@ pub fn resume(
     agent
         .preflight(&environment)
         .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
-    let wishes =
-        Wishes { no_push: !opening.publish.push, no_pr: !opening.publish.pull_request, ..wishes };
+    // Narrowing counts at any start; what the night began with is never widened.
+    let wishes = Wishes {
+        no_push: wishes.no_push || !opening.publish.push,
+        no_pr: wishes.no_pr || !opening.publish.pull_request,
+        ..wishes
+    };
     let forge = forge(surroundings, home, wishes)?;
     let tree = home.vault.tree_of(&opening.base.commit)?;
     let words = crate::runner::prepare::words_of(home, &tree, Style::Plain)?;
