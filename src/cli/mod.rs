@@ -79,6 +79,11 @@ enum Colour {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Take the ready tasks and work through them now
+    ///
+    /// Exit codes: 0 all that was tried landed, or nothing was ready · 1 something failed, was refused or
+    /// waits for you · 2 wrong argument, configuration or plan · 3 refused before the start (red gate, no
+    /// agent, no token) · 4 stopped early, `resume` goes on · 5 another night is running · 6 commits are
+    /// safe but not published · 70 a fault of ours · 130, 143 interrupted.
     Run(run::Run),
     /// Say what a night would do and why, without starting anything
     Check(check::Check),
