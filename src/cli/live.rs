@@ -9,9 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    cli::Output,
-    ids::NAME,
-    night::{Command, Entry, Night},
+    cli::{Output, tell},
+    night::{Entry, Night},
     report,
     runner::Watch,
 };
@@ -84,7 +83,7 @@ impl Watch for Live<'_> {
                 if let Some(line) = line {
                     bar.println(line);
                 }
-                bar.set_message(under_way(night));
+                bar.set_message(tell::phase(night));
             }
             Live::Quiet { kept } => kept.extend(line),
         }
@@ -107,25 +106,4 @@ fn stamp(stamped: bool, at: Timestamp, line: &str) -> String {
     } else {
         line.to_owned()
     }
-}
-
-fn under_way(night: &Night) -> String {
-    let words: Vec<String> = night
-        .in_flight()
-        .iter()
-        .map(|command| match command {
-            Command::CheckBase { .. } => "the gate runs on the base".to_owned(),
-            Command::RunAgent { attempt, .. } => format!(
-                "{}  try {} of {}  the agent edits",
-                attempt.task,
-                attempt.number,
-                night.attempts_allowed(&attempt.task)
-            ),
-            Command::RunGate { attempt, .. } => format!("{}  the gate runs", attempt.task),
-            Command::Restack { attempt, .. } => format!("{}  on the new tip", attempt.task),
-            Command::Land { attempt, .. } => format!("{}  lands", attempt.task),
-            Command::Publish { .. } => "publishes".to_owned(),
-        })
-        .collect();
-    if words.is_empty() { NAME.to_owned() } else { words.join(" · ") }
 }

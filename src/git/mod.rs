@@ -163,14 +163,6 @@ impl Vault {
         Ok(tree_id(commit.tree_id()))
     }
 
-    /// The subject line of a commit.
-    pub fn subject(&self, commit: &CommitId) -> Result<String, Error> {
-        let handles = self.open()?;
-        let found = handles.read.find_commit(oid(commit.as_str()));
-        let found = found.map_err(git(format!("read the commit {}", commit.short())))?;
-        Ok(String::from_utf8_lossy(found.summary_bytes().unwrap_or_default()).into_owned())
-    }
-
     /// The contents of a regular file in a tree; `None` when there is none at the path.
     pub fn read_file(&self, tree: &TreeId, path: &RepoPath) -> Result<Option<Vec<u8>>, Error> {
         let handles = self.open()?;

@@ -17,6 +17,7 @@ use crate::{
         AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, Publication, PublishSpec,
     },
     outcome::StopReason,
+    plan::SectionWords,
     process::{Environment, Stop, Supervisor},
     redact::Secret,
     runner::{
@@ -170,21 +171,8 @@ pub fn open(
     let entry = Entry::new(1, opening.at, &opening.agent.name, opened);
     journal.append(&entry)?;
     let words = section_words(&preparation.settings);
-    let hands = Hands {
-        vault: home.vault.clone(),
-        user: home.user.clone(),
-        places: home.places.clone(),
-        night_places: night_places.clone(),
-        supervisor,
-        agent,
-        forge,
-        local: Arc::new(Local::new(night_places.directory())),
-        remote: remote(surroundings, home),
-        environment,
-        words,
-        redactor: redactor(surroundings),
-        stop,
-    };
+    let equipment = Equipment { supervisor, agent, forge, environment, words, stop };
+    let hands = equipment.hands(surroundings, home, night_places, wishes);
     let stop_files = StopFiles::of(home);
     let night = Night::open(opening);
     Ok(Opened { night, journal, hands, stop_files, lock, entries: vec![entry] })
@@ -272,22 +260,45 @@ pub fn resume(
     let forge = forge(surroundings, home, wishes)?;
     let tree = home.vault.tree_of(&opening.base.commit)?;
     let words = crate::runner::prepare::words_of(home, &tree, Style::Plain)?;
-    let hands = Hands {
-        vault: home.vault.clone(),
-        user: home.user.clone(),
-        places: home.places.clone(),
-        night_places: night_places.clone(),
-        supervisor,
-        agent,
-        forge,
-        local: Arc::new(Local::new(night_places.directory())),
-        remote: remote(surroundings, home).filter(|_| !wishes.no_push),
-        environment,
-        words,
-        redactor: redactor(surroundings),
-        stop,
-    };
+    let equipment = Equipment { supervisor, agent, forge, environment, words, stop };
+    let hands = equipment.hands(surroundings, home, night_places, wishes);
     Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries })
+}
+
+/// What a fresh night and a resumed one find in different ways.
+struct Equipment {
+    supervisor: Supervisor,
+    agent: Arc<dyn Agent>,
+    forge: Option<Arc<dyn Forge>>,
+    environment: Environment,
+    words: SectionWords,
+    stop: Stop,
+}
+
+impl Equipment {
+    fn hands(
+        self,
+        surroundings: &Surroundings,
+        home: &Home,
+        night_places: NightPlaces,
+        wishes: Wishes,
+    ) -> Hands {
+        Hands {
+            vault: home.vault.clone(),
+            user: home.user.clone(),
+            places: home.places.clone(),
+            local: Arc::new(Local::new(night_places.directory())),
+            night_places,
+            supervisor: self.supervisor,
+            agent: self.agent,
+            forge: self.forge,
+            remote: remote(surroundings, home).filter(|_| !wishes.no_push),
+            environment: self.environment,
+            words: self.words,
+            redactor: redactor(surroundings),
+            stop: self.stop,
+        }
+    }
 }
 
 /// What the runs that a crash cut off are charged with: all that was reserved for them, since nobody can
