@@ -259,12 +259,12 @@ impl Transcript {
             (sum.0.saturating_add(answer.0), sum.1.saturating_add(answer.1))
         });
         let (input_tokens, output_tokens) = self.totals.unwrap_or(sum);
-        let (usd, estimated) = match &self.result {
-            Some(result) => (Usd::from_dollars(result.cost), false),
-            None if self.init.is_some() => (reserved, true),
-            None => (Usd::ZERO, false),
+        let (usd, cut) = match &self.result {
+            Some(result) => (Usd::from_dollars(result.cost), Usd::ZERO),
+            None if self.init.is_some() => (reserved, reserved),
+            None => (Usd::ZERO, Usd::ZERO),
         };
-        Spend { usd, input_tokens, output_tokens, estimated }
+        Spend { usd, input_tokens, output_tokens, cut }
     }
 
     /// The last words: the result's text, or of a run that broke off the last text that was shown (its
@@ -759,7 +759,7 @@ mod tests {
                 usd: Usd::from_micros(73_400),
                 input_tokens: 1230,
                 output_tokens: 50,
-                estimated: false
+                cut: Usd::ZERO
             }
         );
     }
@@ -770,7 +770,7 @@ mod tests {
         let delta = r#"{"type":"stream_event","event":{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":42}},"session_id":"$S"}"#;
         let spent = read(&[INIT, start, delta]).spent(Usd::from_micros(500));
         assert_eq!(
-            (spent.usd.micros(), spent.input_tokens, spent.output_tokens, spent.estimated),
+            (spent.usd.micros(), spent.input_tokens, spent.output_tokens, spent.is_estimated()),
             (500, 120, 42, true)
         );
         assert_eq!(read(&[]).spent(Usd::from_micros(500)), Spend::default());

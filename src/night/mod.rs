@@ -88,7 +88,7 @@ impl AttemptRecord {
         match (&self.agent, self.charged) {
             (Some(report), _) => report.spent,
             (None, Some(charged)) => charged,
-            (None, None) => Spend { usd: self.reserved, estimated: true, ..Spend::default() },
+            (None, None) => Spend::reserved(self.reserved),
         }
     }
 }

@@ -100,7 +100,7 @@ fn first_screen(night: &Night) -> String {
         ));
     }
     let spent = night.spent();
-    let about = if spent.estimated { "up to " } else { "" };
+    let about = if spent.is_estimated() { "up to " } else { "" };
     facts.push(format!(
         "Base {}, {}, {about}{}.",
         text::code(&format!("{}@{}", opening.base.branch, opening.base.commit.short())),
@@ -377,7 +377,7 @@ fn cost(night: &Night) -> String {
             text::inline(model),
             task.attempts.len(),
             spent.usd,
-            if spent.estimated { " at most" } else { "" },
+            if spent.is_estimated() { " at most" } else { "" },
         ));
     }
     rows.push_str(&format!("| **all** | | | **{}** |\n", night.spent().usd));

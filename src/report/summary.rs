@@ -21,7 +21,7 @@ pub fn summary(night: &Night) -> String {
         opening.night,
         text::inline_plain(&opening.repository),
         spans(night),
-        if night.spent().estimated { "up to " } else { "" },
+        if night.spent().is_estimated() { "up to " } else { "" },
         night.spent().usd,
     )];
     if let BaseGate::Red(report) = night.base_gate() {

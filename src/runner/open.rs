@@ -310,8 +310,7 @@ pub fn charges(night: &Night) -> Vec<Charge> {
         .iter()
         .filter_map(|command| match command {
             Command::RunAgent { attempt, budget, .. } => {
-                let usd = if costs { *budget } else { crate::budget::Usd::ZERO };
-                let spent = Spend { usd, estimated: costs, ..Spend::default() };
+                let spent = if costs { Spend::reserved(*budget) } else { Spend::default() };
                 Some(Charge { attempt: attempt.clone(), spent })
             }
             Command::CheckBase { .. }

@@ -119,7 +119,7 @@ async fn a_silent_session_is_stopped_and_asked_for_its_cost_first() {
         .await;
     assert_eq!(report.ended, AgentEnd::Stalled);
     assert_eq!(report.spent.usd, Usd::from_micros(250_000));
-    assert!(!report.spent.estimated);
+    assert!(!report.spent.is_estimated());
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_session_over_its_time_that_says_nothing_more_is_charged_what_was_rese
     scene.job.time_limit = Duration::from_millis(700);
     let report = scene.run_claude("init; sleep 60").await;
     assert_eq!(report.ended, AgentEnd::TimedOut);
-    assert_eq!((report.spent.usd, report.spent.estimated), (scene.job.budget, true));
+    assert_eq!((report.spent.usd, report.spent.is_estimated()), (scene.job.budget, true));
 }
 
 #[tokio::test]

@@ -308,10 +308,9 @@ fn restart(journal: &mut Vec<Entry>) {
         .in_flight()
         .iter()
         .filter_map(|command| match command {
-            Command::RunAgent { attempt, budget, .. } => Some(Charge {
-                attempt: attempt.clone(),
-                spent: Spend { usd: *budget, estimated: true, ..Spend::default() },
-            }),
+            Command::RunAgent { attempt, budget, .. } => {
+                Some(Charge { attempt: attempt.clone(), spent: Spend::reserved(*budget) })
+            }
             _ => None,
         })
         .collect();

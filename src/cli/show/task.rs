@@ -89,7 +89,7 @@ fn heading(found: &Found, id: &TaskId, state: &TaskState) -> String {
         state.attempts.len(),
         found.night.attempts_allowed(id),
         report::seconds(seconds),
-        if spent.estimated { "up to " } else { "" },
+        if spent.is_estimated() { "up to " } else { "" },
         spent.usd,
         base.short(),
         found.id,
@@ -152,7 +152,7 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner) -> String
         let size = tell::size_of(&home.vault, record)
             .map_or("–".to_owned(), |(added, removed)| format!("+{added} −{removed}"));
         let spent = record.spent();
-        let cost = format!("{}{}", if spent.estimated { "≤" } else { "" }, spent.usd);
+        let cost = format!("{}{}", if spent.is_estimated() { "≤" } else { "" }, spent.usd);
         let came = match (&record.setback, &record.gate) {
             (Some(setback), _) => format!("{}; {}", report::why(setback), setback.then.in_words()),
             (None, Some(gate)) if gate.passed() => {

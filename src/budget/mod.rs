@@ -40,6 +40,12 @@ impl Usd {
         self.0
     }
 
+    /// True for nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// What is left of `self` after `spent`; nothing when more was spent.
     #[must_use]
     pub fn minus(self, spent: Usd) -> Usd {
@@ -77,9 +83,22 @@ pub struct Spend {
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
-    /// True when the agent was cut off and the figure is what had been reserved, not what was used.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub estimated: bool,
+    /// The part of `usd` that stands for calls which were cut off: what had been reserved for them, which
+    /// is the most that they can have cost.
+    #[serde(default, skip_serializing_if = "Usd::is_zero")]
+    pub cut: Usd,
+}
+
+impl Spend {
+    /// `usd` as a reservation, not as a measured cost.
+    pub fn reserved(usd: Usd) -> Spend {
+        Spend { usd, cut: usd, ..Spend::default() }
+    }
+
+    /// True when a part of the figure is the most that can have been spent, not what was measured.
+    pub fn is_estimated(&self) -> bool {
+        !self.cut.is_zero()
+    }
 }
 
 impl Add for Spend {
@@ -89,7 +108,7 @@ impl Add for Spend {
             usd: self.usd + other.usd,
             input_tokens: self.input_tokens.saturating_add(other.input_tokens),
             output_tokens: self.output_tokens.saturating_add(other.output_tokens),
-            estimated: self.estimated || other.estimated,
+            cut: self.cut + other.cut,
         }
     }
 }
