@@ -3,7 +3,11 @@
 //! The text is `templates/prompt.md`. Nothing here trusts the plan's or the gate's words: they stand in
 //! fences that they cannot close, without control characters.
 
+mod reply;
+
 use minijinja::{UndefinedBehavior, context, syntax::SyntaxConfig};
+
+pub use reply::{Acceptance, Decision, FENCE, Level, Opinion, Reply, Unreadable};
 
 /// Characters of gate output that are put into a prompt. The end says what failed.
 const OUTPUT: usize = 8_000;
@@ -93,7 +97,7 @@ fn render(input: &PromptInput, last: Option<&LastAttempt>) -> Result<String, Pro
     let mut environment = minijinja::Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.add_template("prompt.md", include_str!("../templates/prompt.md"))?;
+    environment.add_template("prompt.md", include_str!("../../templates/prompt.md"))?;
     let text = environment.get_template("prompt.md")?.render(values)?;
     // Claude Code takes a prompt that begins with a slash for one of its own commands.
     Ok(if text.trim_start().starts_with('/') { format!("Task: {text}") } else { text })
