@@ -7,10 +7,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    budget::Spend,
+    budget::{Spend, Usd},
     diff::DiffStat,
     ids::{CommitId, GateId, RepoPath, TreeId},
     policy::Refusal,
+    prompt::{Decision, Reply},
 };
 
 /// A commit built on `base`, waiting to be gated and landed. Made by `git::landing` only.
@@ -49,6 +50,42 @@ pub struct AgentReport {
     pub last_words: Option<String>,
     /// Processes that were still running when the agent's turn ended, and were killed.
     pub survivors: u32,
+    /// What the whole conversation has cost, as its program counts: it goes on counting when a conversation
+    /// is resumed, so the next attempt in it subtracts this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Usd>,
+    /// How full the tightest usage window was at the end, where the service tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<UsageWindow>,
+    /// What it says about its own work.
+    #[serde(default, skip_serializing_if = "Reply::is_empty")]
+    pub reply: Reply,
+    /// What a person should know of this run: a model without a known price, an interruption of the service
+    /// that it overcame, a compaction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// How much of a usage window is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageWindow {
+    /// The service's name for it, such as `five_hour`.
+    pub name: String,
+    /// 0 to 100.
+    pub percent: u8,
+    /// Seconds since 1970 when it begins anew, where known.
+    pub resets_at: Option<i64>,
+}
+
+/// What a usage limit holds back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitScope {
+    /// The model that was asked; another may answer.
+    Model,
+    /// Every model of this account.
+    #[default]
+    Account,
 }
 
 /// How an agent's run ended. From structured facts only, never from its prose.
@@ -76,6 +113,9 @@ pub enum AgentEnd {
     Limited {
         /// Seconds since 1970 when the limit ends, where the service said so.
         until: Option<i64>,
+        /// What it holds back.
+        #[serde(default)]
+        scope: LimitScope,
     },
     /// The service is overloaded.
     Overloaded,
@@ -86,7 +126,9 @@ pub enum AgentEnd {
     },
     /// The conversation grew too long.
     ContextFull,
-    /// The money for this attempt is gone.
+    /// The conversation that was to be gone on with is not there any more.
+    ConversationLost,
+    /// The money or the tokens for this attempt are gone.
     BudgetSpent,
     /// The turns for this attempt are gone.
     TurnsSpent,
@@ -242,6 +284,33 @@ pub enum Failure {
         /// The paths in conflict.
         paths: Vec<RepoPath>,
     },
+    /// The agent needs a person: it asks, or it decided what only a person may decide.
+    Question {
+        /// What to answer, in the agent's words.
+        questions: Vec<String>,
+    },
+    /// The second opinion does not agree with what the agent decided.
+    Disagreed {
+        /// What it was asked about.
+        decisions: Vec<Decision>,
+        /// Why it does not agree.
+        why: String,
+    },
+}
+
+/// What a second, short conversation says about an attempt's decisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Review {
+    /// True when it agrees with all of them.
+    pub agree: bool,
+    /// Why, or why there is no opinion.
+    pub why: String,
+    /// How the conversation ended; an opinion counts only when it finished.
+    pub ended: AgentEnd,
+    /// What it cost.
+    pub spent: Spend,
+    /// The model that was asked.
+    pub model: Option<String>,
 }
 
 /// An entry of a workspace that cannot enter a commit.

@@ -16,8 +16,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Agent, AgentError, AgentFacts, BoxFuture, Expected, Job, Stopped, Transcript, Unusable,
-    classify, end_of_file, last_words, make_dir,
+    Agent, AgentError, AgentFacts, BoxFuture, Expected, Job, Ran, Session, Stopped, Transcript,
+    Unusable, classify, end_of_file, last_words, make_dir,
     transcript::{OLDEST, parse_version},
     write_private,
 };
@@ -243,6 +243,7 @@ impl ClaudeAgent {
             | AgentEnd::Limited { .. }
             | AgentEnd::Overloaded
             | AgentEnd::ContextFull
+            | AgentEnd::ConversationLost
             | AgentEnd::BudgetSpent
             | AgentEnd::TurnsSpent
             | AgentEnd::TimedOut
@@ -257,9 +258,10 @@ impl Agent for ClaudeAgent {
     fn run<'a>(
         &'a self,
         job: &'a Job,
+        _: Option<Session>,
         stop: &'a Stop,
-    ) -> BoxFuture<'a, Result<AgentReport, AgentError>> {
-        Box::pin(self.attempt(job, stop))
+    ) -> BoxFuture<'a, Result<Ran, AgentError>> {
+        Box::pin(async { Ok(Ran { report: self.attempt(job, stop).await?, session: None }) })
     }
 
     fn preflight(&self, environment: &Environment) -> Result<AgentFacts, Unusable> {
@@ -534,19 +536,29 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{AttemptId, TaskId};
+    use crate::{
+        agent::{Activity, Purpose},
+        ids::{AttemptId, TaskId},
+    };
 
     fn job() -> Job {
         Job {
+            purpose: Purpose::Edit,
             attempt: AttemptId { task: TaskId::new("task_3").unwrap(), number: 2 },
             workspace: "/w".into(),
             run_dir: "/r".into(),
+            home: "/r".into(),
+            talk: None,
             prompt: "Do it.".into(),
             system: String::new(),
+            brief: String::new(),
             model: Some("claude-sonnet-4-5".into()),
             time_limit: Duration::from_secs(60),
             stall_limit: Duration::from_secs(60),
             budget: Usd::from_micros(1_250_000),
+            tokens: None,
+            turns: None,
+            activity: Activity::new(),
             environment: Environment::empty(),
         }
     }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Agent, AgentError, AgentFacts, BoxFuture, Job, Unusable, end_of_file, last_words};
+use super::{
+    Agent, AgentError, AgentFacts, BoxFuture, Job, Ran, Session, Unusable, end_of_file, last_words,
+};
 use crate::{
     outcome::{AgentEnd, AgentReport},
     process::{Ended, Environment, Program, Stop, Supervisor, Why, find_program},
@@ -66,9 +68,10 @@ impl Agent for CommandAgent {
     fn run<'a>(
         &'a self,
         job: &'a Job,
+        _: Option<Session>,
         stop: &'a Stop,
-    ) -> BoxFuture<'a, Result<AgentReport, AgentError>> {
-        Box::pin(self.attempt(job, stop))
+    ) -> BoxFuture<'a, Result<Ran, AgentError>> {
+        Box::pin(async { Ok(Ran { report: self.attempt(job, stop).await?, session: None }) })
     }
 
     fn preflight(&self, environment: &Environment) -> Result<AgentFacts, Unusable> {

@@ -6,6 +6,7 @@
 mod claude;
 mod command;
 mod demo;
+mod session;
 mod transcript;
 
 use std::{
@@ -14,12 +15,14 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 pub use claude::{ClaudeAgent, Credential};
 pub use command::CommandAgent;
 pub use demo::{DEMO_AGENT, DEMO_GREETING, demo_agent_main};
+pub use session::Session;
 pub use transcript::{Expected, Stopped, Transcript, classify};
 
 use crate::{
@@ -27,7 +30,7 @@ use crate::{
     ids::AttemptId,
     outcome::{AgentEnd, AgentReport},
     process::{self, Environment, Exit, Stop},
-    prompt,
+    prompt::{self, Reply},
 };
 
 /// A future behind `dyn`, until `async fn` in traits can stand there.
@@ -35,31 +38,95 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A program that edits a workspace when given a task. Never commits, never pushes.
 pub trait Agent: Send + Sync {
-    /// Runs one attempt to its end. When it comes back, nothing of it runs any more.
+    /// Runs one attempt to its end. When it comes back, nothing of it runs any more, but for the frozen
+    /// program of the session that it may return: that one goes on when it is given back for the next
+    /// attempt of the same conversation, and is ended by [`Session::close`] or when it is dropped.
     fn run<'a>(
         &'a self,
         job: &'a Job,
+        held: Option<Session>,
         stop: &'a Stop,
-    ) -> BoxFuture<'a, Result<AgentReport, AgentError>>;
+    ) -> BoxFuture<'a, Result<Ran, AgentError>>;
 
     /// Whether it can work at all: installed, a version we know, a credential. Blocks for a moment;
     /// costs nothing and changes nothing.
     fn preflight(&self, environment: &Environment) -> Result<AgentFacts, Unusable>;
 }
 
+/// What an attempt came to.
+#[derive(Debug)]
+pub struct Ran {
+    /// What there is to tell.
+    pub report: AgentReport,
+    /// The conversation's frozen program, where it can go on.
+    pub session: Option<Session>,
+}
+
+/// What an agent is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It edits a workspace.
+    Edit,
+    /// It answers a question about what it is shown: no tools, no files.
+    Review,
+}
+
+/// The conversation that an attempt is part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Talk {
+    /// Its id, a UUID that we chose.
+    pub id: String,
+    /// True when earlier attempts were part of it: it is to be gone on with, and if it cannot be found the
+    /// run ends as [`AgentEnd::ConversationLost`].
+    pub resume: bool,
+    /// What it has cost so far, as its program counts: the program goes on counting from there.
+    pub total: Usd,
+}
+
+/// What an agent is doing right now, in a few words, for whoever watches. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(Arc<Mutex<String>>);
+
+impl Activity {
+    /// Nothing yet.
+    pub fn new() -> Activity {
+        Activity::default()
+    }
+
+    /// Shows something else from now on.
+    pub fn set(&self, what: impl Into<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
+    }
+
+    /// What is shown; empty when nothing is.
+    pub fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// One attempt, as an agent sees it.
 #[derive(Clone, Debug)]
 pub struct Job {
+    /// What it is there for.
+    pub purpose: Purpose,
     /// Which try at which task.
     pub attempt: AttemptId,
     /// Where it edits; its working directory.
     pub workspace: PathBuf,
-    /// This attempt's own directory, made when missing: transcript, `HOME`, temporary files, settings.
+    /// This attempt's own directory, made when missing: transcript, last words, errors.
     pub run_dir: PathBuf,
+    /// The conversation's directory, made when missing: `HOME`, temporary files, settings, the program's own
+    /// record. That of the attempt which opened it.
+    pub home: PathBuf,
+    /// The conversation, for agents that have them.
+    pub talk: Option<Talk>,
     /// What it is told.
     pub prompt: String,
     /// Standing instructions: the base's `CLAUDE.md` and the like. Empty for none.
     pub system: String,
+    /// What is put back into the conversation when its program has compacted it: the task, its rules, and
+    /// what is known so far.
+    pub brief: String,
     /// The model, where the agent has several.
     pub model: Option<String>,
     /// Longest time of the whole attempt.
@@ -68,6 +135,12 @@ pub struct Job {
     pub stall_limit: Duration,
     /// Money for this attempt; zero for no limit.
     pub budget: Usd,
+    /// Tokens for this attempt, read and written; `None` for no limit.
+    pub tokens: Option<u64>,
+    /// Turns of this attempt; `None` for no limit.
+    pub turns: Option<u32>,
+    /// Where it says what it does.
+    pub activity: Activity,
     /// The environment to start from. Credentials are not in it.
     pub environment: Environment,
 }
@@ -125,22 +198,22 @@ const TAIL: u64 = 16 * 1024;
 impl Job {
     /// Makes the attempt's directories, readable by nobody else.
     fn prepare(&self) -> Result<(), AgentError> {
-        for directory in [self.run_dir.clone(), self.home(), self.run_dir.join("t")] {
+        for directory in [self.run_dir.clone(), self.user_home(), self.home.join("t")] {
             make_dir(&directory)?;
         }
         Ok(())
     }
 
-    fn home(&self) -> PathBuf {
-        self.run_dir.join("home")
+    fn user_home(&self) -> PathBuf {
+        self.home.join("home")
     }
 
     /// What every agent sees beside its own variables.
     fn base_environment(&self) -> Environment {
         let mut environment = self.environment.clone();
         environment
-            .set("HOME", self.home().to_string_lossy())
-            .set("TMPDIR", self.run_dir.join("t").to_string_lossy())
+            .set("HOME", self.user_home().to_string_lossy())
+            .set("TMPDIR", self.home.join("t").to_string_lossy())
             .set("NIGHTSHIFT_TASK", self.attempt.task.as_str())
             .set("NIGHTSHIFT_ATTEMPT", self.attempt.number.to_string());
         environment
@@ -160,6 +233,10 @@ impl Job {
             model: None,
             last_words: None,
             survivors: exit.map_or(0, |exit| exit.survivors),
+            total: None,
+            window: None,
+            reply: Reply::default(),
+            notes: Vec::new(),
         })
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     budget::{Spend, Usd},
-    outcome::AgentEnd,
+    outcome::{AgentEnd, LimitScope},
     process::Ended,
 };
 
@@ -375,7 +375,8 @@ fn finished(result: &ResultFrame) -> AgentEnd {
 
 fn api_error(transcript: &Transcript, result: &ResultFrame) -> Option<AgentEnd> {
     let message = || failure(result);
-    let limited = || AgentEnd::Limited { until: transcript.limit_until };
+    let limited =
+        || AgentEnd::Limited { until: transcript.limit_until, scope: LimitScope::Account };
     // The result's own field first; older versions name the kind in the last answer only.
     let kinds = [result.api_error.as_deref(), transcript.last_error.as_deref()];
     let is = |names: &[&str]| kinds.iter().flatten().any(|kind| names.contains(kind));
@@ -557,19 +558,19 @@ mod tests {
             (with("413", "null", "too large"), AgentEnd::ContextFull),
             (
                 with("429", "null", "API Error: Request rejected (429)"),
-                AgentEnd::Limited { until: None },
+                AgentEnd::Limited { until: None, scope: LimitScope::Account },
             ),
             (
                 with("429", r#""usage_limit_reached""#, "You've hit your 5-hour limit"),
-                AgentEnd::Limited { until: None },
+                AgentEnd::Limited { until: None, scope: LimitScope::Account },
             ),
             (
                 said("You've hit your weekly limit · resets Nov 25"),
-                AgentEnd::Limited { until: None },
+                AgentEnd::Limited { until: None, scope: LimitScope::Account },
             ),
             (
                 with("400", r#""billing_error""#, "Credit balance is too low"),
-                AgentEnd::Limited { until: None },
+                AgentEnd::Limited { until: None, scope: LimitScope::Account },
             ),
             (with("500", "null", "API Error: 500"), transport("API Error: 500")),
             (with("529", "null", "Repeated 529 Overloaded errors"), AgentEnd::Overloaded),
@@ -609,7 +610,7 @@ mod tests {
                 r#"{API},"result":"You've hit your 5-hour limit · resets 9:15am (UTC)","api_error":"usage_limit_reached","api_error_status":429"#
             ),
             1,
-            &AgentEnd::Limited { until: Some(1_763_716_500) },
+            &AgentEnd::Limited { until: Some(1_763_716_500), scope: LimitScope::Account },
         );
     }
 

@@ -138,6 +138,28 @@ pub struct Limits {
     pub cost: Usd,
     /// Money for one task, all its attempts; zero = no limit.
     pub task_cost: Usd,
+    /// Turns of one attempt's conversation; 0 = no limit. 150 by default: a runaway loop ends there, and
+    /// small tasks need some tens.
+    #[serde(default)]
+    pub turns: u32,
+    /// Tokens of the night, read (cached ones included) and written together; 0 = no limit. The limit that
+    /// a subscription can have, where dollars mean nothing.
+    #[serde(default)]
+    pub tokens: u64,
+    /// What happens when a usage limit is reached.
+    #[serde(default)]
+    pub when_rate_limited: WhenLimited,
+}
+
+/// What happens when a usage limit is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenLimited {
+    /// Wait for its end, inside the night's time.
+    #[default]
+    Wait,
+    /// End the night.
+    Stop,
 }
 
 impl Default for Limits {
@@ -151,6 +173,9 @@ impl Default for Limits {
             parallel: 3,
             cost: Usd::from_micros(10_000_000),
             task_cost: Usd::from_micros(3_000_000),
+            turns: 150,
+            tokens: 0,
+            when_rate_limited: WhenLimited::Wait,
         }
     }
 }

@@ -77,6 +77,9 @@ pub(super) fn phase(night: &Night) -> String {
                 night.attempts_allowed(&attempt.task)
             ),
             Command::RunGate { attempt, .. } => format!("the gate runs for {attempt}"),
+            Command::Review { attempt, .. } => {
+                format!("a second opinion on {attempt} is asked for")
+            }
             Command::Restack { attempt, .. } => format!("{attempt} is rebuilt on the new tip"),
             Command::Land { attempt, .. } => format!("{attempt} lands"),
             Command::Publish { .. } => "the branch is published".to_owned(),
@@ -94,6 +97,7 @@ pub(super) fn stage(task: &TaskState) -> &'static str {
         Stage::Gated(_) | Stage::Landing(_) => "landing",
         Stage::Landed(_) => "landed",
         Stage::Failed(_) => "failed",
+        Stage::Parked(_) => "waits for you",
     }
 }
 

@@ -74,6 +74,7 @@ fn every_setting_is_read() {
         parallel: 1,
         cost: Usd::from_dollars(2.5),
         task_cost: Usd::ZERO,
+        ..crate::budget::Limits::default()
     };
     assert_eq!(settings.limits, limits);
     let policy = &settings.policy;

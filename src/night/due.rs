@@ -8,7 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     budget::Usd,
     ids::{AttemptId, TaskId},
-    night::{BaseGate, Command, Night, Publication, Stage, TaskState},
+    night::{
+        BaseGate, Command, Night, Publication, Stage, TaskState, Trigger,
+        conversation::needs_review,
+    },
     outcome::StopReason,
 };
 
@@ -23,6 +26,8 @@ pub enum NotStarted {
     Money,
     /// The night was stopped.
     Stopped,
+    /// No model may be asked before the night's end.
+    NoModel,
 }
 
 impl Night {
@@ -53,6 +58,7 @@ impl Night {
         let mut busy = self.tasks.values().filter(|task| task.is_under_way()).count();
         let mut started = self.started();
         let mut left = self.money_left();
+        let tokens = self.tokens_left();
         let parallel = usize::try_from(self.opening.limits.parallel.max(1)).unwrap_or(1);
         for id in &self.order {
             let task = &self.tasks[id];
@@ -63,22 +69,43 @@ impl Night {
                     if busy >= parallel
                         || self.held_back(id, task, now, started, left).is_some()
                         || !self.needs_landed(id)
+                        || task.not_before.is_some_and(|at| now < at)
                     {
                         continue;
                     }
+                    let Ok(model) = self.model_for(id, now) else { continue };
                     busy += 1;
                     started += usize::from(task.attempts.is_empty());
                     let budget = self.reservation(id, task, left);
                     left = left.map(|left| left.minus(budget));
+                    let attempt = AttemptId { task: id.clone(), number: last + 1 };
+                    let conversation = self.conversation(&attempt);
+                    // A conversation goes on in its own files, which stand on its own base.
+                    let goes_on = conversation.as_ref().is_some_and(|c| c.opened_by <= last);
+                    let base = match task.attempts.last() {
+                        Some(record) if goes_on => record.base.clone(),
+                        Some(_) | None => self.tip.clone(),
+                    };
                     Command::RunAgent {
-                        attempt: AttemptId { task: id.clone(), number: last + 1 },
-                        base: self.tip.clone(),
+                        attempt,
+                        base,
                         time_s: self.attempt_time(id, now),
                         budget,
+                        tokens,
+                        model,
+                        conversation,
                     }
                 }
                 Stage::Ungated(c) if c.base == self.tip => {
                     Command::RunGate { attempt, commit: c.commit.clone(), tree: c.tree.clone() }
+                }
+                Stage::Gated(c)
+                    if task.last().is_some_and(|record| needs_review(&self.opening, record)) =>
+                {
+                    let budget = self.reservation(id, task, left);
+                    left = left.map(|left| left.minus(budget));
+                    let model = task.last().and_then(|record| record.model.clone());
+                    Command::Review { attempt, commit: c.commit.clone(), budget, model }
                 }
                 Stage::Gated(c) if c.base == self.tip && landing => continue,
                 Stage::Gated(c) if c.base == self.tip => {
@@ -100,7 +127,7 @@ impl Night {
                 Stage::Ungated(c) | Stage::Gated(c) => {
                     Command::Restack { attempt, candidate: c.clone(), onto: self.tip.clone() }
                 }
-                Stage::Editing | Stage::Landed(_) | Stage::Failed(_) => continue,
+                Stage::Editing | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => continue,
             };
             // What is already under way for this attempt is waited for, not doubled.
             if !self.in_flight.iter().any(|c| c.attempt() == command.attempt()) {
@@ -117,9 +144,25 @@ impl Night {
         due
     }
 
-    /// When `due` may change though nothing happens: the end of the night's time.
-    pub fn wake_at(&self) -> Option<Timestamp> {
-        self.tasks.values().any(|t| t.stage == Stage::Waiting).then(|| self.deadline())
+    /// When `due` will call for something though nothing happens: the end of a pause, or of a limit.
+    /// `None` when no task waits for such a time tonight.
+    pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.tasks()
+            .filter(|(id, task)| {
+                task.stage == Stage::Waiting && self.why_not_started(id, now).is_none()
+            })
+            .map(|(id, task)| self.starts_at(id, task, now))
+            .filter(|at| *at > now)
+            .min()
+    }
+
+    /// The earliest moment at which a waiting task may be started, as far as pauses and models decide.
+    fn starts_at(&self, id: &TaskId, task: &TaskState, now: Timestamp) -> Timestamp {
+        let pause = task.not_before.unwrap_or(now).max(now);
+        match self.model_for(id, pause) {
+            Ok(_) => pause,
+            Err(open) => open,
+        }
     }
 
     /// When nothing new is started any more.
@@ -133,7 +176,7 @@ impl Night {
         self.in_flight.is_empty()
             && self.tasks.iter().all(|(id, task)| match task.stage {
                 Stage::Waiting => self.why_not_started(id, now).is_some(),
-                Stage::Landed(_) | Stage::Failed(_) => true,
+                Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => true,
                 Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => false,
             })
     }
@@ -164,7 +207,22 @@ impl Night {
         if now >= self.deadline() {
             return Some(StopReason::Time);
         }
-        (waiting == NotStarted::Money).then_some(StopReason::Cost)
+        match waiting {
+            NotStarted::Money => Some(StopReason::Cost),
+            NotStarted::NoModel => Some(self.no_model(now)),
+            NotStarted::Needs(_) | NotStarted::TaskLimit | NotStarted::Stopped => None,
+        }
+    }
+
+    /// Why no model may be asked any more tonight.
+    fn no_model(&self, now: Timestamp) -> StopReason {
+        let limit = self.closings(now).filter(|closing| closing.trigger == Trigger::Limit);
+        match limit.map(|closing| closing.until.as_second()).min() {
+            Some(until) => StopReason::Limited { until: Some(until) },
+            None => StopReason::AgentUnusable {
+                message: "no model could be asked until the night's end".to_owned(),
+            },
+        }
     }
 
     /// Why a waiting task is not started and will not be tonight; `None` when it may still be.
@@ -184,7 +242,7 @@ impl Night {
             .find(|need| match self.tasks.get(need).map(|task| &task.stage) {
                 // Not of tonight: admission saw that it is done.
                 None => false,
-                Some(Stage::Failed(_)) => true,
+                Some(Stage::Failed(_) | Stage::Parked(_)) => true,
                 Some(Stage::Waiting) => {
                     seen.contains(need) || self.blocked(need, now, seen).is_some()
                 }
@@ -205,7 +263,7 @@ impl Night {
         self.admitted(id).map_or(limit, |task| task.limits().attempts.min(limit)).max(1)
     }
 
-    fn admitted(&self, id: &TaskId) -> Option<&crate::policy::AdmittedTask> {
+    pub(super) fn admitted(&self, id: &TaskId) -> Option<&crate::policy::AdmittedTask> {
         self.opening.tasks.iter().find(|task| task.id() == id)
     }
 
@@ -242,20 +300,34 @@ impl Night {
         if task.attempts.is_empty() && started >= most {
             return Some(NotStarted::TaskLimit);
         }
+        if self.starts_at(id, task, now) >= self.deadline() {
+            return Some(NotStarted::NoModel);
+        }
         let own = self.task_money_left(id, task);
         let empty = |money: Option<Usd>| money == Some(Usd::ZERO);
-        (empty(left) || empty(own)).then_some(NotStarted::Money)
+        let no_tokens = self.tokens_left() == Some(0);
+        (empty(left) || empty(own) || no_tokens).then_some(NotStarted::Money)
+    }
+
+    /// Tokens of the night that are not used; `None` = no limit.
+    fn tokens_left(&self) -> Option<u64> {
+        let spent = self.spent();
+        let used = spent.input_tokens.saturating_add(spent.output_tokens);
+        let limit = self.opening.limits.tokens;
+        (limit > 0).then(|| limit.saturating_sub(used))
     }
 
     /// Money of the night that is neither spent nor reserved; `None` = no limit.
     fn money_left(&self) -> Option<Usd> {
         let limit = self.opening.limits.cost;
-        (limit > Usd::ZERO).then(|| limit.minus(self.spent().usd))
+        (limit > Usd::ZERO && !self.opening.agent.subscription)
+            .then(|| limit.minus(self.spent().usd))
     }
 
     fn task_money_left(&self, id: &TaskId, task: &TaskState) -> Option<Usd> {
         let limit = self.admitted(id)?.limits().cost;
-        (limit > Usd::ZERO).then(|| limit.minus(task.spent().usd))
+        (limit > Usd::ZERO && !self.opening.agent.subscription)
+            .then(|| limit.minus(task.spent().usd))
     }
 
     /// What an attempt may spend; zero = no limit. A fair share of the task's money: a run that a crash

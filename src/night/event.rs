@@ -10,7 +10,7 @@ use crate::{
     budget::{Spend, Usd},
     ids::{AttemptId, CommitId, TreeId},
     night::Opening,
-    outcome::{AgentReport, Candidate, Failure, GateReport, StopReason},
+    outcome::{AgentReport, Candidate, Failure, GateReport, Review, StopReason},
 };
 
 /// One line of a night's journal.
@@ -107,6 +107,15 @@ pub enum Event {
         /// What a red gate leads to.
         setback: Option<Setback>,
     },
+    /// A second conversation was asked about an attempt's decisions.
+    Reviewed {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What it said; it agrees exactly when there is no setback.
+        review: Review,
+        /// What a "no" leads to.
+        setback: Option<Setback>,
+    },
     /// A candidate was rebuilt on a new tip.
     Restacked {
         /// Which attempt.
@@ -187,8 +196,57 @@ pub enum Then {
     FailTask,
     /// The task may be tried again later; the attempt does not count against it.
     Uncounted,
+    /// The task is tried again by itself; the attempt does not count against it.
+    Recover {
+        /// Not before.
+        at: Timestamp,
+        /// What may not be asked for a while.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        closing: Option<Closing>,
+    },
+    /// The task waits for a person's answer; the night goes on with the others.
+    Park,
     /// The night stops; the attempt does not count against the task.
     StopNight(StopReason),
+}
+
+/// A model, or all of them, that may not be asked for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// The model as it is asked for; `None` = all.
+    pub model: Option<String>,
+    /// Until when. A reset time already has its jitter in it.
+    pub until: Timestamp,
+    /// Why.
+    pub trigger: Trigger,
+    /// How often in a row, from 1.
+    pub strikes: u32,
+}
+
+/// Why a model is not asked for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A usage limit.
+    Limit,
+    /// Its service is overloaded, again after the quick tries.
+    Overload,
+    /// Its service cannot be reached, again after the quick tries.
+    Transport,
+    /// It is unknown or not allowed for this account.
+    Unavailable,
+    /// Its usage window is nearly full: asked only when no other model may be.
+    Window,
+}
+
+/// One conversation of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Its id, a UUID that we chose.
+    pub id: String,
+    /// The number of the attempt that opened it: the attempt whose number this is begins anew, a later one
+    /// goes on in its files.
+    pub opened_by: u32,
 }
 
 /// What to do next. Every command is safe to carry out twice; each says by which design.
@@ -212,6 +270,15 @@ pub enum Command {
         time_s: u64,
         /// Money reserved for it; zero = no limit.
         budget: Usd,
+        /// Tokens that it may use; `None` = no limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens: Option<u64>,
+        /// The model to ask; `None` = the agent's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+        /// The conversation that it is part of, where the agent has them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conversation: Option<Conversation>,
     },
     /// Redo: reads a tree, writes nothing.
     RunGate {
@@ -221,6 +288,18 @@ pub enum Command {
         commit: CommitId,
         /// The commit's tree.
         tree: TreeId,
+    },
+    /// Redo: asks, and changes nothing.
+    Review {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The commit whose decisions are in question.
+        commit: CommitId,
+        /// Money reserved for it; zero = no limit.
+        budget: Usd,
+        /// The model to ask; `None` = the agent's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
     },
     /// Redo: makes a new commit object, moves no ref.
     Restack {
@@ -255,6 +334,7 @@ impl Command {
         match self {
             Command::RunAgent { attempt, .. }
             | Command::RunGate { attempt, .. }
+            | Command::Review { attempt, .. }
             | Command::Restack { attempt, .. }
             | Command::Land { attempt, .. } => Some(attempt),
             Command::CheckBase { .. } | Command::Publish { .. } => None,
@@ -267,7 +347,9 @@ impl Event {
     pub fn kind(&self) -> StreamKind {
         match self {
             Event::Opened(_) => StreamKind::Plan,
-            Event::BaseChecked { .. } | Event::GateEnded { .. } => StreamKind::Verification,
+            Event::BaseChecked { .. } | Event::GateEnded { .. } | Event::Reviewed { .. } => {
+                StreamKind::Verification
+            }
             Event::Began(Command::CheckBase { .. }) | Event::Restarted { .. } => {
                 StreamKind::Analysis
             }
@@ -292,11 +374,17 @@ impl Entry {
             model.clone_from(&report.model);
             cost = Some(report.spent.usd);
         }
+        if let Event::Reviewed { review, .. } = &event {
+            actor = Actor::Agent { name: agent.to_owned() };
+            model.clone_from(&review.model);
+            cost = Some(review.spent.usd);
+        }
         if let Event::StopAsked { reason: StopReason::Asked { by } } = &event {
             actor = Actor::Person { known_by: by.clone() };
         }
         let decision = if let Event::AgentEnded { result: Err(setback), .. }
         | Event::GateEnded { setback: Some(setback), .. }
+        | Event::Reviewed { setback: Some(setback), .. }
         | Event::Restacked { result: Err(setback), .. } = &event
         {
             Some(setback.then.in_words())
@@ -314,6 +402,8 @@ impl Then {
             Then::Retry => "try again".to_owned(),
             Then::FailTask => "the task has failed".to_owned(),
             Then::Uncounted => "later; this attempt does not count".to_owned(),
+            Then::Recover { at, .. } => format!("again at {at}; this attempt does not count"),
+            Then::Park => "wait for a person's answer".to_owned(),
             Then::StopNight(_) => "stop the night".to_owned(),
         }
     }

@@ -1,14 +1,20 @@
 //! What a failure leads to: one table, one `match`, every case by name.
+//!
+//! Three classes: what passes by itself is tried again uncounted, after a pause or with another model; what
+//! the agent can mend is tried again and counts; what needs a person parks the task or stops the night.
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    budget::WhenLimited,
     ids::AttemptId,
-    night::{Night, Setback, TaskState, Then},
+    night::{AttemptRecord, Night, Setback, TaskState, Then, models::jitter},
     outcome::{AgentEnd, Candidate, Failure, GateReport, StopReason},
 };
 
 impl Night {
-    /// What follows when `attempt` failed in this way.
-    pub fn judge(&self, attempt: &AttemptId, failure: Failure) -> Setback {
+    /// What follows when `attempt` failed in this way at `now`.
+    pub fn judge(&self, now: Timestamp, attempt: &AttemptId, failure: Failure) -> Setback {
         let Some(task) = self.task(&attempt.task) else {
             return Setback { failure, then: Then::FailTask, same_as: None };
         };
@@ -18,31 +24,51 @@ impl Night {
                 // the same, another try is the harmless answer.
                 AgentEnd::Finished
                 | AgentEnd::Denied { .. }
-                | AgentEnd::Overloaded
-                | AgentEnd::Transport { .. }
-                | AgentEnd::ContextFull
                 | AgentEnd::BudgetSpent
                 | AgentEnd::TurnsSpent
                 | AgentEnd::TimedOut
-                | AgentEnd::Stalled
-                | AgentEnd::Killed { .. }
-                | AgentEnd::Failed { .. }
-                | AgentEnd::Garbage { .. } => Then::Retry,
-                AgentEnd::Interrupted => Then::Uncounted,
-                AgentEnd::Limited { until } => {
-                    Then::StopNight(StopReason::Limited { until: *until })
+                | AgentEnd::Failed { .. } => Then::Retry,
+                AgentEnd::Overloaded | AgentEnd::Transport { .. } => {
+                    self.pause(now, attempt, task, end)
                 }
+                AgentEnd::Limited { until, .. } => self.limited(now, attempt, end, *until),
+                AgentEnd::ModelUnavailable { message } => {
+                    if self.another_model(attempt, now) {
+                        Then::Recover { at: now, closing: self.closing(now, attempt, end) }
+                    } else {
+                        unusable(message.clone())
+                    }
+                }
+                // Once is an accident; twice is this task's own trouble.
+                AgentEnd::Killed { .. } | AgentEnd::Stalled | AgentEnd::Garbage { .. } => {
+                    if recovered(task, attempt, |then| same_end(then, end)) == 0 {
+                        Then::Recover { at: self.after(now, attempt, 0), closing: None }
+                    } else {
+                        Then::Retry
+                    }
+                }
+                // A fresh conversation has room again.
+                AgentEnd::ContextFull => {
+                    if recovered(task, attempt, |then| same_end(then, end)) == 0 {
+                        Then::Recover { at: now, closing: None }
+                    } else {
+                        Then::Retry
+                    }
+                }
+                AgentEnd::ConversationLost => Then::Recover { at: now, closing: None },
+                AgentEnd::Interrupted => Then::Uncounted,
                 AgentEnd::NotInstalled { program } => unusable(format!("`{program}` is not there")),
                 AgentEnd::NotSignedIn { message } => unusable(format!("not signed in: {message}")),
-                AgentEnd::ModelUnavailable { message } => unusable(message.clone()),
                 AgentEnd::Unfit { message } => unusable(message.clone()),
             },
             Failure::NoChange { .. }
             | Failure::Refused(_)
             | Failure::Unfit(_)
             | Failure::Gate(_)
+            | Failure::Disagreed { .. }
             | Failure::Conflict { .. } => Then::Retry,
             Failure::NoProgress { .. } => Then::FailTask,
+            Failure::Question { .. } => Then::Park,
         };
         let same_as = match &failure {
             Failure::Gate(report) => earlier_red_gate(task, attempt, report),
@@ -53,6 +79,8 @@ impl Night {
             Failure::Agent(_)
             | Failure::Refused(_)
             | Failure::Unfit(_)
+            | Failure::Disagreed { .. }
+            | Failure::Question { .. }
             | Failure::Conflict { .. } => None,
         };
         let out_of_tries = task.counted >= self.attempts_allowed(&attempt.task);
@@ -62,6 +90,41 @@ impl Night {
             then
         };
         Setback { failure, then, same_as }
+    }
+
+    /// The quick tries first, then longer and longer pauses in which other models may be asked.
+    fn pause(&self, now: Timestamp, attempt: &AttemptId, task: &TaskState, end: &AgentEnd) -> Then {
+        let tried = recovered(task, attempt, |_| true);
+        if tried < self.opening.agent.retry_ms.len() {
+            Then::Recover { at: self.after(now, attempt, tried), closing: None }
+        } else {
+            Then::Recover { at: now, closing: self.closing(now, attempt, end) }
+        }
+    }
+
+    fn limited(
+        &self,
+        now: Timestamp,
+        attempt: &AttemptId,
+        end: &AgentEnd,
+        until: Option<i64>,
+    ) -> Then {
+        match self.opening.limits.when_rate_limited {
+            WhenLimited::Stop => Then::StopNight(StopReason::Limited { until }),
+            WhenLimited::Wait => {
+                Then::Recover { at: now, closing: self.closing(now, attempt, end) }
+            }
+        }
+    }
+
+    /// The end of the pause before the quick try with this index, with up to a quarter of jitter.
+    fn after(&self, now: Timestamp, attempt: &AttemptId, index: usize) -> Timestamp {
+        let pauses = &self.opening.agent.retry_ms;
+        let pause = pauses.get(index).or(pauses.last()).copied().unwrap_or(0);
+        let pause = i64::try_from(pause).unwrap_or(i64::MAX);
+        let extra = jitter(self, attempt, u64::try_from(pause / 4).unwrap_or(0));
+        now.saturating_add(SignedDuration::from_millis(pause.saturating_add(extra)))
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// The earlier failed attempt that had made exactly this tree, if there is one: gating it again can
@@ -78,6 +141,29 @@ impl Night {
 
 fn unusable(message: String) -> Then {
     Then::StopNight(StopReason::AgentUnusable { message })
+}
+
+/// How many attempts right before this one recovered by themselves.
+fn recovered(
+    task: &TaskState,
+    attempt: &AttemptId,
+    like: impl Fn(&AttemptRecord) -> bool,
+) -> usize {
+    task.attempts
+        .iter()
+        .rev()
+        .filter(|record| record.number < attempt.number)
+        .take_while(|record| {
+            matches!(record.setback, Some(Setback { then: Then::Recover { .. }, .. }))
+        })
+        .filter(|record| like(record))
+        .count()
+}
+
+fn same_end(record: &AttemptRecord, end: &AgentEnd) -> bool {
+    let earlier = record.setback.as_ref().map(|setback| &setback.failure);
+    matches!(earlier, Some(Failure::Agent(other))
+        if std::mem::discriminant(other) == std::mem::discriminant(end))
 }
 
 fn earlier(task: &TaskState, attempt: &AttemptId, is_it: fn(&Failure) -> bool) -> Option<u32> {

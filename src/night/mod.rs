@@ -6,124 +6,33 @@
 
 mod due;
 mod event;
+mod conversation;
 mod judge;
+mod models;
 mod opening;
+mod state;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use conversation::needs_review;
+
 pub use due::NotStarted;
-pub use event::{Actor, Charge, Command, Entry, Event, Setback, StreamKind, Then};
+pub use event::{
+    Actor, Charge, Closing, Command, Conversation, Entry, Event, Setback, StreamKind, Then, Trigger,
+};
 pub use opening::{
     AgentSpec, Author, Base, GateSpec, Opening, PlanSource, PublishSpec, RefusedTask, Step,
 };
 
+pub use state::{AttemptRecord, BaseGate, Publication, Stage, TaskState};
+
 use crate::{
     budget::{Spend, Usd},
     ids::{AttemptId, CommitId, TaskId},
-    outcome::{AgentReport, Candidate, GateReport, StopReason},
+    outcome::{Candidate, StopReason},
 };
-
-/// Where one task stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Not started, or free to be tried again.
-    Waiting,
-    /// An agent should be at work on this attempt.
-    Editing,
-    /// The candidate has yet to pass the gate at exactly its own tree.
-    Ungated(Candidate),
-    /// The candidate passed the gate at exactly its own tree.
-    Gated(Candidate),
-    /// The branch may or may not have moved already. Nothing else may move it until this is settled.
-    Landing(Candidate),
-    /// On the branch.
-    Landed(Candidate),
-    /// Tried as often as it may be, or ended early.
-    Failed(Setback),
-}
-
-/// One task of the night.
-#[derive(Clone, Debug)]
-pub struct TaskState {
-    /// Where it stands.
-    pub stage: Stage,
-    /// Every attempt, in order; the last is the one that the stage speaks of.
-    pub attempts: Vec<AttemptRecord>,
-    /// Attempts that count against the limit.
-    pub counted: u32,
-}
-
-/// One attempt, as far as it is known.
-#[derive(Clone, Debug)]
-pub struct AttemptRecord {
-    /// 1 for the first.
-    pub number: u32,
-    /// The commit that it started from.
-    pub base: CommitId,
-    /// When the agent was started.
-    pub began: Timestamp,
-    /// When the last thing about it was learned.
-    pub ended: Timestamp,
-    /// Money reserved for it.
-    pub reserved: Usd,
-    /// What the agent's run came to; `None` while it runs, or when a crash cut it off.
-    pub agent: Option<AgentReport>,
-    /// What a crash-cut run is charged with.
-    pub charged: Option<Spend>,
-    /// The candidate, where one was made; after a restack the newest.
-    pub candidate: Option<Candidate>,
-    /// The last gate run of it.
-    pub gate: Option<GateReport>,
-    /// Why it did not work.
-    pub setback: Option<Setback>,
-    /// The commit that keeps its work.
-    pub kept: Option<CommitId>,
-}
-
-impl AttemptRecord {
-    /// What it cost, as far as known: reported, charged, or reserved while it runs.
-    pub fn spent(&self) -> Spend {
-        match (&self.agent, self.charged) {
-            (Some(report), _) => report.spent,
-            (None, Some(charged)) => charged,
-            (None, None) => Spend::reserved(self.reserved),
-        }
-    }
-}
-
-/// What is known of the gate on the base.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BaseGate {
-    /// Not run yet.
-    Unknown,
-    /// It passed: the night may start.
-    Green(GateReport),
-    /// It did not: nothing may start.
-    Red(GateReport),
-}
-
-/// How publishing stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Publication {
-    /// Not tried yet.
-    Open,
-    /// There is a pull request.
-    Done {
-        /// Where a person opens it.
-        url: String,
-        /// Its number on the forge.
-        number: Option<u64>,
-    },
-    /// It did not work. The work is safe.
-    Failed {
-        /// What happened.
-        message: String,
-        /// What to do.
-        help: String,
-    },
-}
 
 /// An event that cannot follow from the state: the journal is damaged or the runner is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +59,7 @@ pub struct Night {
     ended: Option<(Option<StopReason>, u8)>,
     restarts: u32,
     last: Timestamp,
+    closings: Vec<Closing>,
 }
 
 impl Night {
@@ -159,7 +69,12 @@ impl Night {
         let tasks = order
             .iter()
             .map(|id| {
-                let state = TaskState { stage: Stage::Waiting, attempts: Vec::new(), counted: 0 };
+                let state = TaskState {
+                    stage: Stage::Waiting,
+                    attempts: Vec::new(),
+                    counted: 0,
+                    not_before: None,
+                };
                 (id.clone(), state)
             })
             .collect();
@@ -176,6 +91,7 @@ impl Night {
             publication: Publication::Open,
             ended: None,
             restarts: 0,
+            closings: Vec::new(),
         }
     }
 
@@ -315,6 +231,8 @@ impl Night {
                 record.ended = at;
                 record.agent = Some(report.clone());
                 record.kept.clone_from(kept);
+                self.seen(attempt, report);
+                let record = self.record(attempt);
                 match result.clone() {
                     Ok(candidate) => {
                         record.candidate = Some(candidate.clone());
@@ -345,6 +263,31 @@ impl Night {
                 match setback.clone() {
                     None => self.state(&attempt.task).stage = Stage::Gated(candidate),
                     Some(setback) => self.set_back(attempt, setback),
+                }
+            }
+            Event::Reviewed { ref attempt, ref review, ref setback } => {
+                let budget = self.in_flight.iter().find_map(|command| match command {
+                    Command::Review { attempt: a, budget, .. } if a == attempt => Some(*budget),
+                    _ => None,
+                });
+                let found = self.settle(
+                    |command| matches!(command, Command::Review { attempt: a, .. } if a == attempt),
+                );
+                let (true, Some(budget)) = (found, budget) else {
+                    return Err(illegal(&event, "no such review"));
+                };
+                if !matches!(self.state(&attempt.task).stage, Stage::Gated(_)) {
+                    return Err(illegal(&event, "nothing to review"));
+                }
+                if review.agree != setback.is_none() {
+                    return Err(illegal(&event, "the verdict is not the review's verdict"));
+                }
+                let record = self.record(attempt);
+                record.ended = at;
+                record.review = Some(review.clone());
+                record.reviewing = record.reviewing.minus(budget);
+                if let Some(setback) = setback.clone() {
+                    self.set_back(attempt, setback);
                 }
             }
             Event::Restacked { ref attempt, ref result } => {
@@ -412,7 +355,7 @@ impl Night {
                 BaseGate::Unknown => Ok(()),
                 BaseGate::Green(_) | BaseGate::Red(_) => Err("the base was checked already"),
             },
-            Command::RunAgent { attempt, base, budget, .. } => {
+            Command::RunAgent { attempt, base, budget, model, conversation, .. } => {
                 let base_is_green = matches!(self.base_gate, BaseGate::Green(_));
                 let Some(task) = self.tasks.get_mut(&attempt.task) else {
                     return Err("no such task");
@@ -422,6 +365,7 @@ impl Night {
                     return Err("not this task's next attempt");
                 }
                 task.counted += 1;
+                task.not_before = None;
                 task.stage = Stage::Editing;
                 task.attempts.push(AttemptRecord {
                     number: attempt.number,
@@ -429,8 +373,12 @@ impl Night {
                     began: at,
                     ended: at,
                     reserved: *budget,
+                    model: model.clone(),
+                    conversation: conversation.clone(),
                     agent: None,
                     charged: None,
+                    review: None,
+                    reviewing: Usd::ZERO,
                     candidate: None,
                     gate: None,
                     setback: None,
@@ -443,6 +391,15 @@ impl Night {
                     Some(Stage::Ungated(c)) if c.commit == *commit && c.tree == *tree => Ok(()),
                     _ => Err("nothing to gate"),
                 }
+            }
+            Command::Review { attempt, commit, budget, .. } => {
+                match self.tasks.get(&attempt.task).map(|task| &task.stage) {
+                    Some(Stage::Gated(c)) if c.commit == *commit => {}
+                    _ => return Err("nothing to review"),
+                }
+                let record = self.record(attempt);
+                record.reviewing = record.reviewing + *budget;
+                Ok(())
             }
             Command::Restack { attempt, candidate, onto } => {
                 match self.tasks.get(&attempt.task).map(|task| &task.stage) {
@@ -473,6 +430,9 @@ impl Night {
                 if another || !same {
                     return Err("landed out of turn");
                 }
+                if task.last().is_some_and(|record| needs_review(&self.opening, record)) {
+                    return Err("landed without its second opinion");
+                }
                 task.stage = Stage::Landing(candidate);
                 Ok(())
             }
@@ -496,6 +456,8 @@ impl Night {
                 task.counted = task.counted.saturating_sub(1);
             }
         }
+        // A limit has its own end; what else was closed is tried anew.
+        self.closings.retain(|closing| closing.trigger == Trigger::Limit);
         for charge in charges {
             self.record(&charge.attempt).charged = Some(charge.spent);
         }
@@ -527,6 +489,18 @@ impl Night {
                 task.stage = Stage::Waiting;
                 task.counted = task.counted.saturating_sub(1);
             }
+            Then::Recover { at, closing } => {
+                task.stage = Stage::Waiting;
+                task.counted = task.counted.saturating_sub(1);
+                task.not_before = Some(at);
+                if let Some(closing) = closing {
+                    self.close(closing);
+                }
+            }
+            Then::Park => {
+                task.stage = Stage::Parked(setback);
+                task.counted = task.counted.saturating_sub(1);
+            }
             Then::StopNight(reason) => {
                 task.stage = Stage::Waiting;
                 task.counted = task.counted.saturating_sub(1);
@@ -551,36 +525,6 @@ impl Night {
         let before = self.in_flight.len();
         self.in_flight.retain(|command| !is_it(command));
         self.in_flight.len() < before
-    }
-}
-
-impl TaskState {
-    /// Money and tokens of all attempts.
-    pub fn spent(&self) -> Spend {
-        self.attempts.iter().map(AttemptRecord::spent).sum()
-    }
-
-    /// True from its start until it landed, failed, or waits for another try.
-    pub fn is_under_way(&self) -> bool {
-        match self.stage {
-            Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => true,
-            Stage::Waiting | Stage::Landed(_) | Stage::Failed(_) => false,
-        }
-    }
-
-    /// The candidate on the branch, when the task landed.
-    pub fn landed(&self) -> Option<&Candidate> {
-        if let Stage::Landed(candidate) = &self.stage { Some(candidate) } else { None }
-    }
-
-    /// Why the task failed, when it did.
-    pub fn failed(&self) -> Option<&Setback> {
-        if let Stage::Failed(setback) = &self.stage { Some(setback) } else { None }
-    }
-
-    /// The last attempt.
-    pub fn last(&self) -> Option<&AttemptRecord> {
-        self.attempts.last()
     }
 }
 

@@ -121,6 +121,22 @@ pub struct AgentSpec {
     pub context: Vec<String>,
     /// What stands around agent and gate: `none` until the walls are built.
     pub walls: String,
+    /// Models to ask when the first may not be asked, in this order.
+    #[serde(default)]
+    pub fallback: Vec<String>,
+    /// Per cent of a usage window from which the next model of `fallback` is asked instead; 0 = never.
+    #[serde(default)]
+    pub fallback_at: u8,
+    /// Milliseconds before the first, second, … new try after a passing trouble of the service.
+    #[serde(default)]
+    pub retry_ms: Vec<u64>,
+    /// True when it can go on with a conversation: a failed attempt is told what went wrong instead of being
+    /// begun anew.
+    #[serde(default)]
+    pub converses: bool,
+    /// True when it is paid by a subscription: dollars are shown and limit nothing.
+    #[serde(default)]
+    pub subscription: bool,
 }
 
 /// Who the commits are by: the person on whose behalf the night runs.

@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::prompt::Level;
+
 pub use admission::{
     Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
 };
@@ -55,6 +57,9 @@ pub struct Policy {
     pub dependencies: Vec<String>,
     /// Largest file that may enter, in bytes. 10 MiB: decision of the design, GitHub warns at 50.
     pub max_file_bytes: u64,
+    /// Who settles what an agent has to decide.
+    #[serde(default)]
+    pub decisions: Authorities,
     /// Where each value that is not the default was set, by key (`policy.min_alignment`).
     pub origins: BTreeMap<String, Origin>,
 }
@@ -91,6 +96,46 @@ pub enum Deletion {
     Ask,
     /// Allowed within the allowed paths.
     Allow,
+}
+
+/// Who settles decisions of each level: decision 20 of the design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorities {
+    /// Names, formatting, the layout of tests.
+    pub low: Authority,
+    /// Approach, internal interfaces, small refactoring.
+    pub medium: Authority,
+    /// Dependencies, schema, security, public interfaces: the configuration takes `ask` only.
+    pub high: Authority,
+}
+
+/// Who settles a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authority {
+    /// The agent; the decision is shown.
+    Decide,
+    /// A second conversation that sees only task, diff and decision must agree.
+    Review,
+    /// A person: the task waits as a question.
+    Ask,
+}
+
+impl Authorities {
+    /// Who settles decisions of this level.
+    pub fn of(&self, level: Level) -> Authority {
+        match level {
+            Level::Low => self.low,
+            Level::Medium => self.medium,
+            Level::High => self.high,
+        }
+    }
+}
+
+impl Default for Authorities {
+    fn default() -> Authorities {
+        Authorities { low: Authority::Decide, medium: Authority::Review, high: Authority::Ask }
+    }
 }
 
 /// Where a value was set.
@@ -281,6 +326,7 @@ impl Default for Policy {
             ]),
             dependencies: Vec::new(),
             max_file_bytes: 10 * 1024 * 1024,
+            decisions: Authorities::default(),
             origins: BTreeMap::new(),
         }
     }

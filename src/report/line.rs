@@ -39,6 +39,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         Event::Began(
             Command::CheckBase { .. }
             | Command::RunGate { .. }
+            | Command::Review { .. }
             | Command::Restack { .. }
             | Command::Land { .. },
         ) => return None,
@@ -60,6 +61,10 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         }
         Event::GateEnded { attempt, report, setback } => match setback {
             None => format!("{} {}", subject(attempt), gate(report)),
+            Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
+        },
+        Event::Reviewed { attempt, review, setback } => match setback {
+            None => format!("{} reviewed agrees {}", subject(attempt), review.spent.usd),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
         Event::Restacked { attempt, result } => match result {
@@ -168,9 +173,23 @@ fn set_back(setback: &Setback) -> String {
         Then::Retry => "again   ",
         Then::FailTask => "failed  ",
         Then::Uncounted => "put off ",
+        Then::Recover { .. } => "recover ",
+        Then::Park => "asks    ",
         Then::StopNight(_) => "stopped ",
     };
-    format!("{verb} {}", why(setback))
+    format!("{verb} {}{}", why(setback), until(setback))
+}
+
+/// When a task that recovers by itself goes on, and what is closed until when.
+fn until(setback: &Setback) -> String {
+    let Then::Recover { at, closing } = &setback.then else { return String::new() };
+    match closing {
+        None => format!(" again={at:.0}"),
+        Some(closing) => {
+            let what = closing.model.as_deref().unwrap_or("every model");
+            format!(" closed={} until={:.0}", text::plain(what), closing.until)
+        }
+    }
 }
 
 /// Why an attempt did not work, in one line.
@@ -218,6 +237,17 @@ pub fn failure(failure: &Failure) -> String {
             let words: Vec<String> = paths.iter().take(3).map(ToString::to_string).collect();
             format!("does not fit the new tip: conflict in {}", words.join(", "))
         }
+        Failure::Question { questions } => {
+            format!("it asks: {}", text::plain(&questions.join(" / ")))
+        }
+        Failure::Disagreed { decisions, why } => {
+            let decisions: Vec<&str> = decisions.iter().map(|d| d.what.as_str()).collect();
+            format!(
+                "the second opinion disagrees with \"{}\": {}",
+                text::plain(&decisions.join("; ")),
+                text::plain(why)
+            )
+        }
     }
 }
 
@@ -232,6 +262,7 @@ fn agent_end(end: &AgentEnd) -> String {
         AgentEnd::Transport { message } => {
             format!("the model's service could not be reached: {}", text::plain(message))
         }
+        AgentEnd::ConversationLost => "its conversation is not there any more".to_owned(),
         AgentEnd::ContextFull => "the conversation grew too long".to_owned(),
         AgentEnd::BudgetSpent => "the money for this attempt is spent".to_owned(),
         AgentEnd::TurnsSpent => "the turns for this attempt are spent".to_owned(),

@@ -172,6 +172,10 @@ fn not_landed(night: &Night) -> String {
                     text::code(&format!("{NAME} show {id}"))
                 ),
             ),
+            Stage::Parked(setback) => (
+                format!("waits for you: {}", text::inline(&line::why(setback))),
+                format!("answer it: {}", text::code(&format!("{NAME} show {id}"))),
+            ),
             Stage::Waiting => {
                 let why = match night.why_not_started(id, night.last_fact()) {
                     Some(NotStarted::Needs(need)) => {
@@ -184,6 +188,9 @@ fn not_landed(night: &Night) -> String {
                         "not started: the limit of {} was reached",
                         plural(night.opening().limits.tasks as usize, "task")
                     ),
+                    Some(NotStarted::NoModel) => {
+                        "not finished: no model could be asked any more".to_owned()
+                    }
                     Some(NotStarted::Money) => "not started: the money is spent".to_owned(),
                     Some(NotStarted::Stopped) | None => {
                         "not finished: the night stopped".to_owned()

@@ -136,7 +136,7 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
                 Some(NotStarted::Needs(need)) => format!("needs {need}, which did not land"),
                 Some(NotStarted::TaskLimit) => "the limit of tasks was reached".to_owned(),
                 Some(NotStarted::Money) => "the money is spent".to_owned(),
-                Some(NotStarted::Stopped) => match night.stop() {
+                Some(NotStarted::NoModel | NotStarted::Stopped) => match night.stop() {
                     Some(reason) => line::stop_reason(reason),
                     None => night.stop_reason(now).map_or_else(
                         || "the night stopped".to_owned(),
@@ -148,6 +148,7 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
             Stage::Editing => "the agent is at work".to_owned(),
             Stage::Ungated(_) => "the gate is at work".to_owned(),
             Stage::Gated(_) | Stage::Landing(_) => "passed the gate, lands next".to_owned(),
+            Stage::Parked(setback) => line::why(setback),
             Stage::Landed(_) | Stage::Failed(_) => continue,
         };
         if !any {

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    agent::{Agent, Job},
+    agent::{Activity, Agent, Job, Purpose, Ran},
     files,
     forge::{Forge, PullRequestDraft},
     gate::GateRun,
@@ -20,7 +20,7 @@ use crate::{
         workspace::Workspace,
     },
     ids::{AttemptId, CommitId, NAME, TaskId},
-    night::{Command, Night, Opening},
+    night::{Command, Conversation, Night, Opening},
     outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport},
     plan::{self, SectionWords},
     policy::{AdmittedTask, RuleSet, Tests, Verdict, inspect},
@@ -138,10 +138,20 @@ impl Hands {
             Command::RunGate { attempt, commit, tree } => {
                 Ok(Deed::Gate(self.gate(brief, Some(attempt), commit, tree).await?))
             }
-            Command::RunAgent { attempt, base, time_s, budget } => {
-                let job = Edit { attempt, base, time_s: *time_s, budget: *budget, at };
+            Command::RunAgent { attempt, base, time_s, budget, tokens, model, conversation } => {
+                let job = Edit {
+                    attempt,
+                    base,
+                    time_s: *time_s,
+                    budget: *budget,
+                    tokens: *tokens,
+                    model,
+                    conversation: conversation.as_ref(),
+                    at,
+                };
                 self.edit(brief, job).await
             }
+            Command::Review { .. } => unreachable!("set with the review's own deed"),
             Command::Restack { attempt, candidate, onto } => {
                 self.restack(brief, attempt, candidate, onto, at)
             }
@@ -218,18 +228,25 @@ impl Hands {
         let (prompt, system) = self.prompt(brief, task, &edit)?;
         files::write_atomic(&run_dir.join("prompt.md"), prompt.as_bytes())?;
         let job = Job {
+            purpose: Purpose::Edit,
             attempt: edit.attempt.clone(),
             workspace: place,
+            home: run_dir.clone(),
             run_dir,
+            talk: None,
             prompt,
             system,
-            model: task.task().fields.model.clone().or(brief.opening.agent.model.clone()),
+            brief: String::new(),
+            model: edit.model.clone(),
             time_limit: Duration::from_secs(edit.time_s),
             stall_limit: STALL,
             budget: edit.budget,
+            tokens: edit.tokens,
+            turns: Some(brief.opening.limits.turns).filter(|turns| *turns > 0),
+            activity: Activity::new(),
             environment: self.environment.clone(),
         };
-        let mut report = self.agent.run(&job, &self.stop).await?;
+        let Ran { mut report, session: _ } = self.agent.run(&job, None, &self.stop).await?;
         if let Some(words) = &report.last_words {
             report.last_words = Some(self.redactor.redact(words).into_owned());
         }
@@ -513,6 +530,9 @@ struct Edit<'a> {
     base: &'a CommitId,
     time_s: u64,
     budget: crate::budget::Usd,
+    tokens: Option<u64>,
+    model: &'a Option<String>,
+    conversation: Option<&'a Conversation>,
     at: Timestamp,
 }
 

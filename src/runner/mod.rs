@@ -174,7 +174,9 @@ impl<'l> Runner<'l> {
     /// A deed as a fact, with the night's verdict. `None` when nothing can be said: the order stays open,
     /// and a resumed night does it again.
     fn event(&self, command: &Command, deed: Deed) -> Option<Event> {
-        let judge = |attempt: &AttemptId, failure: Failure| self.night.judge(attempt, failure);
+        let judge = |attempt: &AttemptId, failure: Failure| {
+            self.night.judge(clock::now(), attempt, failure)
+        };
         let attempt = command.attempt().cloned();
         Some(match (deed, attempt) {
             (Deed::Gate(None), _) => return None,
@@ -218,6 +220,7 @@ fn in_words(command: &Command) -> String {
         Command::CheckBase { .. } => "run the gate on the base".to_owned(),
         Command::RunAgent { attempt, .. } => format!("run the agent for {attempt}"),
         Command::RunGate { attempt, .. } => format!("run the gate for {attempt}"),
+        Command::Review { attempt, .. } => format!("ask for a second opinion on {attempt}"),
         Command::Restack { attempt, .. } => format!("rebuild {attempt} on the new tip"),
         Command::Land { attempt, .. } => format!("land {attempt}"),
         Command::Publish { .. } => "publish the branch".to_owned(),

@@ -315,6 +315,7 @@ pub fn charges(night: &Night) -> Vec<Charge> {
             }
             Command::CheckBase { .. }
             | Command::RunGate { .. }
+            | Command::Review { .. }
             | Command::Restack { .. }
             | Command::Land { .. }
             | Command::Publish { .. } => None,
@@ -391,6 +392,11 @@ fn agent_spec(
         model: settings.model.clone(),
         context: settings.context.clone(),
         walls,
+        fallback: Vec::new(),
+        fallback_at: 0,
+        retry_ms: vec![2_000, 4_000, 8_000],
+        converses: false,
+        subscription: false,
     })
 }
 

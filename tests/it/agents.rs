@@ -5,7 +5,10 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use nightshift::{
-    agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT, DEMO_GREETING, Job},
+    agent::{
+        Activity, Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT, DEMO_GREETING, Job,
+        Purpose,
+    },
     budget::Usd,
     ids::{AttemptId, TaskId},
     outcome::{AgentEnd, AgentReport},
@@ -40,15 +43,22 @@ impl Scene {
         let inherited = std::env::var("PATH").unwrap();
         environment.set("PATH", format!("{}:{inherited}", path("bin").display()));
         let job = Job {
+            purpose: Purpose::Edit,
             attempt: AttemptId { task: TaskId::new("t1").unwrap(), number: 1 },
             workspace: path("work"),
             run_dir: path("run"),
+            home: path("run"),
+            talk: None,
             prompt: "Do it.\n".into(),
             system: "Be kind.".into(),
+            brief: String::new(),
             model: Some("claude-fake-1".into()),
             time_limit: Duration::from_secs(60),
             stall_limit: Duration::from_secs(60),
             budget: Usd::from_micros(2_000_000),
+            tokens: None,
+            turns: None,
+            activity: Activity::new(),
             environment,
         };
         Scene { dir, job }
@@ -69,7 +79,7 @@ impl Scene {
     }
 
     async fn run(&self, agent: &dyn Agent) -> AgentReport {
-        agent.run(&self.job, &Stop::new()).await.unwrap()
+        agent.run(&self.job, None, &Stop::new()).await.unwrap().report
     }
 
     async fn run_claude(&self, script: &str) -> AgentReport {
@@ -136,11 +146,11 @@ async fn stopping_the_night_at_once_interrupts_the_session() {
     let scene = Scene::new();
     let agent = scene.claude("init; sleep 60");
     let stop = Stop::new();
-    let (report, ()) = tokio::join!(agent.run(&scene.job, &stop), async {
+    let (report, ()) = tokio::join!(agent.run(&scene.job, None, &stop), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         stop.ask(Urgency::Now);
     });
-    assert_eq!(report.unwrap().ended, AgentEnd::Interrupted);
+    assert_eq!(report.unwrap().report.ended, AgentEnd::Interrupted);
 }
 
 #[tokio::test]

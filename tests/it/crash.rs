@@ -14,9 +14,10 @@ use nightshift::{
         AgentSpec, Author, Base, Charge, Command, Entry, Event, GateSpec, Night, Opening,
         PlanSource, PublishSpec, Stage, Step,
     },
-    outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, StepEnd, StepReport},
+    outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, Review, StepEnd, StepReport},
     plan::{SectionWords, parse},
     policy::{Missing, Policy, RuleSet, Tests, admit_plan},
+    prompt::Reply,
 };
 
 const TASKS: [&str; 4] = ["a", "b", "c", "d"];
@@ -88,6 +89,10 @@ fn agent_report(ended: AgentEnd) -> AgentReport {
         model: None,
         last_words: None,
         survivors: 0,
+        total: None,
+        window: None,
+        reply: Reply::default(),
+        notes: Vec::new(),
     }
 }
 
@@ -110,7 +115,7 @@ impl World {
                 let fault = self.faults.get(&(attempt.task.to_string(), attempt.number));
                 if fault == Some(&Fault::Agent) {
                     let end = AgentEnd::Failed { code: Some(1), message: String::new() };
-                    let setback = night.judge(&attempt, Failure::Agent(end.clone()));
+                    let setback = night.judge(at(0), &attempt, Failure::Agent(end.clone()));
                     let (report, result) = (agent_report(end), Err(setback));
                     return Event::AgentEnded { attempt, report, result, kept: None };
                 }
@@ -126,8 +131,18 @@ impl World {
                     self.gated.push(tree);
                 }
                 let setback = (!green)
-                    .then(|| night.judge(&attempt, Failure::Gate(Box::new(report.clone()))));
+                    .then(|| night.judge(at(0), &attempt, Failure::Gate(Box::new(report.clone()))));
                 Event::GateEnded { attempt, report, setback }
+            }
+            Command::Review { attempt, .. } => {
+                let review = Review {
+                    agree: true,
+                    why: String::new(),
+                    ended: AgentEnd::Finished,
+                    spent: Spend { usd: Usd::from_micros(1_000), ..Spend::default() },
+                    model: None,
+                };
+                Event::Reviewed { attempt, review, setback: None }
             }
             Command::Restack { attempt, onto, .. } => {
                 Event::Restacked { attempt, result: Ok(self.commit(&onto)) }
@@ -213,6 +228,11 @@ fn opening(parallel: u32) -> Opening {
             model: None,
             context: Vec::new(),
             walls: "none".into(),
+            fallback: Vec::new(),
+            fallback_at: 0,
+            retry_ms: vec![2_000, 4_000, 8_000],
+            converses: false,
+            subscription: false,
         },
         author: Author { name: "T".into(), email: "t@localhost".into() },
         publish: PublishSpec {

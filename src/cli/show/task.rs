@@ -41,7 +41,7 @@ pub(super) fn in_full(
             Some(NotStarted::Needs(need)) => format!("it needs {need}, which did not land"),
             Some(NotStarted::TaskLimit) => "the night's number of tasks was reached".to_owned(),
             Some(NotStarted::Money) => "the money is spent".to_owned(),
-            Some(NotStarted::Stopped) => match found.night.stop() {
+            Some(NotStarted::NoModel | NotStarted::Stopped) => match found.night.stop() {
                 Some(reason) => report::stop_reason(reason),
                 None => "the night had stopped".to_owned(),
             },
@@ -133,7 +133,13 @@ fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<
             let shown = odd.iter().take(MANY);
             lines.extend(shown.map(|odd| cleaner.line(&format!("{} is {}", odd.path, odd.what))));
         }
+        Failure::Question { questions } => {
+            lines.push(String::new());
+            lines
+                .extend(questions.iter().map(|question| format!("  ? {}", cleaner.line(question))));
+        }
         Failure::Agent(_)
+        | Failure::Disagreed { .. }
         | Failure::NoChange { .. }
         | Failure::NoProgress { .. }
         | Failure::Conflict { .. } => {}

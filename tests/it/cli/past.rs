@@ -10,6 +10,7 @@ use nightshift::{
     journal::Journal,
     night::{AgentSpec, Author, Command, Entry, Event, Night, Opening, PublishSpec, Setback, Then},
     outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, StepEnd, StepReport},
+    prompt::Reply,
     runner::{places::NightPlaces, prepare::Preparation},
 };
 
@@ -63,6 +64,9 @@ impl Past {
                 base: base.commit.clone(),
                 time_s: 60,
                 budget: Usd::ZERO,
+                tokens: None,
+                model: None,
+                conversation: None,
             }),
         ];
         if ended {
@@ -140,6 +144,11 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
             model: None,
             context: Vec::new(),
             walls: "none".into(),
+            fallback: Vec::new(),
+            fallback_at: 0,
+            retry_ms: vec![2_000, 4_000, 8_000],
+            converses: false,
+            subscription: false,
         },
         author: Author { name: "Ann".into(), email: "ann@example.org".into() },
         publish: PublishSpec {
@@ -186,5 +195,9 @@ fn agent_report() -> AgentReport {
         model: None,
         last_words: Some("I am \u{1b}[31mdone\n```".into()),
         survivors: 0,
+        total: None,
+        window: None,
+        reply: Reply::default(),
+        notes: Vec::new(),
     }
 }

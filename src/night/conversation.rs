@@ -1,0 +1,113 @@
+//! Which conversation an attempt is part of, and whose decisions need a second opinion.
+//!
+//! A failed attempt that is told what went wrong costs a fraction of a fresh one, and knows what it did.
+//! But a conversation that fails twice in the same way goes round in a circle: then a fresh head, from the
+//! tip, does better.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    ids::AttemptId,
+    night::{AttemptRecord, Conversation, Night, Opening, TaskState},
+    outcome::{AgentEnd, Failure},
+    policy::Authority,
+};
+
+impl Night {
+    /// The conversation of a task's next attempt; `None` for agents that have none.
+    pub(super) fn conversation(&self, next: &AttemptId) -> Option<Conversation> {
+        if !self.opening.agent.converses {
+            return None;
+        }
+        let going_on = self.task(&next.task).and_then(going_on);
+        Some(going_on.cloned().unwrap_or_else(|| Conversation {
+            id: uuid(&format!("{}/{}/{next}", self.opening.repository, self.opening.night)),
+            opened_by: next.number,
+        }))
+    }
+}
+
+/// The last attempt's conversation, when the next one should go on with it.
+pub(super) fn going_on(task: &TaskState) -> Option<&Conversation> {
+    let last = task.attempts.last()?;
+    let conversation = last.conversation.as_ref()?;
+    let Some(setback) = &last.setback else { return Some(conversation) }; // a crash cut it off
+    let now = kind(&setback.failure)?;
+    let before = task.attempts.iter().rev().skip(1);
+    let poisoned = before
+        .take_while(|record| record.conversation.as_ref() == Some(conversation))
+        .filter_map(|record| record.setback.as_ref())
+        .any(|earlier| now.counts && kind(&earlier.failure).is_some_and(|k| k.name == now.name));
+    (!poisoned).then_some(conversation)
+}
+
+/// What makes two failures of one conversation the same.
+struct Kind {
+    name: String,
+    /// False for troubles that say nothing about the conversation.
+    counts: bool,
+}
+
+/// `None`: the conversation, or its files, cannot be gone on with.
+fn kind(failure: &Failure) -> Option<Kind> {
+    let same = |name: String| Some(Kind { name, counts: true });
+    match failure {
+        Failure::Agent(end) => match end {
+            AgentEnd::ContextFull | AgentEnd::ConversationLost | AgentEnd::Unfit { .. } => None,
+            AgentEnd::Limited { .. }
+            | AgentEnd::Overloaded
+            | AgentEnd::Transport { .. }
+            | AgentEnd::Interrupted
+            | AgentEnd::NotInstalled { .. }
+            | AgentEnd::NotSignedIn { .. }
+            | AgentEnd::ModelUnavailable { .. } => {
+                Some(Kind { name: String::new(), counts: false })
+            }
+            AgentEnd::Finished => same("finished".into()),
+            AgentEnd::Denied { .. } => same("denied".into()),
+            AgentEnd::BudgetSpent => same("budget".into()),
+            AgentEnd::TurnsSpent => same("turns".into()),
+            AgentEnd::TimedOut => same("time".into()),
+            AgentEnd::Stalled => same("stalled".into()),
+            AgentEnd::Killed { .. } => same("killed".into()),
+            AgentEnd::Failed { .. } => same("failed".into()),
+            AgentEnd::Garbage { .. } => same("garbage".into()),
+        },
+        Failure::NoChange { .. } => same("no change".into()),
+        Failure::Refused(refusals) => {
+            let mut rules: Vec<&str> = refusals.iter().map(|r| r.rule.as_str()).collect();
+            rules.sort_unstable();
+            rules.dedup();
+            same(format!("refused {}", rules.join(" ")))
+        }
+        Failure::Gate(report) => same(format!("gate {}", report.red_steps().join(" "))),
+        Failure::Disagreed { .. } => same("disagreed".into()),
+        // What is in the files cannot be gone on with.
+        Failure::Unfit(_) | Failure::Conflict { .. } | Failure::NoProgress { .. } => None,
+        Failure::Question { .. } => None,
+    }
+}
+
+/// True when a decision of this attempt needs a second opinion that has not been had.
+pub(super) fn needs_review(opening: &Opening, record: &AttemptRecord) -> bool {
+    record.review.is_none()
+        && record.agent.as_ref().is_some_and(|report| {
+            let authorities = &opening.policy.decisions;
+            report
+                .reply
+                .decisions
+                .iter()
+                .any(|decision| authorities.of(decision.level) == Authority::Review)
+        })
+}
+
+/// The form of a random UUID, which is what Claude Code accepts; the same text gives the same one.
+fn uuid(text: &str) -> String {
+    let hash = Sha256::digest(text);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = crate::ids::hex(&bytes);
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}

@@ -1,0 +1,159 @@
+//! Where each task of a night stands, and what is known of each attempt: plain data of the fold.
+
+use jiff::Timestamp;
+
+use crate::{
+    budget::{Spend, Usd},
+    ids::CommitId,
+    night::{Conversation, Setback},
+    outcome::{AgentReport, Candidate, GateReport, Review},
+};
+
+/// Where one task stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not started, or free to be tried again.
+    Waiting,
+    /// An agent should be at work on this attempt.
+    Editing,
+    /// The candidate has yet to pass the gate at exactly its own tree.
+    Ungated(Candidate),
+    /// The candidate passed the gate at exactly its own tree.
+    Gated(Candidate),
+    /// The branch may or may not have moved already. Nothing else may move it until this is settled.
+    Landing(Candidate),
+    /// On the branch.
+    Landed(Candidate),
+    /// Tried as often as it may be, or ended early.
+    Failed(Setback),
+    /// A person must answer before it goes on.
+    Parked(Setback),
+}
+
+/// One task of the night.
+#[derive(Clone, Debug)]
+pub struct TaskState {
+    /// Where it stands.
+    pub stage: Stage,
+    /// Every attempt, in order; the last is the one that the stage speaks of.
+    pub attempts: Vec<AttemptRecord>,
+    /// Attempts that count against the limit.
+    pub counted: u32,
+    /// It is not started again before this, after a trouble that passes.
+    pub not_before: Option<Timestamp>,
+}
+
+/// One attempt, as far as it is known.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// 1 for the first.
+    pub number: u32,
+    /// The commit that it started from.
+    pub base: CommitId,
+    /// When the agent was started.
+    pub began: Timestamp,
+    /// When the last thing about it was learned.
+    pub ended: Timestamp,
+    /// Money reserved for it.
+    pub reserved: Usd,
+    /// The model that was asked for; `None` = the agent's own.
+    pub model: Option<String>,
+    /// The conversation that it is part of, where the agent has them.
+    pub conversation: Option<Conversation>,
+    /// What the agent's run came to; `None` while it runs, or when a crash cut it off.
+    pub agent: Option<AgentReport>,
+    /// What a crash-cut run is charged with.
+    pub charged: Option<Spend>,
+    /// The second opinion on its decisions.
+    pub review: Option<Review>,
+    /// Money reserved for second opinions that is not settled: one under way, and those that a crash cut off.
+    pub reviewing: Usd,
+    /// The candidate, where one was made; after a restack the newest.
+    pub candidate: Option<Candidate>,
+    /// The last gate run of it.
+    pub gate: Option<GateReport>,
+    /// Why it did not work.
+    pub setback: Option<Setback>,
+    /// The commit that keeps its work.
+    pub kept: Option<CommitId>,
+}
+
+impl AttemptRecord {
+    /// What it cost, as far as known: reported, charged, or reserved while it runs.
+    pub fn spent(&self) -> Spend {
+        let own = match (&self.agent, self.charged) {
+            (Some(report), _) => report.spent,
+            (None, Some(charged)) => charged,
+            (None, None) => Spend::reserved(self.reserved),
+        };
+        let review = self.review.as_ref().map(|review| review.spent).unwrap_or_default();
+        own + review + Spend::reserved(self.reviewing)
+    }
+}
+
+/// What is known of the gate on the base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseGate {
+    /// Not run yet.
+    Unknown,
+    /// It passed: the night may start.
+    Green(GateReport),
+    /// It did not: nothing may start.
+    Red(GateReport),
+}
+
+/// How publishing stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Not tried yet.
+    Open,
+    /// There is a pull request.
+    Done {
+        /// Where a person opens it.
+        url: String,
+        /// Its number on the forge.
+        number: Option<u64>,
+    },
+    /// It did not work. The work is safe.
+    Failed {
+        /// What happened.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+}
+
+impl TaskState {
+    /// Money and tokens of all attempts.
+    pub fn spent(&self) -> Spend {
+        self.attempts.iter().map(AttemptRecord::spent).sum()
+    }
+
+    /// True from its start until it landed, failed, or waits for another try.
+    pub fn is_under_way(&self) -> bool {
+        match self.stage {
+            Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => true,
+            Stage::Waiting | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => false,
+        }
+    }
+
+    /// What a person must answer, when the task waits for that.
+    pub fn parked(&self) -> Option<&Setback> {
+        if let Stage::Parked(setback) = &self.stage { Some(setback) } else { None }
+    }
+
+    /// The candidate on the branch, when the task landed.
+    pub fn landed(&self) -> Option<&Candidate> {
+        if let Stage::Landed(candidate) = &self.stage { Some(candidate) } else { None }
+    }
+
+    /// Why the task failed, when it did.
+    pub fn failed(&self) -> Option<&Setback> {
+        if let Stage::Failed(setback) = &self.stage { Some(setback) } else { None }
+    }
+
+    /// The last attempt.
+    pub fn last(&self) -> Option<&AttemptRecord> {
+        self.attempts.last()
+    }
+}
