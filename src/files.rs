@@ -130,6 +130,14 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
     fs::remove_dir_all(path).map_err(error("remove", path))
 }
 
+/// Removes whatever has this name: a tree, a file, a link, a pipe. Nothing is followed.
+pub fn remove_any(path: &Path) -> Result<(), Error> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => remove_tree(path),
+        Ok(_) | Err(_) => remove_file(path),
+    }
+}
+
 /// Gives the owner back every directory below `path`.
 fn unlock(path: &Path) {
     let Ok(metadata) = fs::symlink_metadata(path) else { return };

@@ -65,9 +65,48 @@ pub struct Workspace {
     base: Vec<TreeEntry>,
     stamps: HashMap<RepoPath, Stamp>,
     racy_after: i128,
+    rules: Rules,
+    largest: u64,
+}
+
+/// What the base's own files say about paths.
+#[derive(Default)]
+struct Rules {
     ignores: BTreeMap<RepoPath, Gitignore>,
     frozen: Frozen,
-    largest: u64,
+}
+
+impl Rules {
+    /// True for files that hold such rules.
+    fn concern(entry: &TreeEntry) -> bool {
+        let name = entry.path.components().last();
+        entry.mode != FileMode::Symlink && matches!(name, Some(b".gitignore" | b".gitattributes"))
+    }
+
+    fn read(&mut self, entry: &TreeEntry, contents: &[u8]) {
+        if !Rules::concern(entry) {
+            return;
+        }
+        let at = parent_of(&entry.path);
+        if entry.path.components().last() == Some(b".gitignore") {
+            self.ignores.insert(at, ignore_rules(contents));
+        } else {
+            self.frozen.0.extend(filtered_patterns(&at, contents));
+        }
+    }
+}
+
+/// Writes a file that is not there.
+fn write(path: &Path, mode: FileMode, contents: &[u8]) -> Result<(), Error> {
+    match mode {
+        FileMode::Symlink => {
+            let target = std::ffi::OsStr::from_bytes(contents);
+            symlink(target, path).map_err(files::error("link", path))?;
+        }
+        FileMode::Executable => files::create_new(path, contents, 0o755)?,
+        FileMode::Regular | FileMode::Gitlink => files::create_new(path, contents, 0o644)?,
+    }
+    Ok(())
 }
 
 /// Paths whose content git would pass through a filter program (LFS, git-crypt). libgit2 runs none, so
@@ -100,8 +139,7 @@ impl Workspace {
         let base = super::tree::list(&handles.read, tree)?;
         let mut made: HashSet<PathBuf> = HashSet::new();
         let mut stamps = HashMap::with_capacity(base.len());
-        let mut ignores = BTreeMap::new();
-        let mut frozen = Frozen::default();
+        let mut rules = Rules::default();
         let mut newest = 0;
         for entry in &base {
             let path = inside(directory, &entry.path);
@@ -118,26 +156,8 @@ impl Workspace {
                 .read
                 .find_blob(oid(entry.blob.as_str()))
                 .map_err(git(format!("read the file {}", entry.path)))?;
-            match entry.mode {
-                FileMode::Symlink => {
-                    let target = std::ffi::OsStr::from_bytes(blob.content());
-                    symlink(target, &path).map_err(files::error("link", &path))?;
-                }
-                FileMode::Executable => files::create_new(&path, blob.content(), 0o755)?,
-                FileMode::Regular | FileMode::Gitlink => {
-                    files::create_new(&path, blob.content(), 0o644)?;
-                }
-            }
-            match entry.path.components().last() {
-                Some(b".gitignore") if entry.mode != FileMode::Symlink => {
-                    let at = parent_of(&entry.path);
-                    ignores.insert(at, ignore_rules(blob.content()));
-                }
-                Some(b".gitattributes") if entry.mode != FileMode::Symlink => {
-                    frozen.0.extend(filtered_patterns(&parent_of(&entry.path), blob.content()));
-                }
-                _ => {}
-            }
+            write(&path, entry.mode, blob.content())?;
+            rules.read(entry, blob.content());
             let metadata = fs::symlink_metadata(&path).map_err(files::error("look at", &path))?;
             let stamp = Stamp::of(&metadata);
             newest = newest.max(stamp.changed_at());
@@ -148,10 +168,76 @@ impl Workspace {
             base,
             stamps,
             racy_after: newest - RACY_NANOSECONDS,
-            ignores,
-            frozen,
+            rules,
             largest,
         })
+    }
+
+    /// Takes over what an earlier process had laid out of `tree`, as it is by now. Every file is read again:
+    /// the stamps of the lay-out are gone. Call it only when nothing runs in the workspace any more.
+    pub fn reopen(
+        vault: &Vault,
+        tree: &TreeId,
+        directory: &Path,
+        largest: u64,
+    ) -> Result<Workspace, Error> {
+        let handles = vault.open()?;
+        let base = super::tree::list(&handles.read, tree)?;
+        let store = handles.read.odb().map_err(git("open the objects"))?;
+        let mut rules = Rules::default();
+        let mut stamps = HashMap::new();
+        for entry in base.iter().filter(|entry| entry.mode != FileMode::Gitlink) {
+            let id = oid(entry.blob.as_str());
+            let wrap = || git(format!("read the file {}", entry.path));
+            let (size, _) = store.read_header(id).map_err(wrap())?;
+            let size = u64::try_from(size).unwrap_or(u64::MAX);
+            // The size is what matters: no file has this inode, so the stamp fits none.
+            let none = (0, 0);
+            let stamp = Stamp { inode: 0, size, mode: 0, modified: none, changed: none };
+            stamps.insert(entry.path.clone(), stamp);
+            if Rules::concern(entry) {
+                let blob = handles.read.find_blob(id).map_err(wrap())?;
+                rules.read(entry, blob.content());
+            }
+        }
+        let directory = directory.to_owned();
+        Ok(Workspace { directory, base, stamps, racy_after: i128::MIN, rules, largest })
+    }
+
+    /// Makes each of `paths` what it is in `tree`, or absent where the tree does not have it. Nothing is
+    /// followed: what stands in the way, a link above all, is removed. Call it only when nothing runs in
+    /// the workspace any more.
+    pub fn put(&self, vault: &Vault, tree: &TreeId, paths: &[RepoPath]) -> Result<(), Error> {
+        let handles = vault.open()?;
+        let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+        let mut wanted = Vec::new();
+        // What goes, goes first: it may stand where a directory of another path belongs.
+        for path in paths {
+            match super::tree::find(&handles.read, tree, path)? {
+                Some(entry) => wanted.push((path, entry)),
+                None if behind_other(&self.directory, path, is_dir) => {}
+                None => files::remove_any(&inside(&self.directory, path))?,
+            }
+        }
+        for (path, entry) in wanted {
+            let mut at = self.directory.clone();
+            for component in path.components() {
+                if !is_dir(&at) {
+                    files::remove_any(&at)?;
+                    files::create_dir_all(&at)?;
+                }
+                at.push(std::ffi::OsStr::from_bytes(component));
+            }
+            files::remove_any(&at)?;
+            if entry.kind() == Some(ObjectType::Blob) {
+                let wrap = git(format!("read the file {path}"));
+                let blob = handles.read.find_blob(entry.id()).map_err(wrap)?;
+                write(&at, FileMode::from_raw(entry.filemode()), blob.content())?;
+            } else {
+                files::create_dir_all(&at)?; // a submodule, which is an empty directory
+            }
+        }
+        Ok(())
     }
 
     /// Where the files are.
@@ -182,7 +268,7 @@ impl Workspace {
         changes.filtered = changes
             .edits
             .keys()
-            .filter(|path| self.frozen.0.iter().any(|rules| matches(rules, path, false)))
+            .filter(|path| self.rules.frozen.0.iter().any(|rules| matches(rules, path, false)))
             .cloned()
             .collect();
         Ok(changes)
@@ -209,7 +295,7 @@ impl<'w> Walk<'w> {
         at: &RepoPath,
         rules: &mut Vec<(&'w RepoPath, &'w Gitignore)>,
     ) -> Result<(), Error> {
-        let own = self.workspace.ignores.get_key_value(at);
+        let own = self.workspace.rules.ignores.get_key_value(at);
         rules.extend(own);
         let path = inside(&self.workspace.directory, at);
         let Ok(entries) = fs::read_dir(&path) else {
@@ -403,11 +489,16 @@ fn kind_of(file_type: fs::FileType) -> &'static str {
 
 /// True when a component above the file is a link: then the path leads somewhere else.
 fn behind_link(root: &Path, path: &RepoPath) -> bool {
+    behind_other(root, path, |at| !fs::symlink_metadata(at).is_ok_and(|found| found.is_symlink()))
+}
+
+/// True when a component above the file is not what it must be.
+fn behind_other(root: &Path, path: &RepoPath, must: impl Fn(&Path) -> bool) -> bool {
     let mut at = root.to_owned();
     let components: Vec<&[u8]> = path.components().collect();
     components.iter().take(components.len().saturating_sub(1)).any(|component| {
         at.push(std::ffi::OsStr::from_bytes(component));
-        fs::symlink_metadata(&at).is_ok_and(|found| found.is_symlink())
+        !must(&at)
     })
 }
 

@@ -10,7 +10,6 @@ use crate::{
     ids::AttemptId,
     night::{AttemptRecord, Conversation, Night, Opening, TaskState},
     outcome::{AgentEnd, Failure},
-    policy::Authority,
 };
 
 impl Night {
@@ -19,7 +18,7 @@ impl Night {
         if !self.opening.agent.converses {
             return None;
         }
-        let going_on = self.task(&next.task).and_then(going_on);
+        let going_on = self.task(&next.task).and_then(TaskState::goes_on);
         Some(going_on.cloned().unwrap_or_else(|| Conversation {
             id: uuid(&format!("{}/{}/{next}", self.opening.repository, self.opening.night)),
             opened_by: next.number,
@@ -27,8 +26,14 @@ impl Night {
     }
 }
 
-/// The last attempt's conversation, when the next one should go on with it.
-pub(super) fn going_on(task: &TaskState) -> Option<&Conversation> {
+impl TaskState {
+    /// The last attempt's conversation, when the next one should go on with it.
+    pub fn goes_on(&self) -> Option<&Conversation> {
+        going_on(self)
+    }
+}
+
+fn going_on(task: &TaskState) -> Option<&Conversation> {
     let last = task.attempts.last()?;
     let conversation = last.conversation.as_ref()?;
     let Some(setback) = &last.setback else { return Some(conversation) }; // a crash cut it off
@@ -90,15 +95,7 @@ fn kind(failure: &Failure) -> Option<Kind> {
 
 /// True when a decision of this attempt needs a second opinion that has not been had.
 pub(super) fn needs_review(opening: &Opening, record: &AttemptRecord) -> bool {
-    record.review.is_none()
-        && record.agent.as_ref().is_some_and(|report| {
-            let authorities = &opening.policy.decisions;
-            report
-                .reply
-                .decisions
-                .iter()
-                .any(|decision| authorities.of(decision.level) == Authority::Review)
-        })
+    record.review.is_none() && !record.in_question(&opening.policy.decisions).is_empty()
 }
 
 /// The form of a random UUID, which is what Claude Code accepts; the same text gives the same one.

@@ -9,7 +9,7 @@ use crate::{
     budget::WhenLimited,
     ids::AttemptId,
     night::{AttemptRecord, Night, Setback, TaskState, Then, models::jitter},
-    outcome::{AgentEnd, Candidate, Failure, GateReport, StopReason},
+    outcome::{AgentEnd, Candidate, Failure, GateReport, Review, StopReason},
 };
 
 impl Night {
@@ -90,6 +90,23 @@ impl Night {
             then
         };
         Setback { failure, then, same_as }
+    }
+
+    /// The failure of an attempt whose second opinion does not agree, or could not be had: the agent can mend
+    /// the first, a person must settle the second.
+    pub fn without_agreement(&self, attempt: &AttemptId, review: &Review) -> Failure {
+        let record = self.task(&attempt.task).and_then(TaskState::last);
+        let decisions = record
+            .map(|record| record.in_question(&self.opening.policy.decisions))
+            .unwrap_or_default();
+        if review.ended == AgentEnd::Finished {
+            return Failure::Disagreed { decisions, why: review.why.clone() };
+        }
+        let questions = decisions
+            .iter()
+            .map(|decision| format!("is this right: {} ({})", decision.what, decision.why))
+            .collect();
+        Failure::Question { questions }
     }
 
     /// The quick tries first, then longer and longer pauses in which other models may be asked.

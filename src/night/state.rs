@@ -7,6 +7,8 @@ use crate::{
     ids::CommitId,
     night::{Conversation, Setback},
     outcome::{AgentReport, Candidate, GateReport, Review},
+    policy::{Authorities, Authority},
+    prompt::Decision,
 };
 
 /// Where one task stands.
@@ -121,6 +123,15 @@ pub enum Publication {
         /// What to do.
         help: String,
     },
+}
+
+impl AttemptRecord {
+    /// Its decisions that need a second opinion.
+    pub fn in_question(&self, authorities: &Authorities) -> Vec<Decision> {
+        let decisions = self.agent.as_ref().map(|report| report.reply.decisions.as_slice());
+        let ours = |decision: &&Decision| authorities.of(decision.level) == Authority::Review;
+        decisions.unwrap_or_default().iter().filter(ours).cloned().collect()
+    }
 }
 
 impl TaskState {

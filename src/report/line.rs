@@ -251,7 +251,8 @@ pub fn failure(failure: &Failure) -> String {
     }
 }
 
-fn agent_end(end: &AgentEnd) -> String {
+/// How an agent's run ended, in words.
+pub fn agent_end(end: &AgentEnd) -> String {
     match end {
         AgentEnd::Finished => "the agent finished".to_owned(),
         AgentEnd::Denied { tools } => format!("the agent was denied {}", tools.join(", ")),

@@ -10,6 +10,8 @@ mod summary;
 pub mod text;
 
 pub use commit::Message;
-pub use line::{Feedback, failure, feedback, line, progress, red, seconds, stop_reason, why};
+pub use line::{
+    Feedback, agent_end, failure, feedback, line, progress, red, seconds, stop_reason, why,
+};
 pub use pull_request::{PullRequest, marker, pull_request};
 pub use summary::{column, summary};

@@ -6,7 +6,7 @@ use crate::{
     agent::AgentError,
     files, gate, git,
     ids::CommitId,
-    outcome::{AgentReport, Candidate, Failure, GateReport},
+    outcome::{AgentReport, Candidate, Failure, GateReport, Review},
     prompt,
 };
 
@@ -47,6 +47,8 @@ pub enum Deed {
         /// The commit that keeps the work.
         kept: Option<CommitId>,
     },
+    /// A second opinion was had, or could not be; `None` when the night was stopped at once.
+    Review(Option<Review>),
     /// A candidate was rebuilt, or did not fit.
     Restack(Result<Candidate, Failure>),
     /// The branch stands at the candidate.

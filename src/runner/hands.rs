@@ -3,42 +3,36 @@
 //! Does, and reports what happened; what follows is for the night to say. Every deed is safe to do twice,
 //! by the design that its command names.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
-    agent::{Activity, Agent, Job, Purpose, Ran},
+    agent::Agent,
     files,
     forge::{Forge, PullRequestDraft},
     gate::GateRun,
     git::{
-        self, Vault, history,
+        self, Vault,
         landing::{self, Signed, Tick},
         network::{Network, PushOutcome, Rejection},
         user::UserRepository,
-        workspace::Workspace,
     },
     ids::{AttemptId, CommitId, NAME, TaskId},
-    night::{Command, Conversation, Night, Opening},
-    outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport},
+    night::{AttemptRecord, Command, Night, Opening},
+    outcome::{Candidate, Failure, GateReport},
     plan::{self, SectionWords},
-    policy::{AdmittedTask, RuleSet, Tests, Verdict, inspect},
+    policy::AdmittedTask,
     process::{Environment, Stop, Supervisor},
-    prompt::{self, LastAttempt, PromptInput},
     redact::Redactor,
     report,
     runner::{
+        conversations::Conversations,
         deed::{Deed, Error},
+        edit::Edit,
         places::{NightPlaces, Places},
     },
 };
-
-/// An agent that says nothing for this long is stopped: tool progress comes every 30 s, and Claude Code's
-/// own idle limits end below it.
-const STALL: Duration = Duration::from_secs(10 * 60);
-/// Bytes of a gate log's end that go back to the agent.
-const FEEDBACK: usize = 12_000;
 
 /// Everything that a night's deeds need.
 pub struct Hands {
@@ -68,14 +62,16 @@ pub struct Hands {
     pub redactor: Redactor,
     /// Asked while things run.
     pub stop: Stop,
+    /// What is kept between two attempts of a task.
+    pub conversations: Conversations,
 }
 
 /// What an agent's run needs to know of the night, taken before it starts.
 #[derive(Clone, Debug)]
 pub struct Brief {
-    opening: Arc<Opening>,
-    /// What the last attempt failed at.
-    last: Option<(report::Feedback, Vec<String>)>,
+    pub(super) opening: Arc<Opening>,
+    /// The task's attempts before this one, and this one where it has begun.
+    pub(super) attempts_made: Vec<AttemptRecord>,
     attempts: u32,
     draft: Option<PullRequestDraft>,
 }
@@ -84,25 +80,17 @@ impl Brief {
     /// The part of the night that `command` needs.
     pub fn of(night: &Night, opening: &Arc<Opening>, command: &Command) -> Brief {
         let attempt = command.attempt();
-        let last =
-            attempt.and_then(|attempt| {
-                let record =
-                    night.task(&attempt.task)?.attempts.iter().rev().find(|record| {
-                        record.number < attempt.number && record.setback.is_some()
-                    })?;
-                let setback = record.setback.as_ref()?;
-                Some(report::feedback(setback))
-            });
+        let task = attempt.and_then(|attempt| night.task(&attempt.task));
         let draft = matches!(command, Command::Publish { .. }).then(|| draft(night));
         Brief {
             opening: opening.clone(),
-            last,
+            attempts_made: task.map(|task| task.attempts.clone()).unwrap_or_default(),
             attempts: attempt.map_or(0, |attempt| night.attempts_allowed(&attempt.task)),
             draft,
         }
     }
 
-    fn task(&self, id: &TaskId) -> Option<&AdmittedTask> {
+    pub(super) fn task(&self, id: &TaskId) -> Option<&AdmittedTask> {
         self.opening.tasks.iter().find(|task| task.id() == id)
     }
 }
@@ -151,7 +139,9 @@ impl Hands {
                 };
                 self.edit(brief, job).await
             }
-            Command::Review { .. } => unreachable!("set with the review's own deed"),
+            Command::Review { attempt, commit, budget, model } => {
+                self.review(brief, attempt, commit, *budget, model.clone()).await
+            }
             Command::Restack { attempt, candidate, onto } => {
                 self.restack(brief, attempt, candidate, onto, at)
             }
@@ -206,129 +196,7 @@ impl Hands {
         Ok(report)
     }
 
-    async fn edit(&self, brief: &Brief, edit: Edit<'_>) -> Result<Deed, Error> {
-        let task = brief.task(&edit.attempt.task).expect("orders name tasks of the opening");
-        let place = self.places.work().join(edit.attempt.file_name());
-        let workspace = {
-            let (vault, base, history) =
-                (self.vault.clone(), edit.base.clone(), self.places.history());
-            let largest = brief.opening.policy.max_file_bytes;
-            let directory = place.clone();
-            blocking(move || {
-                files::remove_tree(&directory)?;
-                let tree = vault.tree_of(&base)?;
-                let workspace = Workspace::lay_out(&vault, &tree, &directory, largest)?;
-                history::give(&vault, &base, &directory, &history)?;
-                Ok::<_, Error>(workspace)
-            })
-            .await?
-        };
-        let run_dir = self.night_places.attempt(edit.attempt);
-        files::create_private_dir(&run_dir)?;
-        let (prompt, system) = self.prompt(brief, task, &edit)?;
-        files::write_atomic(&run_dir.join("prompt.md"), prompt.as_bytes())?;
-        let job = Job {
-            purpose: Purpose::Edit,
-            attempt: edit.attempt.clone(),
-            workspace: place,
-            home: run_dir.clone(),
-            run_dir,
-            talk: None,
-            prompt,
-            system,
-            brief: String::new(),
-            model: edit.model.clone(),
-            time_limit: Duration::from_secs(edit.time_s),
-            stall_limit: STALL,
-            budget: edit.budget,
-            tokens: edit.tokens,
-            turns: Some(brief.opening.limits.turns).filter(|turns| *turns > 0),
-            activity: Activity::new(),
-            environment: self.environment.clone(),
-        };
-        let Ran { mut report, session: _ } = self.agent.run(&job, None, &self.stop).await?;
-        if let Some(words) = &report.last_words {
-            report.last_words = Some(self.redactor.redact(words).into_owned());
-        }
-        report.ended = self.redacted(&report.ended);
-        // Long work on files: other deeds and signals must go on meanwhile.
-        let deed = tokio::task::block_in_place(|| {
-            self.judge_work(brief, task, &edit, &workspace, report)
-        })?;
-        let removed = blocking(move || workspace.remove()).await;
-        if let Err(problem) = removed {
-            // Left for the next start to remove: it says nothing about the attempt.
-            tracing::warn!(%problem, "could not remove a workspace");
-        }
-        Ok(deed)
-    }
-
-    /// Reads what the agent left, inspects it, and makes the candidate.
-    fn judge_work(
-        &self,
-        brief: &Brief,
-        task: &AdmittedTask,
-        edit: &Edit<'_>,
-        workspace: &Workspace,
-        report: AgentReport,
-    ) -> Result<Deed, Error> {
-        let opening = &brief.opening;
-        let changes = workspace.changes(&self.vault)?;
-        let base_tree = self.vault.tree_of(edit.base)?;
-        let (tree, diff) = landing::store_tree(&self.vault, &base_tree, &changes.edits)?;
-        let changed = tree != base_tree;
-        let signed = Signed { author: &opening.author, at: edit.at };
-        let kept = |why: &str| -> Result<Option<CommitId>, Error> {
-            if !changed {
-                return Ok(None);
-            }
-            let message = format!(
-                "{}: kept work of {} ({why})\n\nNot landed. Kept by {NAME} for you to look at.\n",
-                NAME, edit.attempt
-            );
-            let commit = landing::keep(&self.vault, edit.base, &tree, &signed, &message)?;
-            self.keep_ref(opening, edit.attempt, &commit)?;
-            Ok(Some(commit))
-        };
-        let denied =
-            if let AgentEnd::Denied { tools } = &report.ended { tools.clone() } else { Vec::new() };
-        if !matches!(report.ended, AgentEnd::Finished | AgentEnd::Denied { .. }) {
-            let kept = kept("the agent did not come to its end")?;
-            let failure = Failure::Agent(report.ended.clone());
-            return Ok(Deed::Agent { report, result: Err(failure), kept });
-        }
-        if !changes.odd.is_empty() {
-            let kept = kept("entries that cannot enter a commit")?;
-            let failure = Failure::Unfit(changes.odd);
-            return Ok(Deed::Agent { report, result: Err(failure), kept });
-        }
-        if !changed {
-            let failure = Failure::NoChange { denied };
-            return Ok(Deed::Agent { report, result: Err(failure), kept: None });
-        }
-        let rules = RuleSet::new(&opening.policy)?;
-        let refusals: Vec<_> = inspect(&rules, task, &diff, &changes.filtered)
-            .into_iter()
-            .filter(|refusal| refusal.verdict != Verdict::Report)
-            .collect();
-        if !refusals.is_empty() {
-            let kept = kept("refused by a rule")?;
-            return Ok(Deed::Agent { report, result: Err(Failure::Refused(refusals)), kept });
-        }
-        let candidate = self.candidate(brief, task, edit.attempt, edit.base, &tree, &signed)?;
-        // Kept from the start: a candidate that fails its gate is an attempt that a person may open.
-        self.keep_ref(opening, edit.attempt, &candidate.commit)?;
-        let kept = Some(candidate.commit.clone());
-        Ok(Deed::Agent { report, result: Ok(candidate), kept })
-    }
-
-    /// How the agent ended, without secrets in what it said.
-    fn redacted(&self, ended: &AgentEnd) -> AgentEnd {
-        let text = serde_json::to_string(ended).unwrap_or_default();
-        serde_json::from_str(&self.redactor.redact(&text)).unwrap_or_else(|_| ended.clone())
-    }
-
-    fn keep_ref(
+    pub(super) fn keep_ref(
         &self,
         opening: &Opening,
         attempt: &AttemptId,
@@ -342,7 +210,7 @@ impl Hands {
         Ok(self.user.publish_ref(&self.vault, &name, old.as_ref(), commit)?)
     }
 
-    fn candidate(
+    pub(super) fn candidate(
         &self,
         brief: &Brief,
         task: &AdmittedTask,
@@ -414,76 +282,6 @@ impl Hands {
         }
     }
 
-    fn prompt(
-        &self,
-        brief: &Brief,
-        task: &AdmittedTask,
-        edit: &Edit<'_>,
-    ) -> Result<(String, String), Error> {
-        let opening = &brief.opening;
-        let policy = &opening.policy;
-        let tree = self.vault.tree_of(edit.base)?;
-        let mut references = Vec::new();
-        let mut system = String::new();
-        for path in &opening.agent.context {
-            let Some(bytes) = self.vault.read_file(&tree, &path.as_str().into())? else { continue };
-            references.push(path.clone());
-            let text = String::from_utf8_lossy(&bytes);
-            system.push_str(&format!("# {path}\n\n{}\n\n", text.trim_end()));
-        }
-        for path in [opening.plan.path.to_string(), "docs/context/tech-reference.md".to_owned()] {
-            if self.vault.read_file(&tree, &path.as_str().into())?.is_some() {
-                references.push(path);
-            }
-        }
-        let fields = &task.task().fields;
-        let mut shown = vec![("Acceptance".to_owned(), fields.acceptance.join("; "))];
-        shown.push(("Files".to_owned(), fields.files.join(", ")));
-        if let Some(lines) = fields.estimated_lines {
-            shown.push(("Estimated lines".to_owned(), lines.to_string()));
-        }
-        shown.retain(|(_, value)| !value.is_empty());
-        let allowed = if task.files().is_empty() { &policy.allow[..] } else { task.files() };
-        let input = PromptInput {
-            id: task.id().to_string(),
-            title: task.task().title.clone(),
-            fields: shown,
-            notes: task.task().notes.join("\n"),
-            tests_first: policy.tests == Tests::Required && !task.only_tests_or_docs(),
-            line_limit: Some(policy.max_changed_lines),
-            allowed: allowed.to_vec(),
-            denied: policy.deny.clone(),
-            protected: policy.protected.clone(),
-            commands: opening.gate.steps.iter().map(|step| step.run.clone()).collect(),
-            references,
-        };
-        let prompt = match &brief.last {
-            None => prompt::first(&input)?,
-            Some((feedback, logs)) => {
-                let last = LastAttempt {
-                    attempt: edit.attempt.number,
-                    why: feedback.why.clone(),
-                    refusals: feedback.refusals.clone(),
-                    output: self.log_ends(logs),
-                };
-                prompt::again(&input, &last)?
-            }
-        };
-        let prompt = self.redactor.redact(&prompt).into_owned();
-        Ok((prompt, self.redactor.redact(&system).into_owned()))
-    }
-
-    fn log_ends(&self, logs: &[String]) -> String {
-        let mut all = String::new();
-        for log in logs {
-            let path = self.night_places.directory().join(log);
-            let bytes = std::fs::read(path).unwrap_or_default();
-            let end = &bytes[bytes.len().saturating_sub(FEEDBACK)..];
-            all.push_str(&String::from_utf8_lossy(end));
-        }
-        self.redactor.redact(&all).into_owned()
-    }
-
     async fn publish(&self, brief: &Brief, tip: &CommitId) -> Result<Deed, Error> {
         let opening = &brief.opening;
         let draft = brief.draft.clone().expect("a publication is briefed with its text");
@@ -523,17 +321,6 @@ impl Hands {
             },
         }
     }
-}
-
-struct Edit<'a> {
-    attempt: &'a AttemptId,
-    base: &'a CommitId,
-    time_s: u64,
-    budget: crate::budget::Usd,
-    tokens: Option<u64>,
-    model: &'a Option<String>,
-    conversation: Option<&'a Conversation>,
-    at: Timestamp,
 }
 
 /// Pushes the branch with the lease that fits what is there: nothing, or an earlier tip of this night.
@@ -584,6 +371,6 @@ fn read_receipt(
 }
 
 /// Runs blocking work beside the loop.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("blocking work does not panic")
 }

@@ -5,15 +5,19 @@
 
 pub mod base;
 pub mod clock;
+pub mod conversations;
 pub mod earlier;
 pub mod deed;
+mod edit;
 pub mod hands;
 pub mod home;
 pub mod open;
 pub mod places;
 pub mod prepare;
 pub mod refused;
+mod review;
 pub mod stop;
+mod words;
 
 use std::{sync::Arc, time::Duration};
 
@@ -111,8 +115,9 @@ impl<'l> Runner<'l> {
                     });
                 }
             }
-            // Nothing runs and nothing is due: in this version no wait can change that.
-            if running.is_empty() {
+            self.release().await;
+            // Nothing runs and nothing is due: only the end of a pause or of a limit can change that.
+            if running.is_empty() && (at_once || self.night.wake_at(now).is_none()) {
                 break;
             }
             tokio::select! {
@@ -135,10 +140,20 @@ impl<'l> Runner<'l> {
                 () = tokio::time::sleep(POLL) => {}
             }
         }
+        for held in self.hands.conversations.release_all() {
+            held.end().await;
+        }
         let reason = self.night.stop_reason(clock::now());
         let exit = exit(&self.night, reason.as_ref());
         self.record(Event::Ended { reason, exit })?;
         Ok(self.night)
+    }
+
+    /// Ends the conversations that the night will not go on with.
+    async fn release(&self) {
+        for held in self.hands.conversations.release(&self.night) {
+            held.end().await;
+        }
     }
 
     /// The vault's branch and the base's keep ref. Safe to repeat.
@@ -179,7 +194,7 @@ impl<'l> Runner<'l> {
         };
         let attempt = command.attempt().cloned();
         Some(match (deed, attempt) {
-            (Deed::Gate(None), _) => return None,
+            (Deed::Gate(None) | Deed::Review(None), _) => return None,
             (Deed::Gate(Some(report)), None) => Event::BaseChecked { report },
             (Deed::Gate(Some(report)), Some(attempt)) => {
                 let setback = (!report.passed())
@@ -197,6 +212,11 @@ impl<'l> Runner<'l> {
                     .map_err(|failure| judge(&attempt, failure));
                 Event::AgentEnded { attempt, report, result, kept }
             }
+            (Deed::Review(Some(review)), Some(attempt)) => {
+                let setback = (!review.agree)
+                    .then(|| judge(&attempt, self.night.without_agreement(&attempt, &review)));
+                Event::Reviewed { attempt, review, setback }
+            }
             (Deed::Restack(result), Some(attempt)) => {
                 let result = result.map_err(|failure| judge(&attempt, failure));
                 Event::Restacked { attempt, result }
@@ -210,7 +230,9 @@ impl<'l> Runner<'l> {
             }
             (Deed::Published { url, number, notes }, _) => Event::Published { url, number, notes },
             (Deed::NotPublished { message, help }, _) => Event::NotPublished { message, help },
-            (Deed::Agent { .. } | Deed::Restack(_) | Deed::Landed, None) => return None,
+            (Deed::Agent { .. } | Deed::Review(_) | Deed::Restack(_) | Deed::Landed, None) => {
+                return None;
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The last "no" is said here; after it there is a journal.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use crate::{
     agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT},
@@ -22,6 +22,7 @@ use crate::{
     redact::Secret,
     runner::{
         clock,
+        conversations::{self, Conversations},
         hands::Hands,
         home::{Home, redactor},
         places::{self, NightPlaces, Surroundings},
@@ -70,11 +71,6 @@ pub fn lock(home: &Home, night: Option<NightId>) -> Result<Lock, Refused> {
         Locking::Held(lock) => {
             home.vault.clear_stale_locks()?;
             home.user.clear_stale_locks()?;
-            // Workspaces of a killed night: nobody works in them any more.
-            if let Err(problem) = files::remove_tree(&home.places.work()) {
-                tracing::warn!(%problem, "could not remove old workspaces");
-            }
-            home.places.prepare()?;
             Ok(lock)
         }
         Locking::Busy(holder) => {
@@ -86,6 +82,21 @@ pub fn lock(home: &Home, night: Option<NightId>) -> Result<Lock, Refused> {
             ))
         }
     }
+}
+
+/// Removes the workspaces of a killed night, in which nobody works any more, but for those named.
+fn clear_work(home: &Home, keep: &BTreeSet<String>) -> Result<(), Refused> {
+    let work = home.places.work();
+    let entries = std::fs::read_dir(&work).into_iter().flatten().flatten();
+    for entry in entries {
+        if keep.contains(&*entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        if let Err(problem) = files::remove_any(&entry.path()) {
+            tracing::warn!(%problem, "could not remove an old workspace");
+        }
+    }
+    Ok(home.places.prepare()?)
 }
 
 /// Says no when the repository is stopped.
@@ -140,6 +151,7 @@ pub fn open(
         limits.parallel = 1;
     }
     let forge = forge(surroundings, home, wishes)?;
+    clear_work(home, &BTreeSet::new())?;
     let night = claim(surroundings, home)?;
     let pr = &preparation.settings.pr;
     let opening = Opening {
@@ -232,6 +244,7 @@ pub fn resume(
     let night_places = home.places.night(id);
     let (journal, entries) = Journal::resume(&night_places.journal())?;
     let night = replay(entries.clone())?;
+    clear_work(home, &conversations::places(&night))?;
     let opening = night.opening().clone();
     if home.remote_shown() != opening.publish.remote {
         return Err(Refused::environment(
@@ -297,6 +310,7 @@ impl Equipment {
             words: self.words,
             redactor: redactor(surroundings),
             stop: self.stop,
+            conversations: Conversations::default(),
         }
     }
 }

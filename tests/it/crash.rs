@@ -3,6 +3,8 @@
 //! The world is pretended here; the fold, the orders and the verdicts are the real ones. `resume.rs` cuts
 //! the real program.
 
+mod recovery;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -14,10 +16,13 @@ use nightshift::{
         AgentSpec, Author, Base, Charge, Command, Entry, Event, GateSpec, Night, Opening,
         PlanSource, PublishSpec, Stage, Step,
     },
-    outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, Review, StepEnd, StepReport},
+    outcome::{
+        AgentEnd, AgentReport, Candidate, Failure, GateReport, LimitScope, Review, StepEnd,
+        StepReport,
+    },
     plan::{SectionWords, parse},
     policy::{Missing, Policy, RuleSet, Tests, admit_plan},
-    prompt::Reply,
+    prompt::{Decision, Level, Reply},
 };
 
 const TASKS: [&str; 4] = ["a", "b", "c", "d"];
@@ -27,6 +32,11 @@ const TASKS: [&str; 4] = ["a", "b", "c", "d"];
 enum Fault {
     Agent,
     Gate,
+    /// A usage limit that ends in a thousand seconds.
+    Limited,
+    Overloaded,
+    /// The machine's own program died.
+    Killed,
 }
 
 /// A pretend repository and forge, kept across crashes as the real ones are.
@@ -36,10 +46,13 @@ struct World {
     /// Commit → (parent, tree, the edit's tree).
     commits: BTreeMap<CommitId, (CommitId, TreeId)>,
     pull_requests: u32,
+    reviews: u32,
     made: u64,
     faults: BTreeMap<(String, u32), Fault>,
     moves: usize,
     gated: Vec<TreeId>,
+    /// Seconds that were waited, beside one for each entry.
+    waited: usize,
 }
 
 fn hash(number: u64) -> String {
@@ -107,20 +120,36 @@ impl World {
     }
 
     fn carry_out(&mut self, night: &Night, command: &Command) -> Event {
+        let now = night.last_fact();
         match command.clone() {
             Command::CheckBase { commit, tree } => {
                 Event::BaseChecked { report: report(&commit, &tree, true, None) }
             }
             Command::RunAgent { attempt, base, .. } => {
                 let fault = self.faults.get(&(attempt.task.to_string(), attempt.number));
-                if fault == Some(&Fault::Agent) {
-                    let end = AgentEnd::Failed { code: Some(1), message: String::new() };
-                    let setback = night.judge(at(0), &attempt, Failure::Agent(end.clone()));
+                let end = match fault {
+                    Some(Fault::Agent) => {
+                        Some(AgentEnd::Failed { code: Some(1), message: String::new() })
+                    }
+                    Some(Fault::Limited) => Some(AgentEnd::Limited {
+                        until: Some(now.as_second() + 1_000),
+                        scope: LimitScope::Account,
+                    }),
+                    Some(Fault::Overloaded) => Some(AgentEnd::Overloaded),
+                    Some(Fault::Killed) => Some(AgentEnd::Killed { signal: 9 }),
+                    Some(Fault::Gate) | None => None,
+                };
+                if let Some(end) = end {
+                    let setback = night.judge(now, &attempt, Failure::Agent(end.clone()));
                     let (report, result) = (agent_report(end), Err(setback));
                     return Event::AgentEnded { attempt, report, result, kept: None };
                 }
                 let candidate = self.commit(&base);
-                let report = agent_report(AgentEnd::Finished);
+                let mut report = agent_report(AgentEnd::Finished);
+                if attempt.task.as_str() == "d" {
+                    let (what, why) = ("a way".to_owned(), "it is short".to_owned());
+                    report.reply.decisions = vec![Decision { level: Level::Medium, what, why }];
+                }
                 Event::AgentEnded { attempt, report, result: Ok(candidate), kept: None }
             }
             Command::RunGate { attempt, commit, tree } => {
@@ -131,10 +160,12 @@ impl World {
                     self.gated.push(tree);
                 }
                 let setback = (!green)
-                    .then(|| night.judge(at(0), &attempt, Failure::Gate(Box::new(report.clone()))));
+                    .then(|| night.judge(now, &attempt, Failure::Gate(Box::new(report.clone()))));
                 Event::GateEnded { attempt, report, setback }
             }
             Command::Review { attempt, .. } => {
+                assert_eq!(attempt.task.as_str(), "d");
+                self.reviews += 1;
                 let review = Review {
                     agree: true,
                     why: String::new(),
@@ -183,7 +214,7 @@ fn at(seconds: usize) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + i64::try_from(seconds).unwrap()).unwrap()
 }
 
-fn opening(parallel: u32) -> Opening {
+fn opening(parallel: u32, attempts: u32) -> Opening {
     let mut source = String::from("## Ready\n\n");
     for id in TASKS {
         source.push_str(&format!("- **[{id}]** Improve part {id}\n"));
@@ -191,7 +222,7 @@ fn opening(parallel: u32) -> Opening {
     let (plan, problems) = parse(&source, &SectionWords::default());
     assert_eq!(plan.tasks.len(), TASKS.len(), "{problems:?}");
     let policy = Policy { missing: Missing::Assume, tests: Tests::Optional, ..Policy::default() };
-    let limits = Limits { parallel, attempts: 2, ..Limits::default() };
+    let limits = Limits { parallel, attempts, ..Limits::default() };
     let rules = RuleSet::new(&policy).unwrap();
     let admissions = admit_plan(&rules, &limits, &plan.tasks, &[].into());
     let tasks: Vec<_> = admissions.iter().filter_map(|a| a.admitted().cloned()).collect();
@@ -231,7 +262,7 @@ fn opening(parallel: u32) -> Opening {
             fallback: Vec::new(),
             fallback_at: 0,
             retry_ms: vec![2_000, 4_000, 8_000],
-            converses: false,
+            converses: true,
             subscription: false,
         },
         author: Author { name: "T".into(), email: "t@localhost".into() },
@@ -247,16 +278,23 @@ fn opening(parallel: u32) -> Opening {
     }
 }
 
-fn entry(journal: &[Entry], event: Event) -> Entry {
-    Entry::new(journal.len() as u64 + 1, at(journal.len()), "pretend", event)
+fn entry(journal: &[Entry], world: &World, event: Event) -> Entry {
+    let now = at(journal.len() + world.waited);
+    Entry::new(journal.len() as u64 + 1, now, "pretend", event)
 }
 
-/// The journal of a night that has just been opened, and its world: b fails its gate once and then
-/// passes, c never comes to an end.
+/// The journal of a night that has just been opened, and its world: b's program dies once, then it
+/// fails its gate once and passes, c never comes to an end, d meets a usage limit and an overload and decides
+/// something that needs a second opinion.
 fn night(parallel: u32) -> (Vec<Entry>, World) {
-    let opening = opening(parallel);
+    let opening = opening(parallel, 2);
     let branch = opening.base.commit.clone();
-    let mut faults = BTreeMap::from([(("b".to_owned(), 1), Fault::Gate)]);
+    let mut faults = BTreeMap::from([
+        (("b".to_owned(), 1), Fault::Killed),
+        (("b".to_owned(), 2), Fault::Gate),
+        (("d".to_owned(), 1), Fault::Limited),
+        (("d".to_owned(), 2), Fault::Overloaded),
+    ]);
     for number in 1..=9 {
         faults.insert(("c".to_owned(), number), Fault::Agent);
     }
@@ -264,12 +302,14 @@ fn night(parallel: u32) -> (Vec<Entry>, World) {
         branch,
         commits: BTreeMap::new(),
         pull_requests: 0,
+        reviews: 0,
         made: 0,
         faults,
         moves: 0,
         gated: Vec::new(),
+        waited: 0,
     };
-    (vec![entry(&[], Event::Opened(Box::new(opening)))], world)
+    (vec![entry(&[], &world, Event::Opened(Box::new(opening)))], world)
 }
 
 /// Runs with several commands in flight, their results in an order picked by `seed`, and cut where asked.
@@ -285,8 +325,8 @@ fn run(
     let mut steps = 0;
     let mut waiting: Vec<Command> = Vec::new();
     let whole = journal.len() == 1 && cut.is_none();
-    let write = |journal: &mut Vec<Entry>, night: &mut Night, event: Event| {
-        let entry = entry(journal, event);
+    let write = |journal: &mut Vec<Entry>, world: &World, night: &mut Night, event: Event| {
+        let entry = entry(journal, world, event);
         if whole {
             let line = serde_json::to_string(&entry).unwrap();
             assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), entry);
@@ -295,15 +335,19 @@ fn run(
         journal.push(entry);
     };
     loop {
-        for command in night.due(at(journal.len())) {
+        for command in night.due(at(journal.len() + world.waited)) {
             if cut == Some((steps, Cut::BeforeOrder)) {
                 return Err(Crashed);
             }
-            write(journal, &mut night, Event::Began(command.clone()));
+            write(journal, world, &mut night, Event::Began(command.clone()));
             waiting.push(command);
         }
         if waiting.is_empty() {
-            return Ok((night, steps));
+            let now = at(journal.len() + world.waited);
+            let Some(end) = night.wake_at(now) else { return Ok((night, steps)) };
+            let seconds = end.duration_since(now).as_secs_f64().ceil();
+            world.waited += seconds as usize;
+            continue;
         }
         random ^= random << 13;
         random ^= random >> 7;
@@ -317,12 +361,12 @@ fn run(
         if cut == Some((steps, Cut::BeforeResult)) {
             return Err(Crashed);
         }
-        write(journal, &mut night, ended);
+        write(journal, world, &mut night, ended);
         steps += 1;
     }
 }
 
-fn restart(journal: &mut Vec<Entry>) {
+fn restart(journal: &mut Vec<Entry>, world: &World) {
     let night = Night::replay(journal.iter().cloned()).unwrap();
     let charges = night
         .in_flight()
@@ -334,11 +378,12 @@ fn restart(journal: &mut Vec<Entry>) {
             _ => None,
         })
         .collect();
-    journal.push(entry(journal, Event::Restarted { charges }));
+    journal.push(entry(journal, world, Event::Restarted { charges }));
 }
 
 fn check(night: &Night, world: &World) {
     assert!(night.is_over(at(9_999)), "the night is over");
+    assert!(world.waited < 3_000, "waited {} s", world.waited);
     assert_eq!(&world.branch, night.tip());
     // The branch is a chain of landed commits, each gated at exactly its own tree.
     let landed = night.landed();
@@ -355,7 +400,10 @@ fn check(night: &Night, world: &World) {
     assert_eq!(world.moves, landed.len(), "each commit lands once");
     assert_eq!(world.pull_requests, u32::from(!landed.is_empty()), "one pull request");
     let stage = |id: &str| &night.task(&TaskId::new(id).unwrap()).unwrap().stage;
-    assert!(matches!(stage("a"), Stage::Landed(_)), "{:?}", stage("a"));
+    for id in ["a", "d"] {
+        assert!(matches!(stage(id), Stage::Landed(_)), "{id} {:?}", stage(id));
+    }
+    assert!(world.reviews >= 1, "no commit lands without the opinion that it needs");
     assert!(!matches!(stage("c"), Stage::Landed(_)));
     let limit = night.opening().limits.cost;
     assert!(night.spent().usd <= limit, "{} of {limit}", night.spent().usd);
@@ -370,11 +418,12 @@ fn every_single_and_double_crash_ends_right() {
             let (mut journal, mut world) = night(parallel);
             let Ok((whole, steps)) = run(&mut journal, &mut world, seed, None) else { panic!() };
             check(&whole, &world);
+            assert!(world.waited > 900, "the limit was waited for: {} s", world.waited);
             for first in 0..=steps {
                 for cut in CUTS {
                     let (mut journal, mut world) = night(parallel);
                     if run(&mut journal, &mut world, seed, Some((first, cut))).is_err() {
-                        restart(&mut journal);
+                        restart(&mut journal, &world);
                     }
                     // `None` as the second cut is the single crash.
                     let seconds = std::iter::once(None)
@@ -382,7 +431,7 @@ fn every_single_and_double_crash_ends_right() {
                     for second in seconds {
                         let (mut journal, mut world) = (journal.clone(), world.clone());
                         if run(&mut journal, &mut world, seed + 7, second).is_err() {
-                            restart(&mut journal);
+                            restart(&mut journal, &world);
                         }
                         let Ok((night, _)) = run(&mut journal, &mut world, seed + 9, None) else {
                             panic!()

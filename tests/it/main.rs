@@ -21,3 +21,4 @@ mod support;
 mod plan_scale;
 mod examples;
 mod tidy;
+mod workspaces;

@@ -1,0 +1,139 @@
+//! The conversations of a night's tasks between two attempts: the files that they work in, and the frozen
+//! program where there is one.
+//!
+//! Only what the night may still go on with is kept. What a killed process left is found again by its
+//! place: files are worth more than a second run of the agent.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    agent::{Activity, Session},
+    git::workspace::Workspace,
+    ids::{AttemptId, TaskId},
+    night::{Conversation, Night, Stage},
+    runner::places::NightPlaces,
+};
+
+/// The file that says that a conversation's workspace was laid out whole.
+const LAID_OUT: &str = "laid-out";
+
+/// What is kept of one task's conversation.
+pub struct Held {
+    /// The conversation's id.
+    pub conversation: String,
+    /// Its files.
+    pub workspace: Workspace,
+    /// Its frozen program.
+    pub session: Option<Session>,
+}
+
+/// All conversations that are kept, and what their agents are doing.
+#[derive(Default)]
+pub struct Conversations {
+    held: Mutex<BTreeMap<TaskId, Held>>,
+    activities: Mutex<BTreeMap<AttemptId, Activity>>,
+}
+
+impl Conversations {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<TaskId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a conversation until [`Conversations::take`] or [`Conversations::release`].
+    pub fn keep(&self, task: &TaskId, held: Held) -> Option<Held> {
+        self.held().insert(task.clone(), held)
+    }
+
+    /// What is kept of a task's conversation.
+    pub fn take(&self, task: &TaskId) -> Option<Held> {
+        self.held().remove(task)
+    }
+
+    /// Everything that `night` will not go on with, to be ended by the caller.
+    #[must_use]
+    pub fn release(&self, night: &Night) -> Vec<Held> {
+        let mut held = self.held();
+        let (kept, gone) = std::mem::take(&mut *held)
+            .into_iter()
+            .partition(|(id, held)| wanted(night, id, &held.conversation));
+        *held = kept;
+        gone.into_values().collect()
+    }
+
+    /// Everything, to be ended by the caller.
+    #[must_use]
+    pub fn release_all(&self) -> Vec<Held> {
+        std::mem::take(&mut *self.held()).into_values().collect()
+    }
+
+    /// Where an agent says what it does, until [`Conversations::done`].
+    pub fn activity_of(&self, attempt: &AttemptId) -> Activity {
+        let activity = Activity::new();
+        let mut activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
+        activities.insert(attempt.clone(), activity.clone());
+        activity
+    }
+
+    /// An agent does nothing any more.
+    pub fn done(&self, attempt: &AttemptId) {
+        self.activities.lock().unwrap_or_else(PoisonError::into_inner).remove(attempt);
+    }
+
+    /// What each agent is doing right now.
+    pub fn activity(&self) -> Vec<(AttemptId, String)> {
+        let activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
+        activities.iter().map(|(attempt, activity)| (attempt.clone(), activity.get())).collect()
+    }
+}
+
+impl Held {
+    /// Ends the program and removes the files.
+    pub async fn end(self) {
+        if let Some(session) = self.session
+            && let Err(problem) = session.close().await
+        {
+            tracing::warn!(%problem, "a conversation did not end by itself");
+        }
+        remove(self.workspace).await;
+    }
+}
+
+/// Removes a workspace beside the loop. One that cannot be removed is left for the next start: it says
+/// nothing about the attempt.
+pub async fn remove(workspace: Workspace) {
+    let removed = tokio::task::spawn_blocking(move || workspace.remove()).await;
+    if let Ok(Err(problem)) = removed {
+        tracing::warn!(%problem, "could not remove a workspace");
+    }
+}
+
+fn wanted(night: &Night, id: &TaskId, conversation: &str) -> bool {
+    night.task(id).is_some_and(|task| match task.stage {
+        Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => true,
+        Stage::Waiting => task.goes_on().is_some_and(|c| c.id == conversation),
+        Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => false,
+    })
+}
+
+/// The names of workspaces that a resumed night may go on with.
+pub fn places(night: &Night) -> BTreeSet<String> {
+    night
+        .tasks()
+        .filter(|(_, task)| matches!(task.stage, Stage::Waiting | Stage::Editing))
+        .filter_map(|(id, task)| Some(opener(id, task.goes_on()?).file_name()))
+        .collect()
+}
+
+/// The attempt that opened a conversation: its directories are the conversation's.
+pub fn opener(task: &TaskId, conversation: &Conversation) -> AttemptId {
+    AttemptId { task: task.clone(), number: conversation.opened_by }
+}
+
+/// The mark of a workspace that was laid out whole.
+pub fn mark(places: &NightPlaces, opener: &AttemptId) -> PathBuf {
+    places.attempt(opener).join(LAID_OUT)
+}

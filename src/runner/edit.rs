@@ -1,0 +1,358 @@
+//! Runs the agent for one attempt: its files, its words, what it left.
+//!
+//! A conversation that goes on keeps its files, with what a rule refused put back; everything else begins
+//! from the tip. What the agent left is judged here by rules and handed to the night, which decides.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    agent::{Job, Purpose, Ran, Session, Talk},
+    budget::Usd,
+    files,
+    git::{
+        history,
+        landing::{self, Signed},
+        workspace::Workspace,
+    },
+    ids::{AttemptId, CommitId, NAME, RepoPath, TreeId},
+    night::{AttemptRecord, Conversation, Opening},
+    outcome::{AgentEnd, AgentReport, Failure},
+    policy::{AdmittedTask, Authority, RuleSet, Verdict, inspect},
+    redact::Redactor,
+    runner::{
+        conversations::{self, Held},
+        deed::{Deed, Error},
+        hands::{Brief, Hands, blocking},
+    },
+};
+
+/// An agent that gives no sign of life for this long is stopped. Seven minutes of silence are normal
+/// thinking; tool progress comes every 30 s.
+const STALL: Duration = Duration::from_secs(10 * 60);
+
+/// An order to edit.
+pub(super) struct Edit<'a> {
+    pub(super) attempt: &'a AttemptId,
+    pub(super) base: &'a CommitId,
+    pub(super) time_s: u64,
+    pub(super) budget: Usd,
+    pub(super) tokens: Option<u64>,
+    pub(super) model: &'a Option<String>,
+    pub(super) conversation: Option<&'a Conversation>,
+    pub(super) at: Timestamp,
+}
+
+/// What the files are when an attempt begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// The base's.
+    Base,
+    /// As the conversation left them.
+    AsLeft,
+    /// Laid out anew, with what was kept of the conversation's last attempt.
+    Kept,
+}
+
+impl Edit<'_> {
+    /// The attempt whose directories are the conversation's.
+    pub(super) fn opener(&self) -> AttemptId {
+        self.conversation.map_or_else(
+            || self.attempt.clone(),
+            |conversation| conversations::opener(&self.attempt.task, conversation),
+        )
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        self.conversation.is_some_and(|conversation| conversation.opened_by != self.attempt.number)
+    }
+
+    /// The attempts before this one, newest first.
+    pub(super) fn earlier<'b>(&self, brief: &'b Brief) -> impl Iterator<Item = &'b AttemptRecord> {
+        let number = self.attempt.number;
+        brief.attempts_made.iter().rev().filter(move |record| record.number < number)
+    }
+}
+
+impl Hands {
+    pub(super) async fn edit(&self, brief: &Brief, edit: Edit<'_>) -> Result<Deed, Error> {
+        let task = brief.task(&edit.attempt.task).expect("orders name tasks of the opening");
+        let opener = edit.opener();
+        let (workspace, session, ground) = self.ground(brief, &edit, &opener).await?;
+        let run_dir = self.night_places.attempt(edit.attempt);
+        files::create_private_dir(&run_dir)?;
+        let words = self.words(brief, task, &edit, ground)?;
+        words.write(&run_dir)?;
+        let conversation = edit.conversation;
+        let total = edit
+            .earlier(brief)
+            .filter(|record| record.conversation.as_ref() == conversation)
+            .find_map(|record| record.agent.as_ref()?.total);
+        let job = Job {
+            purpose: Purpose::Edit,
+            attempt: edit.attempt.clone(),
+            workspace: workspace.directory().to_owned(),
+            home: self.night_places.attempt(&opener),
+            run_dir,
+            talk: conversation.map(|conversation| Talk {
+                id: conversation.id.clone(),
+                resume: edit.goes_on(),
+                total: total.unwrap_or(Usd::ZERO),
+            }),
+            prompt: words.prompt,
+            system: words.system,
+            brief: words.brief,
+            model: edit.model.clone(),
+            time_limit: Duration::from_secs(edit.time_s),
+            stall_limit: STALL,
+            budget: edit.budget,
+            tokens: edit.tokens,
+            turns: Some(brief.opening.limits.turns).filter(|turns| *turns > 0),
+            activity: self.conversations.activity_of(edit.attempt),
+            environment: self.environment.clone(),
+        };
+        let ran = self.agent.run(&job, session, &self.stop).await;
+        self.conversations.done(edit.attempt);
+        let Ran { report, session } = ran?;
+        let report = redacted(&self.redactor, report);
+        // Long work on files: other deeds and signals must go on meanwhile.
+        let deed = tokio::task::block_in_place(|| {
+            self.judge_work(brief, task, &edit, &workspace, report)
+        })?;
+        match conversation {
+            Some(conversation) => {
+                let held = Held { conversation: conversation.id.clone(), workspace, session };
+                if let Some(older) = self.conversations.keep(&edit.attempt.task, held) {
+                    older.end().await;
+                }
+            }
+            None => conversations::remove(workspace).await,
+        }
+        Ok(deed)
+    }
+
+    /// The attempt's files: those of its conversation where they are still there, else the base's.
+    async fn ground(
+        &self,
+        brief: &Brief,
+        edit: &Edit<'_>,
+        opener: &AttemptId,
+    ) -> Result<(Workspace, Option<Session>, Ground), Error> {
+        let largest = brief.opening.policy.max_file_bytes;
+        let place = self.places.work().join(opener.file_name());
+        let mark = conversations::mark(&self.night_places, opener);
+        let held = self.conversations.take(&edit.attempt.task);
+        let id = edit.conversation.map(|conversation| conversation.id.as_str());
+        let held = match held {
+            Some(held) if Some(held.conversation.as_str()) == id => Some(held),
+            Some(other) => {
+                other.end().await;
+                None
+            }
+            None => None,
+        };
+        let there = edit.goes_on()
+            && mark.is_file()
+            && std::fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir());
+        let (vault, base) = (self.vault.clone(), edit.base.clone());
+        let found = match held {
+            Some(held) => Some((held.workspace, held.session)),
+            None if there => {
+                let (vault, base) = (vault.clone(), base.clone());
+                let directory = place.clone();
+                let reopened = blocking(move || {
+                    let tree = vault.tree_of(&base)?;
+                    Workspace::reopen(&vault, &tree, &directory, largest)
+                })
+                .await?;
+                Some((reopened, None))
+            }
+            None => None,
+        };
+        if let Some((workspace, session)) = found {
+            let put = tokio::task::block_in_place(|| self.put_back(brief, edit, &workspace));
+            match put {
+                Ok(()) => return Ok((workspace, session, Ground::AsLeft)),
+                // An agent can make its own files unusable; then they are laid out anew.
+                Err(problem) => {
+                    tracing::warn!(%problem, "could not go on with an attempt's files");
+                    let conversation = String::new();
+                    Held { conversation, workspace, session }.end().await;
+                }
+            }
+        }
+        let history = self.places.history();
+        let workspace = {
+            let mark = mark.clone();
+            blocking(move || {
+                files::remove_file(&mark)?;
+                files::remove_any(&place)?;
+                let tree = vault.tree_of(&base)?;
+                let workspace = Workspace::lay_out(&vault, &tree, &place, largest)?;
+                history::give(&vault, &base, &place, &history)?;
+                if let Some(directory) = mark.parent() {
+                    files::create_private_dir(directory)?;
+                }
+                files::write_atomic(&mark, b"")?;
+                Ok::<_, Error>(workspace)
+            })
+            .await?
+        };
+        if !edit.goes_on() {
+            return Ok((workspace, None, Ground::Base));
+        }
+        tokio::task::block_in_place(|| {
+            self.bring_kept(brief, edit, &workspace)?;
+            self.put_back(brief, edit, &workspace)
+        })?;
+        Ok((workspace, None, Ground::Kept))
+    }
+
+    /// Brings the edits that were kept of the conversation's last attempt into a fresh workspace.
+    fn bring_kept(
+        &self,
+        brief: &Brief,
+        edit: &Edit<'_>,
+        workspace: &Workspace,
+    ) -> Result<(), Error> {
+        let kept = edit
+            .earlier(brief)
+            .take_while(|record| record.conversation.as_ref() == edit.conversation)
+            .find_map(|record| record.kept.clone());
+        let Some(kept) = kept else { return Ok(()) };
+        let (base, tree) = (self.vault.tree_of(edit.base)?, self.vault.tree_of(&kept)?);
+        // The plan in it has our own tick.
+        let paths: Vec<RepoPath> = self
+            .vault
+            .diff(&base, &tree)?
+            .changes
+            .iter()
+            .flat_map(|change| change.paths().cloned())
+            .filter(|path| *path != brief.opening.plan.path)
+            .collect();
+        Ok(workspace.put(&self.vault, &tree, &paths)?)
+    }
+
+    /// Puts back, as the base has them, the files for which a rule refused the last attempt.
+    fn put_back(&self, brief: &Brief, edit: &Edit<'_>, workspace: &Workspace) -> Result<(), Error> {
+        let last = edit.earlier(brief).next().and_then(|record| record.setback.as_ref());
+        let Some(Failure::Refused(refusals)) = last.map(|setback| &setback.failure) else {
+            return Ok(());
+        };
+        let changes = workspace.changes(&self.vault)?;
+        let refused: Vec<RepoPath> = changes
+            .edits
+            .into_keys()
+            .filter(|path| {
+                let shown = path.to_string();
+                refusals.iter().any(|refusal| refusal.value == shown)
+            })
+            .collect();
+        let base = self.vault.tree_of(edit.base)?;
+        Ok(workspace.put(&self.vault, &base, &refused)?)
+    }
+
+    /// Reads what the agent left, inspects it, and makes the candidate.
+    fn judge_work(
+        &self,
+        brief: &Brief,
+        task: &AdmittedTask,
+        edit: &Edit<'_>,
+        workspace: &Workspace,
+        report: AgentReport,
+    ) -> Result<Deed, Error> {
+        let opening = &brief.opening;
+        let changes = workspace.changes(&self.vault)?;
+        let base_tree = self.vault.tree_of(edit.base)?;
+        let (tree, diff) = landing::store_tree(&self.vault, &base_tree, &changes.edits)?;
+        let changed = tree != base_tree;
+        let signed = Signed { author: &opening.author, at: edit.at };
+        let no = |report: AgentReport, failure: Failure, why: &str| -> Result<Deed, Error> {
+            let kept =
+                changed.then(|| self.keep(opening, edit, &tree, &signed, why)).transpose()?;
+            Ok(Deed::Agent { report, result: Err(failure), kept })
+        };
+        let denied =
+            if let AgentEnd::Denied { tools } = &report.ended { tools.clone() } else { Vec::new() };
+        if !matches!(report.ended, AgentEnd::Finished | AgentEnd::Denied { .. }) {
+            let failure = Failure::Agent(report.ended.clone());
+            return no(report, failure, "the agent did not come to its end");
+        }
+        let questions = questions(opening, &report);
+        if !questions.is_empty() {
+            return no(report, Failure::Question { questions }, "it waits for an answer");
+        }
+        if !changes.odd.is_empty() {
+            let failure = Failure::Unfit(changes.odd);
+            return no(report, failure, "entries that cannot enter a commit");
+        }
+        if !changed {
+            return no(report, Failure::NoChange { denied }, "no change");
+        }
+        let rules = RuleSet::new(&opening.policy)?;
+        let refusals: Vec<_> = inspect(&rules, task, &diff, &changes.filtered)
+            .into_iter()
+            .filter(|refusal| refusal.verdict != Verdict::Report)
+            .collect();
+        if !refusals.is_empty() {
+            return no(report, Failure::Refused(refusals), "refused by a rule");
+        }
+        let candidate = self.candidate(brief, task, edit.attempt, edit.base, &tree, &signed)?;
+        // Kept from the start: a candidate that fails its gate is an attempt that a person may open.
+        self.keep_ref(opening, edit.attempt, &candidate.commit)?;
+        let kept = Some(candidate.commit.clone());
+        Ok(Deed::Agent { report, result: Ok(candidate), kept })
+    }
+
+    fn keep(
+        &self,
+        opening: &Opening,
+        edit: &Edit<'_>,
+        tree: &TreeId,
+        signed: &Signed<'_>,
+        why: &str,
+    ) -> Result<CommitId, Error> {
+        let message = format!(
+            "{NAME}: kept work of {} ({why})\n\nNot landed. Kept by {NAME} for you to look at.\n",
+            edit.attempt
+        );
+        let commit = landing::keep(&self.vault, edit.base, tree, signed, &message)?;
+        self.keep_ref(opening, edit.attempt, &commit)?;
+        Ok(commit)
+    }
+}
+
+/// What only a person can answer: what the agent asks, and what it decided that is not its to decide.
+fn questions(opening: &Opening, report: &AgentReport) -> Vec<String> {
+    let reply = &report.reply;
+    let above = reply
+        .decisions
+        .iter()
+        .filter(|decision| opening.policy.decisions.of(decision.level) == Authority::Ask);
+    let mut questions = reply.questions.clone();
+    questions.extend(
+        above.map(|decision| format!("is this right: {} ({})", decision.what, decision.why)),
+    );
+    questions
+}
+
+/// The report without secrets in anything that the agent said.
+fn redacted(redactor: &Redactor, report: AgentReport) -> AgentReport {
+    fn walk(redactor: &Redactor, value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => *text = redactor.redact(text).into_owned(),
+            serde_json::Value::Array(values) => {
+                values.iter_mut().for_each(|value| walk(redactor, value));
+            }
+            serde_json::Value::Object(fields) => {
+                fields.values_mut().for_each(|value| walk(redactor, value));
+            }
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+            }
+        }
+    }
+    let Ok(mut value) = serde_json::to_value(&report) else { return report };
+    walk(redactor, &mut value);
+    serde_json::from_value(value).unwrap_or(report)
+}
