@@ -295,7 +295,7 @@ fn agent(surroundings: &Surroundings, preparation: &Preparation) -> Agent {
         usable = false;
         words.push_str(", without a credential: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN");
     }
-    if let Some(model) = &settings.agent.model {
+    if let Some(model) = settings.agent.model() {
         words.push_str(&format!(", model {model}"));
     }
     Agent { name, words, usable }

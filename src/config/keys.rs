@@ -39,7 +39,9 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("limits.parallel", Value),
     ("limits.cost", Value),
     ("limits.task_cost", Value),
-    ("limits.when_rate_limited", Later),
+    ("limits.turns", Value),
+    ("limits.tokens", Value),
+    ("limits.when_rate_limited", Value),
     ("policy", Section),
     ("policy.min_alignment", Value),
     ("policy.max_estimated_lines", Value),
@@ -58,7 +60,10 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("policy.dependencies", Value),
     ("policy.secrets", Later),
     ("policy.risk", Later),
-    ("policy.decisions", Later),
+    ("policy.decisions", Section),
+    ("policy.decisions.low", Value),
+    ("policy.decisions.medium", Value),
+    ("policy.decisions.high", Value),
     ("gate", Section),
     ("gate.steps", Value),
     ("gate.env", Value),
@@ -71,8 +76,8 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("agent.model", Value),
     ("agent.context", Value),
     ("agent.env", Value),
-    ("agent.fallback", Later),
-    ("agent.retry", Later),
+    ("agent.fallback", Value),
+    ("agent.retry", Value),
     ("agent.sandbox", Later),
     ("pr", Section),
     ("pr.base", Value),
@@ -131,6 +136,9 @@ pub(super) const STEP: &[(&str, Key)] = &[
     ("weight", Value),
     ("junit", Later),
 ];
+
+/// Keys of `agent.fallback`, where it is a map.
+pub(super) const FALLBACK: &[(&str, Key)] = &[("models", Value), ("at", Value)];
 
 /// Keys of one agent of the user's file.
 pub(super) const PROFILE: &[(&str, Key)] = &[("command", Value)];

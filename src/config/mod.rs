@@ -26,8 +26,9 @@ mod user;
 mod yaml;
 
 pub use settings::{
-    AgentProfile, AgentSettings, Base, Draft, GateSettings, Override, PlanFile, PlanSettings,
-    PrSettings, Sandbox, Sections, Settings, UserSettings, env_passes, looks_secret, plan_files,
+    AgentProfile, AgentSettings, Base, CLAUDE, Draft, Fallback, GateSettings, Override, PlanFile,
+    PlanSettings, PrSettings, Sandbox, Sections, Settings, UserSettings, env_passes, looks_secret,
+    plan_files,
 };
 
 use crate::{
@@ -109,6 +110,11 @@ const MOST_SECONDS: u64 = 7 * 24 * 3600;
 /// Seconds of a duration such as `4h`, `30m`, `1h 30m`; parts of a second count as one. A number without
 /// a unit is refused, because nobody knows what it means.
 pub fn parse_duration(text: &str) -> Result<u64, String> {
+    parse_millis(text).map(|millis| millis.div_ceil(1000))
+}
+
+/// Milliseconds of a duration, as [`parse_duration`] reads them; parts of one count as one.
+pub fn parse_millis(text: &str) -> Result<u64, String> {
     let duration: jiff::SignedDuration = text.trim().parse().map_err(|_| {
         if text.trim().parse::<f64>().is_ok() {
             "a number without a unit: write `30m` or `4h`".to_owned()
@@ -116,9 +122,8 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
             "not a duration: write `30m`, `4h` or `1h 30m`".to_owned()
         }
     })?;
-    let up = i64::from(duration.subsec_nanos() > 0);
-    match u64::try_from(duration.as_secs().saturating_add(up)) {
-        Ok(seconds) if duration.is_positive() && seconds <= MOST_SECONDS => Ok(seconds),
+    match u64::try_from(duration.as_nanos().max(0).unsigned_abs().div_ceil(1_000_000)) {
+        Ok(millis) if duration.is_positive() && millis <= MOST_SECONDS * 1000 => Ok(millis),
         Ok(_) | Err(_) => Err("expected more than nothing and at most a week".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use super::{
     keys::{Key, lookup, nearest},
-    parse_duration, parse_money,
+    parse_duration, parse_millis, parse_money,
     yaml::Spot,
 };
 use crate::{
@@ -150,8 +150,9 @@ impl Reader {
         None
     }
 
-    pub(super) fn bytes(&mut self, spot: &Spot<'_>) -> Option<u64> {
-        self.typed(spot, "a whole number of bytes")
+    /// A whole number of something: bytes, tokens.
+    pub(super) fn count(&mut self, spot: &Spot<'_>, of: &str) -> Option<u64> {
+        self.typed(spot, &format!("a whole number of {of}"))
     }
 
     pub(super) fn flag(&mut self, spot: &Spot<'_>) -> Option<bool> {
@@ -260,9 +261,30 @@ impl Reader {
 
     /// Seconds.
     pub(super) fn duration(&mut self, spot: &Spot<'_>) -> Option<u64> {
+        self.time(spot, parse_duration)
+    }
+
+    /// Durations in milliseconds, `most` of them at most.
+    pub(super) fn pauses(&mut self, spot: &Spot<'_>, most: usize) -> Option<Vec<u64>> {
+        if !matches!(spot.value, Value::Sequence(_)) {
+            self.wrong(spot, "expected a list", "write `[2s, 4s, 8s]`; `[]` for none");
+            return None;
+        }
+        let items = spot.items();
+        if items.len() > most {
+            self.wrong(spot, format!("expected at most {most}"), "");
+            return None;
+        }
+        // All of them are looked at, so that every wrong one is told.
+        let read: Vec<Option<u64>> =
+            items.iter().map(|item| self.time(item, parse_millis)).collect();
+        read.into_iter().collect()
+    }
+
+    fn time(&mut self, spot: &Spot<'_>, read: impl Fn(&str) -> Result<u64, String>) -> Option<u64> {
         let (label, help) = match spot.value {
-            Value::String(text) => match parse_duration(text) {
-                Ok(seconds) => return Some(seconds),
+            Value::String(text) => match read(text) {
+                Ok(time) => return Some(time),
                 Err(why) => (why, "write for example `30m`, `4h` or `1h 30m`".to_owned()),
             },
             Value::Number(number) => (

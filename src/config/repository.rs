@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use super::{
     keys::{self, Key},
     reader::Reader,
-    settings::{Base, PlanFile, STEP_TIMEOUT_S, Settings, looks_secret},
+    settings::{
+        Base, CLAUDE, Fallback, PlanFile, STEP_TIMEOUT_S, Settings, looks_secret, named_model,
+    },
     yaml::Spot,
 };
 use crate::{
     ids::RepoPath,
     night::Step,
-    policy::{Origin, RuleSet},
+    policy::{Authorities, Authority, Origin, RuleSet},
 };
 
 /// Reads every setting; what is wrong is left at its default and told to the reader.
@@ -100,6 +102,11 @@ fn limits(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     set(&mut limits.parallel, root, "limits.parallel", |spot| reader.number(spot, 1..=64));
     set(&mut limits.cost, root, "limits.cost", |spot| reader.money(spot));
     set(&mut limits.task_cost, root, "limits.task_cost", |spot| reader.money(spot));
+    set(&mut limits.turns, root, "limits.turns", |spot| reader.number(spot, 0..=1_000_000));
+    set(&mut limits.tokens, root, "limits.tokens", |spot| reader.count(spot, "tokens"));
+    set(&mut limits.when_rate_limited, root, "limits.when_rate_limited", |spot| {
+        reader.word(spot, &["wait", "stop"])
+    });
 }
 
 fn policy(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
@@ -111,7 +118,7 @@ fn policy(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     set(&mut policy.max_changed_lines, root, "policy.max_changed_lines", |spot| {
         reader.number(spot, 0..=1_000_000)
     });
-    set(&mut policy.max_file_bytes, root, "policy.max_file_bytes", |spot| reader.bytes(spot));
+    set(&mut policy.max_file_bytes, root, "policy.max_file_bytes", |s| reader.count(s, "bytes"));
     set(&mut policy.tests, root, "policy.tests", |s| reader.word(s, &["required", "optional"]));
     set(&mut policy.missing, root, "policy.missing", |spot| {
         reader.word(spot, &["ask", "assume", "refuse"])
@@ -130,6 +137,23 @@ fn policy(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     set(&mut policy.added_lines, root, "policy.added_lines", |spot| reader.patterns(spot));
     set(&mut policy.ask_first, root, "policy.ask_first", |spot| reader.words(spot));
     set(&mut policy.dependencies, root, "policy.dependencies", |spot| reader.words(spot));
+    decisions(reader, root, &mut policy.decisions);
+}
+
+fn decisions(reader: &mut Reader, root: &Spot<'_>, decisions: &mut Authorities) {
+    const WORDS: [&str; 3] = ["decide", "review", "ask"];
+    set(&mut decisions.low, root, "policy.decisions.low", |spot| reader.word(spot, &WORDS));
+    set(&mut decisions.medium, root, "policy.decisions.medium", |spot| reader.word(spot, &WORDS));
+    set(&mut decisions.high, root, "policy.decisions.high", |spot| {
+        let authority: Authority = reader.word(spot, &WORDS)?;
+        if authority == Authority::Ask {
+            return Some(authority);
+        }
+        let help = "dependencies, schema, security and public interfaces are a person's to decide: \
+                    neither an agent nor a second one stands for the consequences";
+        reader.wrong(spot, "only `ask`", help);
+        None
+    });
 }
 
 fn gate(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
@@ -243,16 +267,64 @@ fn agent(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     });
     set(&mut agent.model, root, "agent.model", |spot| {
         let model = reader.text(spot)?;
-        if model.starts_with('-') || model.contains(char::is_whitespace) {
-            reader.wrong(spot, "expected the name of a model", "");
-            return None;
-        }
-        Some((model != "default").then_some(model))
+        is_model(reader, spot, &model).then(|| named_model(model))
     });
+    set(&mut agent.fallback, root, "agent.fallback", |spot| fallback(reader, spot));
+    set(&mut agent.retry_ms, root, "agent.retry", |spot| reader.pauses(spot, MOST_RETRIES));
     if let Some(spot) = root.find("agent.context") {
         let paths = reader.list(&spot, |reader, item, _| reader.path(item).is_some());
         agent.context = paths.unwrap_or_default();
     }
+}
+
+/// Quick tries after a passing trouble. Longer pauses, in which other models are asked, follow by themselves.
+const MOST_RETRIES: usize = 10;
+
+fn is_model(reader: &mut Reader, spot: &Spot<'_>, name: &str) -> bool {
+    let good = !name.starts_with('-') && !name.contains(char::is_whitespace);
+    if !good {
+        reader.wrong(spot, "expected the name of a model", "such as `sonnet`");
+    }
+    good
+}
+
+/// A list of models, or a map that also says when.
+fn fallback(reader: &mut Reader, spot: &Spot<'_>) -> Option<Fallback> {
+    let mut fallback = Settings::default().agent.fallback;
+    let map = matches!(spot.value, serde_yaml::Value::Mapping(_));
+    if map {
+        reader.keys(spot, "", keys::FALLBACK);
+    }
+    let before = reader.found.len();
+    let models = if map { spot.find("models") } else { Some(spot.clone()) };
+    if let Some(spot) = models {
+        let models = reader.list(&spot, |reader, item, name| {
+            let named = name != "default";
+            if !named {
+                reader.wrong(item, "`default` is no model", "name one, such as `sonnet`");
+            }
+            named && is_model(reader, item, name)
+        });
+        fallback.models = models.unwrap_or_default();
+    }
+    if let Some(spot) = spot.find("at") {
+        fallback.at = per_cent(reader, &spot)?;
+    }
+    (reader.found.len() == before).then_some(fallback)
+}
+
+/// `80%`, `80` or `off`.
+fn per_cent(reader: &mut Reader, spot: &Spot<'_>) -> Option<u8> {
+    let number = match spot.value.as_str().map(str::trim) {
+        Some("off") => Some(0),
+        Some(text) => text.strip_suffix('%').and_then(|number| number.trim_end().parse().ok()),
+        None => spot.value.as_u64(),
+    };
+    let at = number.filter(|number| *number <= 100).and_then(|number| u8::try_from(number).ok());
+    if at.is_none() {
+        reader.wrong(spot, "expected a share of the usage window", "write `80%`; `off` for never");
+    }
+    at
 }
 
 /// A name that can stand on a command line and in a file name.
@@ -334,6 +406,14 @@ fn warn(reader: &mut Reader, root: &Spot<'_>, settings: &Settings) {
     {
         let message = "`policy.paths.allow` allows every file at the root";
         reader.warning(spot.caret(), message, "allows everything", "name directories: \"src/**\"");
+    }
+    if let Some(spot) = root.find("agent.fallback")
+        && settings.agent.use_ != CLAUDE
+        && !settings.agent.fallback.models.is_empty()
+    {
+        let message = "`agent.fallback` does nothing here";
+        let label = format!("`{}` has no models", settings.agent.use_);
+        reader.warning(spot.caret(), message, &label, "only `agent.use: claude` has models");
     }
     let limits = &settings.limits;
     let zero = crate::budget::Usd::ZERO;

@@ -9,6 +9,11 @@ use crate::{
     policy::{Origin, Policy},
 };
 
+/// The agent that holds when none is named.
+pub const CLAUDE: &str = "claude";
+/// What Claude Code is asked for when nobody names a model.
+const CLAUDE_MODEL: &str = "opus";
+
 /// All settings of one night.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -86,12 +91,25 @@ pub struct GateSettings {
 pub struct AgentSettings {
     /// `claude`, `demo`, or the name of a profile in the user's file.
     pub use_: String,
-    /// The model; `None` = the agent's own default.
+    /// The model as it was set; `None` = [`AgentSettings::model`] says which.
     pub model: Option<String>,
+    /// Models that are asked when the first may not be.
+    pub fallback: Fallback,
+    /// Milliseconds before the first, second, … new try after a passing trouble of the service.
+    pub retry_ms: Vec<u64>,
     /// Files that the agent is told to read first, where they exist.
     pub context: Vec<String>,
     /// Names of environment variables that reach the agent; see [`env_passes`].
     pub env: Vec<String>,
+}
+
+/// Models that are asked when the first may not be. Only Claude Code has any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// In this order.
+    pub models: Vec<String>,
+    /// Per cent of a usage window from which the next one is asked; 0 = never.
+    pub at: u8,
 }
 
 /// The pull request.
@@ -212,7 +230,7 @@ impl Settings {
                 ("agent.use", "--agent")
             }
             Override::Model(model) => {
-                self.agent.model = Some(model);
+                self.agent.model = named_model(model);
                 ("agent.model", "--model")
             }
             Override::Draft => {
@@ -227,6 +245,20 @@ impl Settings {
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or_else(|| self.policy.origin(key))
     }
+}
+
+impl AgentSettings {
+    /// The model that is asked for; `None` = the agent has no choice of models, or makes it itself. Claude
+    /// Code is always told one: its own default depends on the credential it finds.
+    pub fn model(&self) -> Option<&str> {
+        let own = (self.use_ == CLAUDE).then_some(CLAUDE_MODEL);
+        self.model.as_deref().or(own)
+    }
+}
+
+/// `default` is no model: it stands for what holds when nothing is set.
+pub(super) fn named_model(name: String) -> Option<String> {
+    (name != "default").then_some(name)
 }
 
 /// True when an environment variable may reach an agent or a gate. A name with `*` at its end stands for
@@ -288,8 +320,10 @@ impl Default for GateSettings {
 impl Default for AgentSettings {
     fn default() -> AgentSettings {
         AgentSettings {
-            use_: "claude".to_owned(),
+            use_: CLAUDE.to_owned(),
             model: None,
+            fallback: Fallback { models: strings(&["sonnet"]), at: 80 },
+            retry_ms: vec![2_000, 4_000, 8_000],
             context: strings(&["CLAUDE.md", "AGENTS.md"]),
             env: strings(&["LANG", "TZ", "CARGO_*"]),
         }
@@ -323,6 +357,18 @@ mod tests {
         assert_eq!((settings.limits.tasks, settings.limits.failures_in_a_row), (1, 0));
         assert_eq!(settings.origin("limits.tasks").to_string(), "--max-tasks");
         assert_eq!(settings.origin("limits.time"), Origin::Default);
+    }
+
+    #[test]
+    fn claude_code_is_always_told_a_model_and_other_agents_only_a_named_one() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.agent.model(), Some("opus"));
+        settings.set(Override::Model("haiku".into()));
+        assert_eq!(settings.agent.model(), Some("haiku"));
+        settings.set(Override::Model("default".into()));
+        assert_eq!(settings.agent.model(), Some("opus"));
+        settings.set(Override::Agent("mine".into()));
+        assert_eq!(settings.agent.model(), None);
     }
 
     #[test]

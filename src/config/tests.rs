@@ -180,12 +180,8 @@ fn a_setting_that_is_not_held_is_an_error() {
         "memory: {max_tokens: 1}",
         "keep: {nights: 60}",
         "policy: {risk: {}}",
-        "policy: {decisions: {low: decide}}",
         "policy: {secrets: block}",
-        "agent: {fallback: [sonnet]}",
-        "agent: {retry: [2s]}",
         "agent: {sandbox: required}",
-        "limits: {when_rate_limited: wait}",
         "gate: {baseline: compare}",
         "gate: {flaky_reruns: 1}",
         "gate: {setup: auto}",
@@ -200,6 +196,75 @@ fn a_setting_that_is_not_held_is_an_error() {
         assert_eq!(only(text).0, "C009", "{text}");
     }
     good("pr: {split: night}\ngate: {baseline: green, flaky_reruns: 0}");
+}
+
+#[test]
+fn what_a_night_does_about_limits_and_trouble_can_be_set() {
+    let settings = good("limits: {turns: 0, tokens: 5000000000, when_rate_limited: stop}");
+    let limits = &settings.limits;
+    assert_eq!((limits.turns, limits.tokens), (0, 5_000_000_000));
+    assert_eq!(limits.when_rate_limited, crate::budget::WhenLimited::Stop);
+    assert_eq!(
+        good("agent: {retry: [1500ms, 2s, 1m]}").agent.retry_ms,
+        [1500, 2000, 60_000],
+        "no second is rounded up to"
+    );
+    assert_eq!(good("agent: {retry: []}").agent.retry_ms, [0; 0]);
+    assert_eq!(only("agent: {retry: [2s, 4]}"), ("C007", "4"));
+    assert_eq!(only("agent: {retry: 2s}"), ("C004", "2s"));
+    assert_eq!(bad("agent: {retry: [2s, soon, never]}").3, 2);
+    assert_eq!(only(&format!("agent: {{retry: [{}]}}", ["1s"; 11].join(", "))).0, "C004");
+    for text in ["limits: {turns: -1}", "limits: {tokens: many}", "limits: {tokens: 1.5}"] {
+        assert_eq!(only(text).0, "C004", "{text}");
+    }
+    assert_eq!(bad("limits: {when_rate_limited: wai}").2, "did you mean `wait`?");
+}
+
+#[test]
+fn fallback_is_a_list_of_models_or_says_when_too() {
+    for (text, models, at) in [
+        ("agent: {fallback: [sonnet, haiku]}", "sonnet haiku", 80),
+        ("agent: {fallback: []}", "", 80),
+        ("agent: {fallback: {models: [haiku]}}", "haiku", 80),
+        ("agent: {fallback: {models: [haiku], at: 95%}}", "haiku", 95),
+        ("agent: {fallback: {at: 60}}", "sonnet", 60),
+        ("agent: {fallback: {at: off}}", "sonnet", 0),
+        ("agent: {fallback: {at: 0}}", "sonnet", 0),
+    ] {
+        let settings = good(text);
+        let fallback = &settings.agent.fallback;
+        assert_eq!((fallback.models.join(" ").as_str(), fallback.at), (models, at), "{text}");
+        assert_ne!(settings.origin("agent.fallback"), Origin::Default);
+    }
+    for (text, caret) in [
+        ("agent: {fallback: sonnet}", "sonnet"),
+        ("agent: {fallback: [--model]}", "--model"),
+        ("agent: {fallback: [default]}", "default"),
+        ("agent: {fallback: {at: 101%}}", "101%"),
+        ("agent: {fallback: {at: '80'}}", "'80'"),
+        ("agent: {fallback: {at: never}}", "never"),
+        ("agent: {fallback: {at: -1}}", "-1"),
+    ] {
+        assert_eq!(only(text), ("C004", caret), "{text}");
+    }
+    assert_eq!(only("agent: {fallback: {model: [x]}}"), ("C002", "model"));
+}
+
+#[test]
+fn nobody_but_a_person_settles_high_decisions() {
+    use crate::policy::Authority;
+    let settings = good("policy: {decisions: {low: review, medium: decide, high: ask}}");
+    let decisions = settings.policy.decisions;
+    assert_eq!((decisions.low, decisions.medium), (Authority::Review, Authority::Decide));
+    assert!(matches!(settings.policy.origin("policy.decisions.medium"), Origin::File { .. }));
+    assert_eq!(good("").policy.decisions, crate::policy::Authorities::default());
+    for word in ["decide", "review"] {
+        let text = format!("policy: {{decisions: {{high: {word}}}}}");
+        assert_eq!(only(&text), ("C004", word));
+        assert!(help(&text).contains("a person's to decide"));
+    }
+    assert_eq!(only("policy: {decisions: {medium: maybe}}"), ("C004", "maybe"));
+    assert_eq!(only("policy: {decisions: {highest: ask}}"), ("C002", "highest"));
 }
 
 #[test]
@@ -331,6 +396,7 @@ fn what_is_probably_not_meant_is_a_warning() {
         "policy: {paths: {allow: ['**']}}",
         "limits: {cost: 1, task_cost: 2}",
         "limits: {time: 10m, task_time: 20m}",
+        "agent: {use: mine, fallback: [sonnet]}",
     ] {
         let (_, warnings) = parse_repository(FILE, text).unwrap();
         assert_eq!(warnings.len(), 1, "{text}");

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use crate::{
     agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT},
     budget::Spend,
-    config::{Draft, Sandbox},
+    config::{CLAUDE, Draft, Sandbox},
     diagnostic::Style,
     files,
     forge::{Forge, Local},
@@ -34,6 +34,10 @@ use crate::{
 
 /// Nights back that may still have something to publish.
 const LOOKED_AT: usize = 14;
+/// Claude Code's credential that is paid by use.
+const API_KEY: &str = "ANTHROPIC_API_KEY";
+/// Claude Code's credential that is paid by a subscription.
+const LOGIN_TOKEN: &str = "CLAUDE_CODE_OAUTH_TOKEN";
 
 /// What decides about the end of a night, beside its settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -140,6 +144,7 @@ pub fn open(
         .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
     let mut notes = preparation.notes.clone();
     notes.extend(facts.warnings);
+    notes.extend(two_credentials(surroundings, &agent_spec));
     let mut limits = preparation.settings.limits.clone();
     if limits.parallel > 1 {
         if preparation.settings.origin("limits.parallel") != crate::policy::Origin::Default {
@@ -378,13 +383,14 @@ fn agent_spec(
 ) -> Result<AgentSpec, Refused> {
     let settings = &preparation.settings.agent;
     let name = settings.use_.clone();
+    let claude = name == CLAUDE;
     let command = match name.as_str() {
-        "claude" => None,
+        CLAUDE => None,
         "demo" => Some(vec![surroundings.exe.display().to_string(), DEMO_AGENT.to_owned()]),
         other => match preparation.user_settings.agents.get(other) {
             Some(profile) => Some(profile.command.clone()),
             None => {
-                let mut known = vec!["claude", "demo"];
+                let mut known = vec![CLAUDE, "demo"];
                 known.extend(preparation.user_settings.agents.keys().map(String::as_str));
                 return Err(Refused::usage(
                     format!(
@@ -403,14 +409,28 @@ fn agent_spec(
     Ok(AgentSpec {
         name,
         command,
-        model: settings.model.clone(),
+        model: settings.model().map(str::to_owned),
         context: settings.context.clone(),
         walls,
-        fallback: Vec::new(),
-        fallback_at: 0,
-        retry_ms: vec![2_000, 4_000, 8_000],
-        converses: false,
-        subscription: false,
+        fallback: if claude { settings.fallback.models.clone() } else { Vec::new() },
+        fallback_at: if claude { settings.fallback.at } else { 0 },
+        retry_ms: settings.retry_ms.clone(),
+        converses: claude,
+        // Claude Code takes the key where it finds both.
+        subscription: claude
+            && surroundings.value(API_KEY).is_none()
+            && surroundings.value(LOGIN_TOKEN).is_some(),
+    })
+}
+
+/// What to say when both of Claude Code's credentials are there: the bill would be a surprise.
+pub fn two_credentials(surroundings: &Surroundings, agent: &AgentSpec) -> Option<String> {
+    let both = surroundings.value(API_KEY).is_some() && surroundings.value(LOGIN_TOKEN).is_some();
+    (agent.name == CLAUDE && both).then(|| {
+        format!(
+            "{API_KEY} and {LOGIN_TOKEN} are both set: the key is used, and each call is billed to \
+             it; unset it to use the subscription"
+        )
     })
 }
 
@@ -425,11 +445,9 @@ fn agent(
     if let Some(command) = &spec.command {
         return Arc::new(CommandAgent::new(&spec.name, command.clone(), supervisor.clone()));
     }
-    let key =
-        surroundings.value("ANTHROPIC_API_KEY").map(|key| Credential::ApiKey(Secret::new(key)));
-    let token = surroundings
-        .value("CLAUDE_CODE_OAUTH_TOKEN")
-        .map(|token| Credential::OAuthToken(Secret::new(token)));
+    let key = surroundings.value(API_KEY).map(|key| Credential::ApiKey(Secret::new(key)));
+    let token =
+        surroundings.value(LOGIN_TOKEN).map(|token| Credential::OAuthToken(Secret::new(token)));
     let mut claude = ClaudeAgent::new(supervisor.clone(), key.or(token));
     claude.base_url = surroundings.value("ANTHROPIC_BASE_URL").map(str::to_owned);
     // Without walls the agent may run the gate's own commands and nothing else (decision 11).
