@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::prompt::Level;
+use crate::prompt::{self, Level, Settled};
 
 pub use admission::{
     Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
@@ -128,6 +128,20 @@ impl Authorities {
             Level::Low => self.low,
             Level::Medium => self.medium,
             Level::High => self.high,
+        }
+    }
+
+    /// The same, as an agent is told.
+    pub fn told(&self) -> prompt::Decisions {
+        let settled = |authority| match authority {
+            Authority::Decide => Settled::Here,
+            Authority::Review => Settled::Reviewed,
+            Authority::Ask => Settled::ByAPerson,
+        };
+        prompt::Decisions {
+            low: settled(self.low),
+            medium: settled(self.medium),
+            high: settled(self.high),
         }
     }
 }

@@ -78,6 +78,17 @@ pub struct Opinion {
 #[error("its `{FENCE}` block cannot be read: {0}")]
 pub struct Unreadable(String);
 
+impl Level {
+    /// As it is written in a block.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Low => "low",
+            Level::Medium => "medium",
+            Level::High => "high",
+        }
+    }
+}
+
 impl Reply {
     /// Reads the last block of `text`. No block at all is an empty reply: nothing was decided or asked.
     pub fn read(text: &str) -> Result<Reply, Unreadable> {

@@ -45,14 +45,11 @@ pub(super) struct Edit<'a> {
 }
 
 /// What the files are when an attempt begins.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ground {
-    /// The base's.
-    Base,
-    /// As the conversation left them.
-    AsLeft,
-    /// Laid out anew, with what was kept of the conversation's last attempt.
-    Kept,
+pub(super) struct Ground {
+    /// True when they are as the conversation left them, but for what was put back.
+    pub(super) as_left: bool,
+    /// Refused files that were put back as the base has them.
+    pub(super) put_back: Vec<String>,
 }
 
 impl Edit<'_> {
@@ -82,7 +79,7 @@ impl Hands {
         let (workspace, session, ground) = self.ground(brief, &edit, &opener).await?;
         let run_dir = self.night_places.attempt(edit.attempt);
         files::create_private_dir(&run_dir)?;
-        let words = self.words(brief, task, &edit, ground)?;
+        let words = self.words(brief, task, &edit, &ground)?;
         words.write(&run_dir)?;
         let conversation = edit.conversation;
         let total = edit
@@ -173,7 +170,9 @@ impl Hands {
         if let Some((workspace, session)) = found {
             let put = tokio::task::block_in_place(|| self.put_back(brief, edit, &workspace));
             match put {
-                Ok(()) => return Ok((workspace, session, Ground::AsLeft)),
+                Ok(put_back) => {
+                    return Ok((workspace, session, Ground { as_left: true, put_back }));
+                }
                 // An agent can make its own files unusable; then they are laid out anew.
                 Err(problem) => {
                     tracing::warn!(%problem, "could not go on with an attempt's files");
@@ -200,13 +199,13 @@ impl Hands {
             .await?
         };
         if !edit.goes_on() {
-            return Ok((workspace, None, Ground::Base));
+            return Ok((workspace, None, Ground { as_left: false, put_back: Vec::new() }));
         }
-        tokio::task::block_in_place(|| {
+        let put_back = tokio::task::block_in_place(|| {
             self.bring_kept(brief, edit, &workspace)?;
             self.put_back(brief, edit, &workspace)
         })?;
-        Ok((workspace, None, Ground::Kept))
+        Ok((workspace, None, Ground { as_left: false, put_back }))
     }
 
     /// Brings the edits that were kept of the conversation's last attempt into a fresh workspace.
@@ -235,22 +234,25 @@ impl Hands {
     }
 
     /// Puts back, as the base has them, the files for which a rule refused the last attempt.
-    fn put_back(&self, brief: &Brief, edit: &Edit<'_>, workspace: &Workspace) -> Result<(), Error> {
+    fn put_back(
+        &self,
+        brief: &Brief,
+        edit: &Edit<'_>,
+        workspace: &Workspace,
+    ) -> Result<Vec<String>, Error> {
         let last = edit.earlier(brief).next().and_then(|record| record.setback.as_ref());
         let Some(Failure::Refused(refusals)) = last.map(|setback| &setback.failure) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let changes = workspace.changes(&self.vault)?;
-        let refused: Vec<RepoPath> = changes
-            .edits
-            .into_keys()
-            .filter(|path| {
-                let shown = path.to_string();
-                refusals.iter().any(|refusal| refusal.value == shown)
-            })
-            .collect();
+        let refused = |path: &RepoPath| {
+            let shown = path.to_string();
+            refusals.iter().any(|refusal| refusal.value == shown)
+        };
+        let edits = workspace.changes(&self.vault)?.edits;
+        let paths: Vec<RepoPath> = edits.into_keys().filter(refused).collect();
         let base = self.vault.tree_of(edit.base)?;
-        Ok(workspace.put(&self.vault, &base, &refused)?)
+        workspace.put(&self.vault, &base, &paths)?;
+        Ok(paths.iter().map(ToString::to_string).collect())
     }
 
     /// Reads what the agent left, inspects it, and makes the candidate.

@@ -38,12 +38,11 @@ impl Hands {
         let parent = candidate.map_or(&brief.opening.base.commit, |candidate| &candidate.base);
         let (old, new) = (self.vault.tree_of(parent)?, self.vault.tree_of(commit)?);
         let diff = self.vault.patch(&old, &new)?;
+        let (input, _) = self.input(brief, task, parent)?;
         let words = prompt::review(&ReviewInput {
-            id: task.id().to_string(),
-            title: task.task().title.clone(),
-            notes: task.task().notes.join("\n"),
-            diff: String::from_utf8_lossy(&diff).into_owned(),
-            decisions,
+            task: &input,
+            diff: &String::from_utf8_lossy(&diff),
+            decisions: &decisions,
         })?;
         let words = self.redactor.redact(&words).into_owned();
         let mut spent = Spend::default();

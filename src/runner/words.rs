@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::{
     files,
+    ids::CommitId,
     night::{AttemptRecord, Then},
     outcome::{AgentEnd, Failure},
     policy::{AdmittedTask, Tests},
@@ -29,9 +30,9 @@ impl Hands {
         brief: &Brief,
         task: &AdmittedTask,
         edit: &Edit<'_>,
-        ground: Ground,
+        ground: &Ground,
     ) -> Result<Words, Error> {
-        let (input, system) = self.input(brief, task, edit)?;
+        let (input, system) = self.input(brief, task, edit.base)?;
         // A fresh start is told of the last failure that says something about the work.
         let telling = |record: &&AttemptRecord| {
             record.setback.as_ref().is_some_and(|setback| {
@@ -46,6 +47,7 @@ impl Hands {
                 why: feedback.why,
                 refusals: feedback.refusals,
                 output: self.log_ends(&logs),
+                put_back: ground.put_back.clone(),
             }
         });
         let prompt = if edit.goes_on() {
@@ -54,12 +56,12 @@ impl Hands {
                 before.and_then(|record| record.setback.as_ref()).map(|setback| &setback.failure);
             match (failure, &last) {
                 (Some(Failure::Agent(AgentEnd::Garbage { message })), _) => {
-                    prompt::unreadable(message)?
+                    prompt::unreadable(message)
                 }
                 (Some(failure), Some(last)) if !interrupted(failure) => {
                     prompt::going_on(&input, last)?
                 }
-                (Some(_) | None, _) => prompt::interrupted(ground == Ground::AsLeft)?,
+                (Some(_) | None, _) => prompt::interrupted(ground.as_left),
             }
         } else {
             match &last {
@@ -69,21 +71,22 @@ impl Hands {
         };
         let redact = |text: String| self.redactor.redact(&text).into_owned();
         Ok(Words {
-            brief: redact(prompt::brief(&input, last.as_ref())?),
+            brief: redact(prompt::brief(&input, last.as_ref())),
             prompt: redact(prompt),
             system: redact(system),
         })
     }
 
-    fn input(
+    /// The task and its rules as the templates take them, and the base's standing instructions.
+    pub(super) fn input(
         &self,
         brief: &Brief,
         task: &AdmittedTask,
-        edit: &Edit<'_>,
+        base: &CommitId,
     ) -> Result<(PromptInput, String), Error> {
         let opening = &brief.opening;
         let policy = &opening.policy;
-        let tree = self.vault.tree_of(edit.base)?;
+        let tree = self.vault.tree_of(base)?;
         let mut references = Vec::new();
         let mut system = String::new();
         for path in &opening.agent.context {
@@ -98,8 +101,7 @@ impl Hands {
             }
         }
         let fields = &task.task().fields;
-        let mut shown = vec![("Acceptance".to_owned(), fields.acceptance.join("; "))];
-        shown.push(("Files".to_owned(), fields.files.join(", ")));
+        let mut shown = vec![("Files".to_owned(), fields.files.join(", "))];
         if let Some(lines) = fields.estimated_lines {
             shown.push(("Estimated lines".to_owned(), lines.to_string()));
         }
@@ -109,6 +111,7 @@ impl Hands {
             id: task.id().to_string(),
             title: task.task().title.clone(),
             fields: shown,
+            acceptance: fields.acceptance.clone(),
             notes: task.task().notes.join("\n"),
             tests_first: policy.tests == Tests::Required && !task.only_tests_or_docs(),
             line_limit: Some(policy.max_changed_lines),
@@ -117,6 +120,7 @@ impl Hands {
             protected: policy.protected.clone(),
             commands: opening.gate.steps.iter().map(|step| step.run.clone()).collect(),
             references,
+            decisions: policy.decisions.told(),
         };
         Ok((input, system))
     }
