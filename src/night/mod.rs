@@ -209,7 +209,7 @@ impl Night {
             }
             Event::BaseChecked { ref report } => {
                 let found = self.settle(|command| matches!(command, Command::CheckBase { .. }));
-                if !found || report.tree != self.opening.base.tree {
+                if found.is_none() || report.tree != self.opening.base.tree {
                     return Err(illegal(&event, "not a check of this base"));
                 }
                 let report = report.clone();
@@ -224,7 +224,7 @@ impl Night {
                 let found = self.settle(
                     |command| matches!(command, Command::RunAgent { attempt: a, .. } if a == attempt),
                 );
-                if !found {
+                if found.is_none() {
                     return Err(illegal(&event, "no such agent run"));
                 }
                 let record = self.record(attempt);
@@ -248,7 +248,10 @@ impl Night {
                 let Stage::Ungated(candidate) = self.state(&attempt.task).stage.clone() else {
                     return Err(illegal(&event, "nothing to gate"));
                 };
-                if !found || candidate.tree != report.tree || candidate.commit != report.commit {
+                if found.is_none()
+                    || candidate.tree != report.tree
+                    || candidate.commit != report.commit
+                {
                     return Err(illegal(&event, "another tree was gated"));
                 }
                 if report.gate != self.opening.gate.id {
@@ -266,14 +269,10 @@ impl Night {
                 }
             }
             Event::Reviewed { ref attempt, ref review, ref setback } => {
-                let budget = self.in_flight.iter().find_map(|command| match command {
-                    Command::Review { attempt: a, budget, .. } if a == attempt => Some(*budget),
-                    _ => None,
-                });
-                let found = self.settle(
+                let order = self.settle(
                     |command| matches!(command, Command::Review { attempt: a, .. } if a == attempt),
                 );
-                let (true, Some(budget)) = (found, budget) else {
+                let Some(Command::Review { budget, .. }) = order else {
                     return Err(illegal(&event, "no such review"));
                 };
                 if !matches!(self.state(&attempt.task).stage, Stage::Gated(_)) {
@@ -294,7 +293,7 @@ impl Night {
                 let found = self.settle(
                     |command| matches!(command, Command::Restack { attempt: a, .. } if a == attempt),
                 );
-                if !found {
+                if found.is_none() {
                     return Err(illegal(&event, "no such restack"));
                 }
                 match result.clone() {
@@ -314,7 +313,7 @@ impl Night {
                 let Stage::Landing(candidate) = self.state(&attempt.task).stage.clone() else {
                     return Err(illegal(&event, "landed without an order to"));
                 };
-                if !found || candidate.commit != *commit || candidate.base != self.tip {
+                if found.is_none() || candidate.commit != *commit || candidate.base != self.tip {
                     return Err(illegal(&event, "something else landed"));
                 }
                 self.tip = commit.clone();
@@ -325,13 +324,13 @@ impl Night {
                 self.state(&attempt.task).stage = Stage::Landed(candidate);
             }
             Event::Published { ref url, number, .. } => {
-                if !self.settle(|command| matches!(command, Command::Publish { .. })) {
+                if self.settle(|command| matches!(command, Command::Publish { .. })).is_none() {
                     return Err(illegal(&event, "no such publication"));
                 }
                 self.publication = Publication::Done { url: url.clone(), number };
             }
             Event::NotPublished { ref message, ref help } => {
-                if !self.settle(|command| matches!(command, Command::Publish { .. })) {
+                if self.settle(|command| matches!(command, Command::Publish { .. })).is_none() {
                     return Err(illegal(&event, "no such publication"));
                 }
                 self.publication =
@@ -521,10 +520,9 @@ impl Night {
             .expect("events name attempts that their order named")
     }
 
-    fn settle(&mut self, is_it: impl Fn(&Command) -> bool) -> bool {
-        let before = self.in_flight.len();
-        self.in_flight.retain(|command| !is_it(command));
-        self.in_flight.len() < before
+    fn settle(&mut self, is_it: impl Fn(&Command) -> bool) -> Option<Command> {
+        let at = self.in_flight.iter().position(is_it)?;
+        Some(self.in_flight.remove(at))
     }
 }
 

@@ -41,7 +41,7 @@ pub enum Deed {
     /// An agent's run ended.
     Agent {
         /// How.
-        report: AgentReport,
+        report: Box<AgentReport>,
         /// A candidate, or why there is none.
         result: Result<Candidate, Failure>,
         /// The commit that keeps the work.

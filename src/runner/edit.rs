@@ -273,7 +273,7 @@ impl Hands {
         let no = |report: AgentReport, failure: Failure, why: &str| -> Result<Deed, Error> {
             let kept =
                 changed.then(|| self.keep(opening, edit, &tree, &signed, why)).transpose()?;
-            Ok(Deed::Agent { report, result: Err(failure), kept })
+            Ok(Deed::Agent { report: Box::new(report), result: Err(failure), kept })
         };
         let denied =
             if let AgentEnd::Denied { tools } = &report.ended { tools.clone() } else { Vec::new() };
@@ -304,7 +304,7 @@ impl Hands {
         // Kept from the start: a candidate that fails its gate is an attempt that a person may open.
         self.keep_ref(opening, edit.attempt, &candidate.commit)?;
         let kept = Some(candidate.commit.clone());
-        Ok(Deed::Agent { report, result: Ok(candidate), kept })
+        Ok(Deed::Agent { report: Box::new(report), result: Ok(candidate), kept })
     }
 
     fn keep(
@@ -345,10 +345,14 @@ fn redacted(redactor: &Redactor, report: AgentReport) -> AgentReport {
         match value {
             serde_json::Value::String(text) => *text = redactor.redact(text).into_owned(),
             serde_json::Value::Array(values) => {
-                values.iter_mut().for_each(|value| walk(redactor, value));
+                for value in values {
+                    walk(redactor, value);
+                }
             }
             serde_json::Value::Object(fields) => {
-                fields.values_mut().for_each(|value| walk(redactor, value));
+                for value in fields.values_mut() {
+                    walk(redactor, value);
+                }
             }
             serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
             }

@@ -210,7 +210,7 @@ impl<'l> Runner<'l> {
                         }
                     })
                     .map_err(|failure| judge(&attempt, failure));
-                Event::AgentEnded { attempt, report, result, kept }
+                Event::AgentEnded { attempt, report: *report, result, kept }
             }
             (Deed::Review(Some(review)), Some(attempt)) => {
                 let setback = (!review.agree)
