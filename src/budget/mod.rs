@@ -41,7 +41,6 @@ impl Usd {
     }
 
     /// True for nothing.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub fn is_zero(&self) -> bool {
         self.0 == 0
     }
