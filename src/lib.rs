@@ -21,6 +21,7 @@ pub mod report;
 pub mod sys;
 pub mod files;
 pub mod process;
+pub mod http;
 pub mod git;
 pub mod gate;
 pub mod agent;

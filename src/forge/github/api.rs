@@ -13,12 +13,10 @@ use url::Url;
 
 use crate::{
     forge::{ForgeError, endpoint::Endpoint},
-    git::remote::is_loopback,
+    http,
     redact::{Redactor, Secret},
 };
 
-/// Longest time to reach the server.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait when GitHub says to slow down without saying for how long (its documentation: a minute).
 const UNSAID_WAIT: Duration = Duration::from_secs(60);
 /// Moves of a repository that are followed.
@@ -100,13 +98,11 @@ pub(super) fn check(endpoint: &Endpoint, token: &Secret) -> Result<Url, ForgeErr
     let base = Url::parse(url).ok().filter(Url::has_host).ok_or_else(|| {
         refused(format!("`{url}` is not the address of an API"), "check GITHUB_API_URL")
     })?;
-    let loopback = base.host_str().is_some_and(is_loopback);
-    if base.scheme() != "https" && !(base.scheme() == "http" && loopback) {
+    if !http::is_private(&base) {
         let message = format!("no token is sent to `{url}`, which is not encrypted");
         return Err(refused(message, "use an https address"));
     }
-    let token = token.expose();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !http::is_token(token.expose()) {
         let message = "the token is empty or holds blanks or control characters".to_owned();
         return Err(refused(message, "look at how GH_TOKEN or GITHUB_TOKEN is set"));
     }
@@ -122,13 +118,7 @@ impl Api {
             temporary: false,
         };
         // Redirects are followed by hand, below: only for reading, and only on the same server.
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_LIMIT)
-            .timeout(limit)
-            .redirect(reqwest::redirect::Policy::none());
-        if base.host_str().is_some_and(is_loopback) {
-            http = http.no_proxy();
-        }
+        let http = http::client(&base).timeout(limit);
         let http = http.build().map_err(|error| unusable(error.to_string()))?;
         let client = Octocrab::builder()
             .base_uri(base.as_str().trim_end_matches('/'))
@@ -194,13 +184,9 @@ impl Api {
 
     /// The line broke, or was never there.
     fn unanswered(&self, error: &octocrab::Error) -> Problem {
-        // octocrab's own line only names the layer; the reason is the innermost source.
-        let mut reason: &dyn std::error::Error = error;
-        while let Some(source) = reason.source() {
-            reason = source;
-        }
+        let reason = http::reason(error);
         let host = self.base.host_str().unwrap_or_default();
-        let message = format!("no answer from {host}: {}", first_line(&reason.to_string()));
+        let message = format!("no answer from {host}: {}", first_line(&reason));
         self.redacted(Problem::unclear(&message))
     }
 

@@ -77,8 +77,6 @@ pub struct GitHub {
 impl GitHub {
     /// Checks the address and the token's form. Sends nothing.
     pub fn new(settings: Settings) -> Result<GitHub, ForgeError> {
-        // The process has one provider of cryptography; that it is there already is just as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let api_base = api::check(&settings.endpoint, &settings.token)?;
         let redactor = Redactor::new([settings.token.expose().to_owned()]);
         Ok(GitHub { settings, api_base, redactor })

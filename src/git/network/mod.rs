@@ -20,6 +20,7 @@ pub use self::answers::{Error, PushOutcome, Rejection};
 use self::answers::{classify, read_push, read_refs, read_symref};
 use super::remote::{self, Login};
 use crate::{
+    http,
     ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
     process::{self, Ended, Environment},
     redact::{self, Redactor, Secret},
@@ -404,9 +405,8 @@ struct Target {
 fn server_of(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
     let host = url.host_str()?;
-    let safe = url.scheme() == "https" || url.scheme() == "http" && remote::is_loopback(host);
     let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-    safe.then(|| format!("{}://{host}{port}", url.scheme()))
+    http::is_private(&url).then(|| format!("{}://{host}{port}", url.scheme()))
 }
 
 /// A path for `GIT_ALTERNATE_OBJECT_DIRECTORIES`, whose entries are parted by `:` and may be quoted as in C.
