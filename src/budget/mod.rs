@@ -1,8 +1,12 @@
 //! Money, tokens and the limits of one night. Amounts are exact integers; nothing here spends anything.
 
+mod prices;
+
 use std::{fmt, iter::Sum, ops::Add};
 
 use serde::{Deserialize, Serialize};
+
+pub use prices::{Cost, DEAREST, Price, Rates, Tokens, Usage, WEB_SEARCH, cost, price};
 
 /// US dollars in millionths, so that sums are exact.
 #[derive(
