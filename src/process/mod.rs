@@ -10,6 +10,7 @@
 
 mod environment;
 mod probe;
+mod running;
 mod stop;
 mod supervisor;
 mod tree;
@@ -17,22 +18,19 @@ mod wire;
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc as blocking,
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 
 pub use environment::Environment;
 pub use probe::{Output, probe};
+pub use running::Running;
 pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;
 
@@ -256,25 +254,11 @@ impl Supervisor {
             output_limit: program.output_limit,
         }));
         let spec = spec.encode().map_err(|error| not_started(error.to_string()))?;
-        let (pid, control, status) =
-            launch(&self.exe).map_err(|error| not_started(error.to_string()))?;
-        // Fails only if the supervisor is gone, and then the status channel says so.
-        let _ = control.send(spec);
-        let mut running = Running {
-            control,
-            status,
-            supervisor: pid,
-            label: program.label,
-            marker: format!("{MARKER}={marker}"),
-            pid: 0,
-            ended: None,
-            swept: None,
-        };
-        match running.status.recv().await {
-            Some(Status::Started { pid }) => {
-                running.pid = pid;
-                Ok(running)
-            }
+        let marker = format!("{MARKER}={marker}");
+        let mut running = Running::launch(&self.exe, spec, program.label, marker)
+            .map_err(|error| not_started(error.to_string()))?;
+        match running.first_word().await {
+            Some(Status::Started { .. }) => Ok(running),
             Some(Status::Failed { kind, message }) => Err(match kind {
                 Failed::NotFound => Error::NotFound { program: name },
                 Failed::NotExecutable => Error::NotExecutable { program: name, message },
@@ -308,173 +292,5 @@ impl Supervisor {
             () = stop.now() => Why::Interrupted,
         };
         Ok(Completed { exit: running.finish(grace).await?, why })
-    }
-}
-
-type Channels = (i32, blocking::Sender<Vec<u8>>, mpsc::UnboundedReceiver<Status>);
-
-/// Starts a supervisor. Two threads carry its channels, so that nothing here ever blocks on it.
-fn launch(exe: &Path) -> std::io::Result<Channels> {
-    let (reader, mut writer) = std::io::pipe()?;
-    let nothing: [(String, String); 0] = [];
-    let expression = duct::cmd(exe, [SUPERVISE])
-        .full_env(nothing)
-        .dir("/")
-        .stdin_file(reader)
-        .stderr_null()
-        .unchecked();
-    let handle = {
-        let mut children = children();
-        let handle = expression.reader()?;
-        children.extend(handle.pids().first().and_then(|pid| i32::try_from(*pid).ok()));
-        handle
-    };
-    // The expression holds the reading end; while it is open, a write to a dead supervisor would hang.
-    drop(expression);
-    let pid = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok()).unwrap_or(0);
-
-    let (control, frames) = blocking::channel::<Vec<u8>>();
-    thread::spawn(move || {
-        for frame in frames {
-            if writer.write_all(&frame).is_err() {
-                return;
-            }
-        }
-    });
-    let (sender, status) = mpsc::unbounded_channel();
-    thread::spawn(move || {
-        // The last read waits for the supervisor's end.
-        for line in BufReader::new(&handle).lines().map_while(Result::ok) {
-            if let Ok(status) = serde_json::from_str(&line) {
-                let _ = sender.send(status);
-            }
-        }
-        children().remove(&pid);
-    });
-    Ok((pid, control, status))
-}
-
-/// A program under supervision. Dropping it kills the program and all that it started.
-#[derive(Debug)]
-pub struct Running {
-    control: blocking::Sender<Vec<u8>>,
-    status: mpsc::UnboundedReceiver<Status>,
-    supervisor: i32,
-    label: String,
-    marker: String,
-    pid: i32,
-    ended: Option<(Ended, u64)>,
-    swept: Option<Swept>,
-}
-
-#[derive(Debug)]
-struct Swept {
-    survivors: u32,
-    names: Vec<String>,
-    left: u32,
-    output_cut: bool,
-}
-
-impl Running {
-    /// The program's process id, for messages.
-    pub fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Sends bytes to the program's standard input. Never blocks; a program that does not read them
-    /// loses them.
-    pub fn send(&self, bytes: &[u8]) {
-        // Small frames, so that a stop does not wait behind a long one.
-        for chunk in bytes.chunks(64 * 1024) {
-            self.tell(&Frame::Data(chunk.to_vec()));
-        }
-    }
-
-    /// Ends the program's standard input.
-    pub fn close_stdin(&self) {
-        self.tell(&Frame::Close);
-    }
-
-    /// Begins to stop it: SIGINT to its process group, after `grace` SIGTERM, after 5 s more SIGKILL to
-    /// all that is left. Zero kills at once. Comes back before that is done: see [`Running::wait`].
-    pub fn stop(&self, grace: Duration) {
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.tell(&Frame::Stop { grace_ms });
-    }
-
-    /// A supervisor that is gone is noticed by `wait`.
-    fn tell(&self, frame: &Frame) {
-        if let Ok(bytes) = frame.encode() {
-            let _ = self.control.send(bytes);
-        }
-    }
-
-    /// Waits until the program has ended and nothing of its tree is left. May be dropped and called
-    /// again.
-    pub async fn wait(&mut self) -> Result<Exit, Error> {
-        while let Some(status) = self.status.recv().await {
-            match status {
-                Status::Ended { ended, millis } => self.ended = Some((ended, millis)),
-                Status::Swept { survivors, names, left, output_cut } => {
-                    self.swept = Some(Swept { survivors, names, left, output_cut });
-                }
-                Status::Started { .. } | Status::Failed { .. } => {}
-            }
-        }
-        let (Some(swept), Some((ended, millis))) = (self.swept.take(), self.ended) else {
-            return Err(self.lost().await);
-        };
-        Ok(Exit {
-            ended,
-            survivors: swept.survivors,
-            survivor_names: swept.names,
-            left: swept.left,
-            millis,
-            output_cut: swept.output_cut,
-        })
-    }
-
-    /// Stops it and waits for its end, at most as long as the ladder can take: a supervisor that does
-    /// not answer is ended, and its tree with it.
-    pub async fn finish(&mut self, grace: Duration) -> Result<Exit, Error> {
-        self.stop(grace);
-        match tokio::time::timeout(grace + PATIENCE, self.wait()).await {
-            Ok(result) => result,
-            Err(_) => {
-                if let Some(pid) = rustix::process::Pid::from_raw(self.supervisor)
-                    && children().contains(&self.supervisor)
-                {
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-                Err(self.lost().await)
-            }
-        }
-    }
-
-    /// The supervisor is gone without a word. Ends what it left: what carries our mark, and, where
-    /// orphans come to us, every child that this door did not start.
-    async fn lost(&self) -> Error {
-        let marker = self.marker.clone();
-        let swept = tokio::task::spawn_blocking(move || {
-            let end = Instant::now() + Duration::from_secs(10);
-            let (mut killed, mut quiet) = (BTreeSet::new(), 0);
-            // Two looks without a find: one could fall between a fork and the death of the parent.
-            while quiet < 2 && Instant::now() < end {
-                let mut found = tree::kill_marked(&marker);
-                if REAPER.load(Ordering::SeqCst) {
-                    let known = children();
-                    found.extend(tree::kill_strangers(&known));
-                }
-                quiet = if found.is_empty() { quiet + 1 } else { 0 };
-                killed.extend(found);
-                thread::sleep(Duration::from_millis(5));
-            }
-            killed.len()
-        });
-        let killed = swept.await.unwrap_or(0);
-        Error::SupervisorLost {
-            label: self.label.clone(),
-            killed: u32::try_from(killed).unwrap_or(u32::MAX),
-        }
     }
 }
