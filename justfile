@@ -12,6 +12,10 @@ check *steps:
 test *arguments:
     cargo test {{ arguments }}
 
+# the Claude Code that the tests drive, where `cargo test` finds it
+claude:
+    .ci/run claude
+
 # format the code
 fmt:
     cargo fmt --all
