@@ -10,10 +10,13 @@
 #[cfg(target_os = "linux")]
 mod agents;
 #[cfg(target_os = "linux")]
+mod claude;
+#[cfg(target_os = "linux")]
 mod processes;
 mod cli;
 mod crash;
 mod forge;
+mod model;
 mod network;
 mod night;
 mod resume;

@@ -1,4 +1,7 @@
 //! What the tests stand on.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod claude;
 pub(crate) mod github;
+pub(crate) mod model;
 pub(crate) mod night;

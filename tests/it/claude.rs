@@ -1,0 +1,202 @@
+//! The real Claude Code, driven by our agent, against a model server of ours: what the fake of `agents.rs`
+//! cannot know. Without the program each test says so and passes; see CONTRIBUTING.md.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use serde_json::json;
+
+use nightshift::{
+    agent::{Agent, ClaudeAgent, Credential, Job},
+    budget::Usd,
+    ids::{AttemptId, TaskId},
+    outcome::{AgentEnd, AgentReport},
+    process::{Environment, Stop, Supervisor},
+    redact::Secret,
+};
+
+use crate::{
+    support::{
+        claude::claude,
+        model::{At, FOREVER, Fault, Key, Limit, Model, SONNET, Turn, Usage, any, now},
+    },
+    tidy,
+};
+
+const KEY: &str = "sk-ant-a-key-of-the-tests";
+
+/// One attempt at a task with the real program.
+struct Scene {
+    dir: tempfile::TempDir,
+    job: Job,
+    agent: ClaudeAgent,
+    model: Model,
+}
+
+impl Scene {
+    /// None when the program is not there.
+    async fn with(turns: Vec<Turn>) -> Option<Scene> {
+        let program = claude()?;
+        let dir = tempfile::Builder::new().prefix("ns").tempdir_in("/tmp").unwrap();
+        let model = Model::start(vec![any(turns)]).await;
+        let workspace = dir.path().join("work");
+        fs::create_dir(&workspace).unwrap();
+        fs::write(workspace.join("README.md"), "hello\n").unwrap();
+        let mut environment = Environment::empty();
+        environment.set("PATH", std::env::var("PATH").unwrap());
+        let job = Job {
+            attempt: AttemptId { task: TaskId::new("t1").unwrap(), number: 1 },
+            workspace,
+            run_dir: dir.path().join("run"),
+            prompt: "Do the task t1.\n".into(),
+            system: String::new(),
+            model: Some("claude-sonnet-4-5".into()),
+            time_limit: Duration::from_secs(120),
+            stall_limit: Duration::from_secs(60),
+            budget: Usd::from_micros(2_000_000),
+            environment,
+        };
+        let supervisor = Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() };
+        let key = Credential::ApiKey(Secret::new(KEY));
+        let mut agent = ClaudeAgent::new(supervisor, Some(key));
+        agent.program = program.to_string_lossy().into_owned();
+        agent.base_url = Some(model.url.clone());
+        agent.bash = vec!["sh work.sh".into()];
+        Some(Scene { dir, job, agent, model })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    async fn run(&self) -> AgentReport {
+        let report = self.agent.run(&self.job, &Stop::new()).await.unwrap();
+        assert_eq!(self.model.surprises(), [""; 0], "{report:?}");
+        report
+    }
+
+    /// The price of all answers that came whole.
+    fn price(&self) -> Usd {
+        self.model.spent(|answer| if answer.whole { SONNET.of(answer.usage) } else { Usd::ZERO })
+    }
+}
+
+fn write(name: &str, text: &str) -> Turn {
+    Turn::tool("Write", json!({ "file_path": format!("{{cwd}}/{name}"), "content": text }))
+}
+
+#[tokio::test]
+async fn an_edit_is_made_and_its_price_is_what_the_model_charged() {
+    let read = Turn::tool("Read", json!({ "file_path": "{cwd}/README.md" }));
+    let usage = Usage { input: 20, output: 300, cache_read: 4_000, cache_write: 5_000 };
+    let Some(scene) = Scene::with(vec![
+        read.usage(usage),
+        write("answer.txt", "42\n").and("Bash", json!({ "command": "cat README.md" })),
+        Turn::text("Done."),
+    ])
+    .await
+    else {
+        return;
+    };
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Finished);
+    assert_eq!(fs::read_to_string(scene.path("work/answer.txt")).unwrap(), "42\n");
+    assert_eq!(report.last_words.as_deref(), Some("Done."));
+    assert_eq!(report.spent.usd, scene.price());
+    assert!(!report.spent.is_estimated());
+    scene.model.signed_in_with(&Key::Api(KEY.to_owned()));
+    let asked = scene.model.asked();
+    assert_eq!((asked.len(), asked[0].prompt().trim()), (3, "Do the task t1."));
+    assert!(asked[1].last().contains("hello"), "it read the file: {}", asked[1].last());
+}
+
+#[tokio::test]
+async fn the_end_of_a_usage_limit_is_known_and_what_was_done_stays() {
+    let Some(mut scene) = Scene::with(vec![write("half.txt", "half\n"), Turn::text("Done.")]).await
+    else {
+        return;
+    };
+    let token = "sk-ant-oat01-a-token-of-the-tests";
+    scene.agent.credential = Some(Credential::OAuthToken(Secret::new(token)));
+    let limit = Limit { window: "five_hour", until: now() + 3_600, used: 1.0 };
+    scene.model.limit(limit.clone());
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Limited { until: Some(limit.until) });
+    assert_eq!((report.spent.usd, scene.model.asked().len()), (Usd::ZERO, 1));
+    scene.model.signed_in_with(&Key::Bearer(token.to_owned()));
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_valid_is_told_and_not_shown() {
+    let refused = Fault::said(401, &format!("invalid x-api-key: {KEY}"));
+    let Some(scene) = Scene::with(vec![Turn::fault(refused, FOREVER)]).await else { return };
+    let report = scene.run().await;
+    let AgentEnd::NotSignedIn { message } = &report.ended else { panic!("{report:?}") };
+    assert!(!message.contains(KEY), "{message}");
+}
+
+#[tokio::test]
+async fn an_overloaded_service_is_asked_again_and_costs_once() {
+    let turn = write("a.txt", "a\n").failing(Fault::status(529), 2);
+    let Some(scene) = Scene::with(vec![turn, Turn::text("Done.")]).await else { return };
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Finished);
+    assert_eq!((report.spent.usd, scene.model.asked().len()), (scene.price(), 4));
+}
+
+#[tokio::test]
+async fn tools_that_are_not_allowed_are_denied_and_the_rest_goes_on() {
+    let bash = |command: &str| Turn::tool("Bash", json!({ "command": command }));
+    let outside = "/var/tmp/nightshift-escaped.txt";
+    let Some(scene) = Scene::with(vec![
+        bash("git push origin HEAD"),
+        Turn::tool("Write", json!({ "file_path": outside, "content": "x" })),
+        bash("python3 -c 0"),
+        Turn::text("I could not."),
+    ])
+    .await
+    else {
+        return;
+    };
+    let report = scene.run().await;
+    let tools = vec!["Bash".to_owned(), "Write".to_owned()];
+    assert_eq!(report.ended, AgentEnd::Denied { tools });
+    assert!(!PathBuf::from(outside).exists());
+    assert_eq!(fs::read_dir(scene.path("work")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_model_that_falls_silent_in_the_middle_is_given_up_and_asked_for_the_cost() {
+    let hang = Turn::fault(Fault::Hang(At::Content), FOREVER);
+    let Some(mut scene) = Scene::with(vec![write("half.txt", "half\n"), hang]).await else {
+        return;
+    };
+    scene.job.stall_limit = Duration::from_secs(3);
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Stalled);
+    assert_eq!(fs::read_to_string(scene.path("work/half.txt")).unwrap(), "half\n");
+    // Only the first call is known to it. That the second one was cut is ours to charge.
+    assert!(report.spent.usd >= scene.price(), "{report:?}");
+    assert_eq!(scene.model.answers().iter().filter(|answer| !answer.whole).count(), 1);
+}
+
+#[tokio::test]
+async fn the_program_of_the_tests_is_the_one_that_was_tried() {
+    let Some(scene) = Scene::with(vec![]).await else { return };
+    let facts = scene.agent.preflight(&scene.job.environment).unwrap();
+    assert_eq!(facts.warnings, [""; 0], "{facts:?}");
+}
+
+#[test]
+fn one_version_is_tried_and_installed() {
+    let package = tidy::read("tests/claude-cli/package.json");
+    let package: serde_json::Value = serde_json::from_str(&package).unwrap();
+    let wanted = package["dependencies"]["@anthropic-ai/claude-code"].as_str().unwrap();
+    let tried = format!("({})", wanted.replace('.', ", "));
+    assert!(tidy::read("src/agent/claude.rs").contains(&tried), "{wanted} was not tried");
+    let lock = tidy::read("tests/claude-cli/package-lock.json");
+    let versions: Vec<_> = lock.lines().filter(|line| line.contains("\"version\":")).collect();
+    assert!(
+        versions.len() > 5 && versions.iter().all(|line| line.contains(wanted)),
+        "{versions:?}"
+    );
+}
