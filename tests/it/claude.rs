@@ -6,10 +6,10 @@ use std::{fs, path::PathBuf, time::Duration};
 use serde_json::json;
 
 use nightshift::{
-    agent::{Agent, ClaudeAgent, Credential, Job},
+    agent::{Activity, Agent, ClaudeAgent, Credential, Job, Purpose},
     budget::Usd,
     ids::{AttemptId, TaskId},
-    outcome::{AgentEnd, AgentReport},
+    outcome::{AgentEnd, AgentReport, LimitScope},
     process::{Environment, Stop, Supervisor},
     redact::Secret,
 };
@@ -44,15 +44,22 @@ impl Scene {
         let mut environment = Environment::empty();
         environment.set("PATH", std::env::var("PATH").unwrap());
         let job = Job {
+            purpose: Purpose::Edit,
             attempt: AttemptId { task: TaskId::new("t1").unwrap(), number: 1 },
             workspace,
             run_dir: dir.path().join("run"),
+            home: dir.path().join("run"),
+            talk: None,
             prompt: "Do the task t1.\n".into(),
             system: String::new(),
+            brief: String::new(),
             model: Some("claude-sonnet-4-5".into()),
             time_limit: Duration::from_secs(120),
             stall_limit: Duration::from_secs(60),
             budget: Usd::from_micros(2_000_000),
+            tokens: None,
+            turns: None,
+            activity: Activity::new(),
             environment,
         };
         let supervisor = Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() };
@@ -69,7 +76,7 @@ impl Scene {
     }
 
     async fn run(&self) -> AgentReport {
-        let report = self.agent.run(&self.job, &Stop::new()).await.unwrap();
+        let report = self.agent.run(&self.job, None, &Stop::new()).await.unwrap().report;
         assert_eq!(self.model.surprises(), [""; 0], "{report:?}");
         report
     }
@@ -120,7 +127,10 @@ async fn the_end_of_a_usage_limit_is_known_and_what_was_done_stays() {
     let limit = Limit { window: "five_hour", until: now() + 3_600, used: 1.0 };
     scene.model.limit(limit.clone());
     let report = scene.run().await;
-    assert_eq!(report.ended, AgentEnd::Limited { until: Some(limit.until) });
+    assert_eq!(
+        report.ended,
+        AgentEnd::Limited { until: Some(limit.until), scope: LimitScope::Account }
+    );
     assert_eq!((report.spent.usd, scene.model.asked().len()), (Usd::ZERO, 1));
     scene.model.signed_in_with(&Key::Bearer(token.to_owned()));
 }
