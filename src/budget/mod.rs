@@ -141,6 +141,10 @@ pub struct Limits {
     pub cost: Usd,
     /// Money for one task, all its attempts; zero = no limit.
     pub task_cost: Usd,
+    /// Seconds without a sign of life (output, CPU time, changed files) after which an agent is stopped. Ten
+    /// minutes by default: seven are normal thinking.
+    #[serde(default = "silence")]
+    pub silence_s: u64,
     /// Turns of one attempt's conversation; 0 = no limit. 150 by default: a runaway loop ends there, and
     /// small tasks need some tens.
     #[serde(default)]
@@ -152,6 +156,10 @@ pub struct Limits {
     /// What happens when a usage limit is reached.
     #[serde(default)]
     pub when_rate_limited: WhenLimited,
+}
+
+fn silence() -> u64 {
+    10 * 60
 }
 
 /// What happens when a usage limit is reached.
@@ -176,6 +184,7 @@ impl Default for Limits {
             parallel: 3,
             cost: Usd::from_micros(10_000_000),
             task_cost: Usd::from_micros(3_000_000),
+            silence_s: silence(),
             turns: 150,
             tokens: 0,
             when_rate_limited: WhenLimited::Wait,

@@ -39,6 +39,7 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("limits.parallel", Value),
     ("limits.cost", Value),
     ("limits.task_cost", Value),
+    ("limits.silence", Value),
     ("limits.turns", Value),
     ("limits.tokens", Value),
     ("limits.when_rate_limited", Value),

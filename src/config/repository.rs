@@ -95,6 +95,7 @@ fn limits(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     set(&mut limits.tasks, root, "limits.tasks", |spot| reader.number(spot, 1..=10_000));
     set(&mut limits.time_s, root, "limits.time", |spot| reader.duration(spot));
     set(&mut limits.task_time_s, root, "limits.task_time", |spot| reader.duration(spot));
+    set(&mut limits.silence_s, root, "limits.silence", |spot| reader.duration(spot));
     set(&mut limits.attempts, root, "limits.attempts", |spot| reader.number(spot, 1..=100));
     set(&mut limits.failures_in_a_row, root, "limits.failures_in_a_row", |spot| {
         reader.number(spot, 0..=10_000)

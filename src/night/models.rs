@@ -15,8 +15,11 @@ use crate::{
 /// Longest pause between two tries when nobody says when a trouble ends. The first is a minute, each
 /// twice the last: a night finds the service again within a quarter of an hour of its return.
 const LONGEST_PAUSE_S: i64 = 16 * 60;
-/// Seconds after a reset within which work begins again, so that not everybody comes at once.
+/// Seconds after a reset within which work begins again, so that not everybody comes at once; of a short
+/// wait, a tenth of it.
 const RESET_JITTER_S: u64 = 60;
+/// Seconds after a reset before anything is asked: the service's clock and ours differ.
+const RESET_MARGIN_S: i64 = 5;
 
 impl Night {
     /// What may not be asked at `now`, the hard ones and the nearly full windows.
@@ -127,7 +130,11 @@ impl Night {
         // A reset time in the past is none: the service's clock and ours differ.
         let reset = until.and_then(|until| Timestamp::from_second(until).ok()).filter(|r| *r > now);
         let (from, pause) = match reset {
-            Some(reset) => (reset, 5 + jitter(self, attempt, RESET_JITTER_S)),
+            Some(reset) => {
+                let wait = u64::try_from(reset.duration_since(now).as_secs()).unwrap_or(0);
+                let most = RESET_JITTER_S.min(wait / 10);
+                (reset, RESET_MARGIN_S + jitter(self, attempt, most))
+            }
             None => {
                 let pause = (60_i64 << (strikes - 1).min(10)).min(LONGEST_PAUSE_S);
                 (now, pause + jitter(self, attempt, u64::try_from(pause / 4).unwrap_or(0)))

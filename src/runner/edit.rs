@@ -28,10 +28,6 @@ use crate::{
     },
 };
 
-/// An agent that gives no sign of life for this long is stopped. Seven minutes of silence are normal
-/// thinking; tool progress comes every 30 s.
-const STALL: Duration = Duration::from_secs(10 * 60);
-
 /// An order to edit.
 pub(super) struct Edit<'a> {
     pub(super) attempt: &'a AttemptId,
@@ -102,7 +98,7 @@ impl Hands {
             brief: words.brief,
             model: edit.model.clone(),
             time_limit: Duration::from_secs(edit.time_s),
-            stall_limit: STALL,
+            stall_limit: Duration::from_secs(brief.opening.limits.silence_s),
             budget: edit.budget,
             tokens: edit.tokens,
             turns: Some(brief.opening.limits.turns).filter(|turns| *turns > 0),

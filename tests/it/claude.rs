@@ -1,6 +1,8 @@
 //! The real Claude Code, driven by our agent, against a model server of ours: what the fake of `agents.rs`
 //! cannot know. Without the program each test says so and passes; see CONTRIBUTING.md.
 
+mod nights;
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use serde_json::json;

@@ -20,6 +20,7 @@ pub(crate) struct TestNight {
     sandbox_off: bool,
     committed: bool,
     remote: bool,
+    environment: Vec<(String, String)>,
 }
 
 /// A run that ended.
@@ -40,6 +41,7 @@ impl TestNight {
             sandbox_off: true,
             committed: false,
             remote: true,
+            environment: Vec::new(),
         };
         fs::create_dir_all(night.repo()).unwrap();
         night.git(&["init", "-q", "-b", "main"]);
@@ -87,6 +89,12 @@ impl TestNight {
     /// The quality gate's script.
     pub(crate) fn gate(self, script: &str) -> Self {
         self.file(".ai-validation/check_quality.sh", script)
+    }
+
+    /// A variable of the program's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// A file of the base commit.
@@ -168,6 +176,7 @@ impl TestNight {
             .env("GIT_AUTHOR_NAME", "Ada")
             .env("GIT_AUTHOR_EMAIL", "ada@localhost")
             .env("TZ", "UTC")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
@@ -293,6 +302,28 @@ impl Ran {
         let found = self.night.git(&["show", &format!("{name}:{path}")]);
         assert_eq!(found, text.trim_end());
         self
+    }
+
+    /// The journal of the only night.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.night.journal().unwrap()
+    }
+
+    /// Every file that the program keeps, one after another.
+    pub(crate) fn everything_kept(&self) -> String {
+        let mut all = String::new();
+        let mut open = vec![self.night.path("home")];
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(directory).unwrap().flatten() {
+                let kind = entry.file_type().unwrap();
+                if kind.is_dir() {
+                    open.push(entry.path());
+                } else if kind.is_file() {
+                    all.push_str(&String::from_utf8_lossy(&fs::read(entry.path()).unwrap()));
+                }
+            }
+        }
+        all
     }
 
     /// The pull request's text.
