@@ -22,6 +22,7 @@ pub mod sys;
 pub mod files;
 pub mod process;
 pub mod http;
+pub mod proxy;
 pub mod git;
 pub mod gate;
 pub mod agent;

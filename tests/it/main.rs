@@ -18,6 +18,7 @@ mod crash;
 mod forge;
 mod model;
 mod network;
+mod proxy;
 mod night;
 mod resume;
 mod support;

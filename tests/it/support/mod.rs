@@ -5,3 +5,4 @@ pub(crate) mod claude;
 pub(crate) mod github;
 pub(crate) mod model;
 pub(crate) mod night;
+pub(crate) mod service;
