@@ -20,6 +20,7 @@ mod model;
 mod network;
 mod proxy;
 mod night;
+mod recorded;
 mod resume;
 mod support;
 mod plan_scale;
