@@ -9,25 +9,62 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    cli::{Output, tell},
+    cli::Output,
+    ids::AttemptId,
     night::{Entry, Night},
     report,
     runner::Watch,
 };
 
-/// Seconds between two progress lines (the original request's heartbeat).
+/// Seconds between two progress lines.
 const PROGRESS: i64 = 30 * 60;
+/// Seconds between two signs of life.
+const HEARTBEAT: i64 = 10 * 60;
 
 /// How entries are shown.
 pub(super) enum Live<'o> {
     /// One JSON object a line on standard output.
     Json(&'o Output),
     /// One line an event on standard error, with its time unless a journal adds one.
-    Lines { output: &'o Output, stamped: bool, last_progress: Timestamp },
+    Lines { output: &'o Output, stamped: bool, last: Last },
     /// The same lines above a line that moves.
-    Terminal { bar: ProgressBar },
+    Terminal { bar: ProgressBar, last: Last },
     /// Kept until the end, and shown when something went wrong.
     Quiet { kept: Vec<String> },
+}
+
+/// When what was printed last that is printed by the clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    progress: Timestamp,
+    heartbeat: Timestamp,
+}
+
+/// What the clock calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Heartbeat,
+    Progress,
+}
+
+impl Last {
+    fn of(now: Timestamp) -> Last {
+        Last { progress: now, heartbeat: now }
+    }
+
+    fn due(&mut self, now: Timestamp) -> Due {
+        let since = |at: Timestamp| now.duration_since(at).as_secs();
+        if since(self.progress) >= PROGRESS {
+            *self = Last::of(now);
+            Due::Progress
+        } else if since(self.heartbeat) >= HEARTBEAT {
+            self.heartbeat = now;
+            Due::Heartbeat
+        } else {
+            Due::Nothing
+        }
+    }
 }
 
 impl<'o> Live<'o> {
@@ -43,16 +80,16 @@ impl<'o> Live<'o> {
             let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.enable_steady_tick(Duration::from_millis(120));
-            Live::Terminal { bar }
+            Live::Terminal { bar, last: Last::of(now) }
         } else {
-            Live::Lines { output, stamped, last_progress: now }
+            Live::Lines { output, stamped, last: Last::of(now) }
         }
     }
 
     /// Ends the moving line. Gives what was kept.
     pub(super) fn finish(self) -> Vec<String> {
         match self {
-            Live::Terminal { bar } => {
+            Live::Terminal { bar, .. } => {
                 bar.finish_and_clear();
                 Vec::new()
             }
@@ -71,30 +108,39 @@ impl Watch for Live<'_> {
         let line = report::line(entry, night);
         match self {
             Live::Json(_) => {}
-            Live::Lines { output, stamped, last_progress } => {
+            Live::Lines { output, stamped, .. } => {
                 if let Some(line) = line {
                     output.note(&stamp(*stamped, entry.at, &line));
                 }
-                if *last_progress < night.opening().at {
-                    *last_progress = night.opening().at;
-                }
             }
-            Live::Terminal { bar } => {
+            Live::Terminal { bar, .. } => {
                 if let Some(line) = line {
                     bar.println(line);
                 }
-                bar.set_message(tell::phase(night));
+                bar.set_message(report::phase(night, entry.at));
             }
             Live::Quiet { kept } => kept.extend(line),
         }
     }
 
-    fn tick(&mut self, now: Timestamp, night: &Night) {
-        if let Live::Lines { output, stamped, last_progress } = self
-            && now.duration_since(*last_progress).as_secs() >= PROGRESS
-        {
-            *last_progress = now;
-            output.note(&stamp(*stamped, now, &report::progress(night, now)));
+    fn tick(&mut self, now: Timestamp, night: &Night, activity: &[(AttemptId, String)]) {
+        match self {
+            Live::Lines { output, stamped, last } => {
+                let line = match last.due(now) {
+                    Due::Nothing => return,
+                    Due::Heartbeat => report::heartbeat(night, now, activity),
+                    Due::Progress => report::progress(night, now, activity),
+                };
+                output.note(&stamp(*stamped, now, &line));
+            }
+            // The moving line is the sign of life.
+            Live::Terminal { bar, last } => {
+                if last.due(now) == Due::Progress {
+                    bar.println(report::progress(night, now, activity));
+                }
+                bar.set_message(report::at_work(night, now, activity));
+            }
+            Live::Json(_) | Live::Quiet { .. } => {}
         }
     }
 }
@@ -105,5 +151,24 @@ fn stamp(stamped: bool, at: Timestamp, line: &str) -> String {
         format!("{} {line}", local.strftime("%Y-%m-%dT%H:%M:%S%:z"))
     } else {
         line.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_night_lives_every_ten_minutes_and_tells_how_far_it_is_every_thirty() {
+        let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+        let mut last = Last::of(at(0));
+        let due: Vec<(i64, Due)> = (1..=65)
+            .map(|minute| (minute, last.due(at(minute))))
+            .filter(|(_, due)| *due != Due::Nothing)
+            .collect();
+        let (beat, far) = (Due::Heartbeat, Due::Progress);
+        assert_eq!(due, [(10, beat), (20, beat), (30, far), (40, beat), (50, beat), (60, far)]);
+        // A machine that slept does not catch up.
+        assert_eq!((last.due(at(300)), last.due(at(301))), (far, Due::Nothing));
     }
 }

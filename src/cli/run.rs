@@ -262,7 +262,7 @@ pub(super) fn drive(
         }
     }
     if !output.is_json() && (!output.is_quiet() || code >= code::USAGE) {
-        output.result(&report::summary(&night));
+        output.result(&report::summary(&night, clock::now()));
     }
     Ok((night, code))
 }
@@ -282,7 +282,8 @@ fn exit_code(night: &Night, reason: Option<&StopReason>) -> u8 {
     if reason.is_some() {
         return code::STOPPED;
     }
-    let failed = night.tasks().any(|(_, task)| matches!(task.stage, Stage::Failed(_)));
+    let failed =
+        night.tasks().any(|(_, task)| matches!(task.stage, Stage::Failed(_) | Stage::Parked(_)));
     if failed || !night.opening().refused.is_empty() || !tried {
         return code::FINDINGS;
     }

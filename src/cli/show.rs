@@ -12,6 +12,7 @@ use crate::{
     night::{AttemptRecord, BaseGate},
     report::{self, text},
     runner::{
+        clock,
         home::Home,
         open,
         places::{NightPlaces, Surroundings},
@@ -34,7 +35,7 @@ pub(super) struct Show {
     /// Print the work as a patch
     #[arg(long, group = "part")]
     diff: bool,
-    /// Print what the agent was asked
+    /// Print exactly what the agent was told
     #[arg(long, group = "part")]
     prompt: bool,
     /// Print the gate's logs
@@ -151,7 +152,7 @@ fn of_night(
         output.json("show", &tell::night_json(home, found, cleaner));
         return Ok(code::DONE);
     }
-    let mut text = report::summary(&found.night);
+    let mut text = report::summary(&found.night, clock::now());
     for (id, state) in found.night.tasks().filter(|(_, state)| !state.attempts.is_empty()) {
         text.push_str(&format!(
             "\n{id} · {}\n{}\n",
@@ -189,9 +190,7 @@ fn of_task(
     }
     if command.prompt {
         let (attempt, _) = attempt_of(found, selector)?;
-        let path = found.places.attempt(&attempt).join("prompt.md");
-        let prompt = std::fs::read(&path).map_err(crate::files::error("read", &path))?;
-        return Ok(print(output, "prompt", &cleaner.clean(&prompt)));
+        return prompt(found, &attempt, cleaner, output);
     }
     if command.gate {
         let (attempt, _) = attempt_of(found, selector)?;
@@ -207,6 +206,39 @@ fn of_task(
         return Ok(code::DONE);
     }
     output.result(&task::in_full(home, found, selector, id, cleaner)?);
+    Ok(code::DONE)
+}
+
+/// What an attempt was told: its message, the standing instructions, and what a hook puts back after a
+/// compaction, where there are such.
+fn prompt(
+    found: &Found,
+    attempt: &AttemptId,
+    cleaner: &Cleaner,
+    output: &Output,
+) -> Result<u8, Refused> {
+    let directory = found.places.attempt(attempt);
+    let path = directory.join("prompt.md");
+    let message = std::fs::read(&path).map_err(crate::files::error("read", &path))?;
+    let read =
+        |name: &str| std::fs::read(directory.join(name)).ok().map(|text| cleaner.clean(&text));
+    let message = cleaner.clean(&message);
+    let (system, brief) = (read("system.md"), read("brief.md"));
+    if output.is_json() {
+        let data = serde_json::json!({"prompt": message, "system": system, "brief": brief});
+        output.json("show", &data);
+        return Ok(code::DONE);
+    }
+    let mut text = message;
+    for (name, more) in [("system.md", system), ("brief.md", brief)] {
+        if let Some(more) = more.filter(|more| !more.trim().is_empty()) {
+            text.push_str(&format!(
+                "{}==> {name}\n{more}",
+                if text.ends_with('\n') { "\n" } else { "\n\n" }
+            ));
+        }
+    }
+    output.result(&text);
     Ok(code::DONE)
 }
 

@@ -9,12 +9,12 @@ use crate::{
         find::{self, Found, Selector},
         tell::{self, Cleaner},
     },
-    ids::{NAME, NightId},
+    ids::{NAME, NightId, TaskId},
     journal::Holder,
     night::Publication,
     outcome::StopReason,
     report,
-    runner::{home::Home, places::Surroundings, refused::Refused, stop::StopFiles},
+    runner::{clock, home::Home, places::Surroundings, refused::Refused, stop::StopFiles},
 };
 
 /// Say how the last night went, or how far the running one is
@@ -79,7 +79,11 @@ pub(super) fn status(
         let data = json!({
             "night": night,
             "running": view.holder,
-            "phase": view.holder.as_ref().and(view.found).map(|found| tell::phase(&found.night)),
+            "phase": view
+                .holder
+                .as_ref()
+                .and(view.found)
+                .map(|found| report::phase(&found.night, clock::now())),
             "stopped_by": view.stopped,
             "last_start": view.slot.as_ref().map(|slot| {
                 json!({"at": slot.at, "outcome": slot.outcome, "message": slot.message})
@@ -98,7 +102,7 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
     let mut lines = Vec::new();
     if let Some(found) = view.found {
         let running = view.holder.is_some();
-        let summary = report::summary(&found.night);
+        let summary = report::summary(&found.night, clock::now());
         // The summary cannot know whether somebody is at it, nor what else there is to do.
         let ours =
             |line: &str| line.starts_with("next: ") || running && line.starts_with("not ended:");
@@ -113,7 +117,9 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
     let mut below = Vec::new();
     if let Some(holder) = &view.holder {
         let phase = match view.found {
-            Some(found) if found.night.ended().is_none() => tell::phase(&found.night),
+            Some(found) if found.night.ended().is_none() => {
+                report::phase(&found.night, clock::now())
+            }
             Some(_) | None => "it is being prepared".to_owned(),
         };
         below.push(format!("{}: {phase}", tell::holder_in_words(holder)));
@@ -174,10 +180,20 @@ fn next(view: &View<'_>) -> String {
     if matches!(night.publication(), Publication::Failed { .. }) {
         return format!("{NAME} resume tries to publish again");
     }
-    if let Some((task, _)) = night.tasks().find(|(_, task)| task.failed().is_some()) {
-        // A task's name alone means the last night's.
+    // A task's name alone means the last night's.
+    let show = |task: &TaskId| {
         let selector = if view.last { task.to_string() } else { format!("{id}/{task}") };
-        return format!("{NAME} show {}", tell::quoted(&selector));
+        format!("{NAME} show {}", tell::quoted(&selector))
+    };
+    if let Some((task, _)) = night.tasks().find(|(_, task)| task.parked().is_some()) {
+        return format!(
+            "{} tells what it asks; answer in {}",
+            show(task),
+            night.opening().plan.path
+        );
+    }
+    if let Some((task, _)) = night.tasks().find(|(_, task)| task.failed().is_some()) {
+        return show(task);
     }
     match night.publication() {
         Publication::Done { url, .. } if url.starts_with("http") => {

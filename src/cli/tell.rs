@@ -2,6 +2,7 @@
 //! works on what. Prints nothing itself.
 
 use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,10 +10,11 @@ use crate::{
     git::Vault,
     ids::{AttemptId, TaskId, TreeId},
     journal::{Holder, Lock},
-    night::{AttemptRecord, Command, Night, Publication, Stage, TaskState},
+    night::{AttemptRecord, Night, Publication, Stage, TaskState},
     redact::Redactor,
     report::{self, text},
     runner::{
+        clock,
         home::{Home, redactor},
         places::Surroundings,
         refused::Refused,
@@ -61,31 +63,6 @@ pub(super) fn holder_in_words(holder: &Holder) -> String {
         (pid, true) => format!("running (pid {pid})"),
         (pid, false) => format!("running since {} (pid {pid})", text::inline_plain(&holder.since)),
     }
-}
-
-/// What is under way, in words.
-pub(super) fn phase(night: &Night) -> String {
-    let words: Vec<String> = night
-        .in_flight()
-        .iter()
-        .map(|command| match command {
-            Command::CheckBase { .. } => "the gate runs on the base".to_owned(),
-            Command::RunAgent { attempt, .. } => format!(
-                "the agent works on {}, try {} of {}",
-                attempt.task,
-                attempt.number,
-                night.attempts_allowed(&attempt.task)
-            ),
-            Command::RunGate { attempt, .. } => format!("the gate runs for {attempt}"),
-            Command::Review { attempt, .. } => {
-                format!("a second opinion on {attempt} is asked for")
-            }
-            Command::Restack { attempt, .. } => format!("{attempt} is rebuilt on the new tip"),
-            Command::Land { attempt, .. } => format!("{attempt} lands"),
-            Command::Publish { .. } => "the branch is published".to_owned(),
-        })
-        .collect();
-    if words.is_empty() { "between two steps".to_owned() } else { words.join("; ") }
 }
 
 /// Where a task stands, in one word.
@@ -143,6 +120,8 @@ pub(super) fn night_json(home: &Home, found: &Found, cleaner: &Cleaner) -> Value
         Some((reason, exit)) => (reason.as_ref().map(report::stop_reason), Some(exit)),
         None => (None, None),
     };
+    let now = clock::now();
+    let open = night.ended().is_none();
     let tasks: Vec<Value> =
         night.tasks().map(|(id, task)| task_json(home, found, id, task, cleaner)).collect();
     json!({
@@ -157,6 +136,13 @@ pub(super) fn night_json(home: &Home, found: &Found, cleaner: &Cleaner) -> Value
         "exit": exit,
         "stopped_early": reason,
         "spent": night.spent(),
+        "subscription": opening.agent.subscription,
+        "closings": night.closings(now).filter(|_| open).collect::<Vec<_>>(),
+        "goes_on_at": night.wake_at(now).filter(|_| open),
+        "recoveries": report::recoveries(night)
+            .into_iter()
+            .map(|(what, times)| json!({"what": what, "times": times}))
+            .collect::<Vec<_>>(),
         "landed": night.landed().iter().map(|(id, _)| id).collect::<Vec<_>>(),
         "tasks": tasks,
         "refused": opening.refused,
@@ -181,6 +167,8 @@ pub(super) fn task_json(
             let attempt = AttemptId { task: id.clone(), number: record.number };
             let size = size_of(&home.vault, record);
             let kept = record.kept.as_ref();
+            let reply = record.agent.as_ref().map(|agent| cleaned(&agent.reply, cleaner));
+            let review = record.review.as_ref().map(|review| cleaned(review, cleaner));
             let last_words = record.agent.as_ref().and_then(|agent| agent.last_words.as_deref());
             json!({
                 "number": record.number,
@@ -188,6 +176,14 @@ pub(super) fn task_json(
                 "ended": record.ended,
                 "base": record.base,
                 "spent": record.spent(),
+                "model": record.agent.as_ref().and_then(|agent| agent.model.as_ref()),
+                "asked_model": record.model,
+                "conversation": record.conversation,
+                "turns": record.agent.as_ref().and_then(|agent| agent.turns),
+                "usage_window": record.agent.as_ref().and_then(|agent| agent.window.as_ref()),
+                "reply": reply,
+                "review": review,
+                "notes": record.agent.as_ref().map_or(&[][..], |agent| &agent.notes),
                 "added": size.map(|(added, _)| added),
                 "removed": size.map(|(_, removed)| removed),
                 "kept": kept,
@@ -199,15 +195,38 @@ pub(super) fn task_json(
             })
         })
         .collect();
+    let questions = task.parked().map_or(&[][..], report::questions);
+    let questions: Vec<String> = questions.iter().map(|words| cleaner.line(words)).collect();
     json!({
         "id": id,
         "title": title(&found.night, id),
         "stage": stage(task),
-        "why": task.failed().map(|setback| cleaner.line(&report::why(setback))),
+        "why": task
+            .failed()
+            .or(task.parked())
+            .map(|setback| cleaner.line(&report::why(setback))),
+        "questions": questions,
+        "answer": report::answer_lines(&questions),
         "commit": task.landed().map(|candidate| &candidate.commit),
         "attempts_allowed": found.night.attempts_allowed(id),
         "attempts": attempts,
     })
+}
+
+/// Words of an agent as JSON, without secrets and without anything that a terminal would act on.
+fn cleaned(said: &impl Serialize, cleaner: &Cleaner) -> Value {
+    let mut value = serde_json::to_value(said).unwrap_or_default();
+    clean_texts(&mut value, cleaner);
+    value
+}
+
+fn clean_texts(value: &mut Value, cleaner: &Cleaner) {
+    match value {
+        Value::String(text) => *text = cleaner.line(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| clean_texts(value, cleaner)),
+        Value::Object(map) => map.values_mut().for_each(|value| clean_texts(value, cleaner)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// The ref that keeps an attempt's work.

@@ -73,6 +73,10 @@ const NAMES: &[(Key, &[&str])] = &[
             "note",
             "description",
             "details",
+            "question",
+            "questions",
+            "answer",
+            "answers",
         ],
     ),
 ];

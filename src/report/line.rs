@@ -3,7 +3,7 @@
 
 use crate::{
     ids::AttemptId,
-    night::{Command, Entry, Event, Night, Setback, Then},
+    night::{Command, Entry, Event, Night, Setback, Then, Trigger},
     outcome::{AgentEnd, Failure, GateReport, StopReason},
     report::text,
 };
@@ -95,36 +95,19 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         Event::Ended { reason, exit } => {
             let landed = night.tasks().filter(|(_, task)| task.landed().is_some()).count();
             let failed = night.tasks().filter(|(_, task)| task.failed().is_some()).count();
+            let asks = night.tasks().filter(|(_, task)| task.parked().is_some()).count();
+            let asks = if asks == 0 { String::new() } else { format!(" asks={asks}") };
             let why = reason
                 .as_ref()
                 .map_or(String::new(), |r| format!(" stopped=\"{}\"", stop_reason(r)));
             format!(
-                "{night_word} end      landed={landed} failed={failed} refused={} {}{why} exit={exit}",
+                "{night_word} end      landed={landed} failed={failed}{asks} refused={} {}{why} \
+                 exit={exit}",
                 opening.refused.len(),
                 night.spent().usd,
             )
         }
     })
-}
-
-/// How far the night is, in one line.
-pub fn progress(night: &Night, now: jiff::Timestamp) -> String {
-    let count = |is_it: fn(&crate::night::TaskState) -> bool| {
-        night.tasks().filter(|(_, task)| is_it(task)).count()
-    };
-    let landed = count(|task| task.landed().is_some());
-    let failed = count(|task| task.failed().is_some());
-    let all = night.tasks().count();
-    let percent = (landed + failed) * 100 / all.max(1);
-    let minutes = now.duration_since(night.opening().at).as_mins();
-    let left = night.deadline().duration_since(now).as_mins().max(0);
-    format!(
-        "{:<10} progress {percent}% landed={landed} failed={failed} of={all} running={} {minutes}m \
-         left={left}m {}",
-        "night",
-        night.in_flight().len(),
-        night.spent().usd,
-    )
 }
 
 fn gate(report: &GateReport) -> String {
@@ -186,8 +169,13 @@ fn until(setback: &Setback) -> String {
     match closing {
         None => format!(" again={at:.0}"),
         Some(closing) => {
-            let what = closing.model.as_deref().unwrap_or("every model");
-            format!(" closed={} until={:.0}", text::plain(what), closing.until)
+            let what = text::plain(closing.model.as_deref().unwrap_or("every model"));
+            match closing.trigger {
+                Trigger::Unavailable => format!(" closed={what}"),
+                Trigger::Limit | Trigger::Overload | Trigger::Transport | Trigger::Window => {
+                    format!(" closed={what} until={:.0}", closing.until)
+                }
+            }
         }
     }
 }

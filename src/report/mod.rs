@@ -4,14 +4,22 @@
 //! Pure: reads a [`Night`](crate::night::Night), returns text. No agent's claim is repeated as a fact.
 
 mod commit;
+mod facts;
 mod line;
+mod progress;
 mod pull_request;
 mod summary;
 pub mod text;
 
 pub use commit::Message;
-pub use line::{
-    Feedback, agent_end, failure, feedback, line, progress, red, seconds, stop_reason, why,
+pub use facts::{
+    agent_notes, answer_lines, closed, decisions, decisions_in_words, moment, questions,
+    recovered_from, recoveries, recoveries_in_words, spent, spent_on,
 };
+pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
+pub use progress::{at_work, heartbeat, phase, progress};
 pub use pull_request::{PullRequest, marker, pull_request};
 pub use summary::{column, summary};
+
+#[cfg(test)]
+mod tests;

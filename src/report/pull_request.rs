@@ -8,7 +8,8 @@ use crate::{
     night::{AttemptRecord, Night, NotStarted, Stage, TaskState},
     outcome::{Failure, GateReport},
     policy::{Refusal, Verdict},
-    report::{line, text},
+    prompt::{Decision, Level},
+    report::{facts, line, text},
 };
 
 /// GitHub takes 65,536 characters; we keep a distance.
@@ -42,7 +43,8 @@ pub fn pull_request(night: &Night) -> PullRequest {
         night.opening().night,
         landed.len(),
     );
-    let mut sections = vec![first_screen(night), not_landed(night)];
+    let mut sections = vec![first_screen(night), waits(night), not_landed(night)];
+    sections.extend(decisions(night));
     sections.push(guards(night));
     sections.push(evidence(night));
     sections.extend(night.tasks().filter_map(|(id, task)| failure_details(night, id, task)));
@@ -75,7 +77,8 @@ fn waits_for_a_person(night: &Night) -> bool {
             false
         }
     });
-    held || opening.publish.draft
+    let asked = night.tasks().any(|(_, task)| task.parked().is_some());
+    held || asked || opening.publish.draft
 }
 
 fn first_screen(night: &Night) -> String {
@@ -88,6 +91,11 @@ fn first_screen(night: &Night) -> String {
     if failed > 0 {
         facts.push(format!("{} failed.", plural(failed, "task")));
     }
+    let asks = night.tasks().filter(|(_, task)| task.parked().is_some()).count();
+    if asks > 0 {
+        let verb = if asks == 1 { "waits" } else { "wait" };
+        facts.push(format!("{} {verb} for your answer.", plural(asks, "task")));
+    }
     if !opening.refused.is_empty() {
         let count = opening.refused.len();
         facts.push(format!("{} {} refused before the start.", plural(count, "task"), was(count)));
@@ -99,13 +107,11 @@ fn first_screen(night: &Night) -> String {
             was(waiting)
         ));
     }
-    let spent = night.spent();
-    let about = if spent.is_estimated() { "up to " } else { "" };
     facts.push(format!(
-        "Base {}, {}, {about}{}.",
+        "Base {}, {}, {}.",
         text::code(&format!("{}@{}", opening.base.branch, opening.base.commit.short())),
         times(night),
-        spent.usd,
+        facts::spent(night),
     ));
     if let Some(reason) = night.stop() {
         facts.push(format!(
@@ -155,7 +161,8 @@ fn not_landed(night: &Night) -> String {
     let mut rows = String::new();
     for (id, task) in night.tasks() {
         let (why, next) = match &task.stage {
-            Stage::Landed(_) => continue,
+            // A task that asks has a place of its own.
+            Stage::Landed(_) | Stage::Parked(_) => continue,
             Stage::Failed(setback) => (
                 format!(
                     "{}: {}",
@@ -171,10 +178,6 @@ fn not_landed(night: &Night) -> String {
                     },
                     text::code(&format!("{NAME} show {id}"))
                 ),
-            ),
-            Stage::Parked(setback) => (
-                format!("waits for you: {}", text::inline(&line::why(setback))),
-                format!("answer it: {}", text::code(&format!("{NAME} show {id}"))),
             ),
             Stage::Waiting => {
                 let why = match night.why_not_started(id, night.last_fact()) {
@@ -225,6 +228,69 @@ fn not_landed(night: &Night) -> String {
     format!("\n**Not in this pull request**\n\n| task | why | your move |\n|---|---|---|\n{rows}")
 }
 
+/// What tasks ask, as the lines that answer them.
+fn waits(night: &Night) -> String {
+    let mut parts = String::new();
+    for (id, task) in night.tasks() {
+        let Some(setback) = task.parked() else { continue };
+        let name = format!("**{}** {}", text::inline(id.as_str()), text::inline(title(night, id)));
+        let questions = facts::questions(setback);
+        if questions.is_empty() {
+            let show = text::code(&format!("{NAME} show {id}"));
+            parts.push_str(&format!("\n{name}: {}; {show}\n", text::inline(&line::why(setback))));
+        } else {
+            let lines: Vec<String> =
+                facts::answer_lines(questions).iter().map(|line| format!("  {line}")).collect();
+            parts.push_str(&format!("\n{name}\n\n{}\n", text::fence(&lines.join("\n"))));
+        }
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n**Waits for you**: write the answer below the task in {}, and the next night takes it again.\n\
+         {parts}",
+        text::code(&night.opening().plan.path.to_string())
+    )
+}
+
+/// What landed tasks decided on their way: what needed a second opinion in the open, the rest folded.
+fn decisions(night: &Night) -> Vec<String> {
+    const HEAD: &str = "| task | level | decided | why | second opinion |\n|---|---|---|---|---|\n";
+    let mut rows = [String::new(), String::new()];
+    for (id, task) in night.tasks().filter(|(_, task)| task.landed().is_some()) {
+        let review = task.last().and_then(|record| record.review.as_ref());
+        for Decision { level, what, why } in facts::decisions(task) {
+            let small = *level == Level::Low;
+            let opinion = match review {
+                Some(review) if !small => {
+                    let word = if review.agree { "agrees" } else { "disagrees" };
+                    format!("{word}: {}", text::inline(&review.why))
+                }
+                Some(_) | None => String::new(),
+            };
+            rows[usize::from(small)].push_str(&format!(
+                "| {} | {} | {} | {} | {opinion} |\n",
+                text::inline(id.as_str()),
+                level.word(),
+                text::inline(what),
+                text::inline(why),
+            ));
+        }
+    }
+    let [shown, folded] = rows;
+    let mut parts = Vec::new();
+    if !shown.is_empty() {
+        parts
+            .push(format!("\n**Decisions** that the agents took, in their words\n\n{HEAD}{shown}"));
+    }
+    if !folded.is_empty() {
+        let words = plural(folded.lines().count(), "small decision");
+        parts.push(details(&format!("{words} of the agents"), &format!("{HEAD}{folded}")));
+    }
+    parts
+}
+
 fn row(_night: &Night, id: &TaskId, title: &str, why: &str, next: &str) -> String {
     format!("| **{}** {} | {why} | {next} |\n", text::inline(id.as_str()), text::inline(title))
 }
@@ -273,7 +339,11 @@ fn guards(night: &Night) -> String {
             &format!("{} not in the base's plan, so not marked there", plural(unticked, "task")),
         );
     }
-    for note in &opening.notes {
+    let recoveries = facts::recoveries_in_words(night);
+    if !recoveries.is_empty() {
+        guard("troubles after which it went on", &recoveries);
+    }
+    for note in opening.notes.iter().chain(&facts::agent_notes(night)) {
         guard("note", &text::inline(note));
     }
     details("Guards: what was checked besides the gate", &rows)
@@ -377,17 +447,21 @@ fn cost(night: &Night) -> String {
             .rev()
             .find_map(|record| record.agent.as_ref()?.model.as_deref())
             .unwrap_or("");
-        let spent = task.spent();
         rows.push_str(&format!(
-            "| {} | {} | {} | {}{} |\n",
+            "| {} | {} | {} | {} |\n",
             text::inline(id.as_str()),
             text::inline(model),
             task.attempts.len(),
-            spent.usd,
-            if spent.is_estimated() { " at most" } else { "" },
+            facts::spent_on(night, task),
         ));
     }
-    rows.push_str(&format!("| **all** | | | **{}** |\n", night.spent().usd));
+    rows.push_str(&format!("| **all** | | | **{}** |\n", facts::spent(night)));
+    if night.spent().is_estimated() {
+        rows.push_str(
+            "\nA call that was cut off reports no cost: what had been reserved for it is the most that it \
+             can have cost.\n",
+        );
+    }
     details("Cost", &rows)
 }
 

@@ -1,5 +1,6 @@
 //! The night on one screen of a terminal: what landed, what did not, what needs a person, what to do next.
 
+use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::{
@@ -7,22 +8,21 @@ use crate::{
     night::{BaseGate, Night, NotStarted, Publication, Stage},
     outcome::StopReason,
     policy::Verdict,
-    report::{line, text},
+    report::{facts, line, text},
 };
 
 /// Width of the title column, in terminal cells.
 const TITLE: usize = 48;
 
-/// The summary, without colours. Ends with the commands for each open point.
-pub fn summary(night: &Night) -> String {
+/// The summary as it is at `now`, without colours. Ends with the commands for each open point.
+pub fn summary(night: &Night, now: Timestamp) -> String {
     let opening = night.opening();
     let mut lines = vec![format!(
-        "Night {} · {} · {} · {}{}",
+        "Night {} · {} · {} · {}",
         opening.night,
         text::inline_plain(&opening.repository),
         spans(night),
-        if night.spent().is_estimated() { "up to " } else { "" },
-        night.spent().usd,
+        facts::spent(night),
     )];
     if let BaseGate::Red(report) = night.base_gate() {
         lines.push(String::new());
@@ -39,9 +39,10 @@ pub fn summary(night: &Night) -> String {
     }
     landed(night, &mut lines);
     failed(night, &mut lines);
+    asks(night, &mut lines);
     needs_you(night, &mut lines);
     waiting(night, &mut lines);
-    notes(night, &mut lines);
+    notes(night, now, &mut lines);
     lines.join("\n") + "\n"
 }
 
@@ -98,6 +99,34 @@ fn failed(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
+fn asks(night: &Night, lines: &mut Vec<String>) {
+    let parked: Vec<_> =
+        night.tasks().filter_map(|(id, task)| task.parked().map(|setback| (id, setback))).collect();
+    if parked.is_empty() {
+        return;
+    }
+    let plan = &night.opening().plan.path;
+    lines.push(String::new());
+    lines.push(format!(
+        "WAITS FOR YOU {}    answer below the task in {plan}; the next night takes it again",
+        parked.len()
+    ));
+    for (id, setback) in parked {
+        lines.push(format!(
+            "  ?     {}  {}",
+            column(id.as_str(), 10),
+            column(title(night, id), TITLE)
+        ));
+        let questions = facts::questions(setback);
+        if questions.is_empty() {
+            lines.push(format!("        {}", text::inline_plain(&line::why(setback))));
+        }
+        let answers = facts::answer_lines(questions);
+        lines.extend(answers.iter().map(|line| format!("        {line}")));
+        lines.push(format!("        {NAME} show '{id}'"));
+    }
+}
+
 fn needs_you(night: &Night, lines: &mut Vec<String>) {
     let refused = &night.opening().refused;
     for (verdict, heading) in [(Verdict::Refuse, "REFUSED"), (Verdict::Ask, "NEEDS YOU")] {
@@ -137,6 +166,8 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
                 Some(NotStarted::TaskLimit) => "the limit of tasks was reached".to_owned(),
                 Some(NotStarted::Money) => "the money is spent".to_owned(),
                 Some(NotStarted::NoModel | NotStarted::Stopped) => match night.stop() {
+                    // Said once, below.
+                    Some(StopReason::AgentUnusable { .. }) => "the agent cannot work".to_owned(),
                     Some(reason) => line::stop_reason(reason),
                     None => night.stop_reason(now).map_or_else(
                         || "the night stopped".to_owned(),
@@ -148,8 +179,7 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
             Stage::Editing => "the agent is at work".to_owned(),
             Stage::Ungated(_) => "the gate is at work".to_owned(),
             Stage::Gated(_) | Stage::Landing(_) => "passed the gate, lands next".to_owned(),
-            Stage::Parked(setback) => line::why(setback),
-            Stage::Landed(_) | Stage::Failed(_) => continue,
+            Stage::Parked(_) | Stage::Landed(_) | Stage::Failed(_) => continue,
         };
         if !any {
             lines.push(String::new());
@@ -165,18 +195,34 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
-fn notes(night: &Night, lines: &mut Vec<String>) {
+fn notes(night: &Night, now: Timestamp, lines: &mut Vec<String>) {
     lines.push(String::new());
+    for (words, what) in [
+        ("decided by agents", facts::decisions_in_words(night)),
+        ("recovered from", facts::recoveries_in_words(night)),
+    ] {
+        if !what.is_empty() {
+            lines.push(format!("{words}: {what}"));
+        }
+    }
+    lines.extend(facts::closed(night, now));
     if let Publication::Failed { message, help } = night.publication() {
         lines.push(format!("not published: {}", text::inline_plain(message)));
         lines.push(format!("  {}", text::inline_plain(help)));
     }
-    for note in &night.opening().notes {
+    for note in night.opening().notes.iter().chain(&facts::agent_notes(night)) {
         lines.push(format!("note: {}", text::inline_plain(note)));
     }
     match night.ended() {
         Some((Some(reason), _)) => {
             lines.push(format!("stopped early: {}", line::stop_reason(reason)));
+            if facts::login_expired(night) {
+                lines.push(
+                    "  sign in anew: CLAUDE_CODE_OAUTH_TOKEN from `claude setup-token`, or a valid \
+                     ANTHROPIC_API_KEY"
+                        .to_owned(),
+                );
+            }
             match reason {
                 StopReason::RedBase => {}
                 StopReason::Time | StopReason::Cost => {

@@ -1,5 +1,6 @@
 //! What earlier nights made of a task, as this machine's journals tell: a task that landed and is not
-//! merged yet is not done twice, and one that failed waits until somebody changes its text.
+//! merged yet is not done twice, one that failed waits until somebody changes its text, and one that asked
+//! until somebody answers below it, which changes its text.
 //!
 //! Only reads journals. Other machines' nights are not known here; the ledger will bring them.
 
@@ -21,12 +22,15 @@ const NIGHTS: usize = 60;
 pub const LANDED: &str = "admission.landed";
 /// The rule that holds back a task that failed and has not changed since.
 pub const FAILED: &str = "admission.failed-before";
+/// The rule that holds back a task that asked and was not answered.
+pub const ASKED: &str = "admission.asked";
 
 /// What became of a task's text in an earlier night.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Earlier {
     Landed { place: String },
     Failed { night: NightId, why: String },
+    Asked { night: NightId, why: String, answer: Vec<String> },
 }
 
 /// Holds back the tasks of a plan that an earlier night settled. Does nothing to tasks that would not run.
@@ -61,6 +65,19 @@ pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut 
                 why.clone(),
                 "new, changed, or named with -t",
             ),
+            Earlier::Asked { night, why, answer } => Refusal {
+                help: Some(if answer.is_empty() {
+                    format!("change the task, or {NAME} run -t '{}'", task.id)
+                } else {
+                    format!("answer below the task in the plan, such as `{}`", answer.join("` `"))
+                }),
+                ..refusal(
+                    ASKED,
+                    format!("it asked in night {night}: {why}"),
+                    "no answer".to_owned(),
+                    "an answer below the task, or named with -t",
+                )
+            },
         }]);
     }
 }
@@ -85,6 +102,15 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
             } else if let Some(setback) = state.failed() {
                 let why = report::why(setback);
                 known.insert(key, Earlier::Failed { night: id.clone(), why });
+            } else if let Some(setback) = state.parked() {
+                let questions = report::questions(setback);
+                let why = if questions.is_empty() {
+                    report::why(setback)
+                } else {
+                    report::text::inline_plain(&questions.join(" / "))
+                };
+                let answer = report::answer_lines(questions);
+                known.insert(key, Earlier::Asked { night: id.clone(), why, answer });
             }
         }
     }

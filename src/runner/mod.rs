@@ -44,8 +44,8 @@ const POLL: Duration = Duration::from_millis(250);
 pub trait Watch {
     /// An entry was written, and this is the night after it.
     fn entry(&mut self, entry: &Entry, night: &Night);
-    /// A moment passed.
-    fn tick(&mut self, now: Timestamp, night: &Night);
+    /// A moment passed. `activity` is what agents are at.
+    fn tick(&mut self, now: Timestamp, night: &Night, activity: &[(AttemptId, String)]);
 }
 
 /// A night under way in this process.
@@ -103,7 +103,7 @@ impl<'l> Runner<'l> {
             self.look_for_stop()?;
             let at_once = self.stop.asked() == Some(Urgency::Now);
             let now = clock::now();
-            self.watch.tick(now, &self.night);
+            self.watch.tick(now, &self.night, &self.hands.conversations.activity());
             if !at_once {
                 for command in self.night.due(now) {
                     self.record(Event::Began(command.clone()))?;

@@ -51,12 +51,14 @@ pub(super) fn in_full(
         return Ok(lines.join("\n"));
     }
     let (attempt, record) = super::attempt_of(found, selector)?;
+    lines.extend(talk(state, record, cleaner));
     if let Some(setback) = &record.setback {
         lines.push(format!("why it stopped   {}", cleaner.line(&report::why(setback))));
         details(found, &setback.failure, cleaner, &mut lines);
     }
     lines.push(String::new());
     lines.push(tries(home, state, cleaner));
+    lines.extend(said(record, cleaner));
     let words = record.agent.as_ref().and_then(|agent| agent.last_words.as_deref());
     if let Some(words) = words.filter(|words| !words.trim().is_empty()) {
         lines.push(format!("agent's last words, try {}:", attempt.number));
@@ -69,6 +71,15 @@ pub(super) fn in_full(
     let named = tell::quoted(&format!("{}/{shown}", found.id));
     lines.push(format!("next        {NAME} show {named} --diff    --prompt    --gate"));
     lines.push(format!("            {NAME} logs {named}"));
+    if let Some(setback) = state.parked() {
+        let plan = &found.night.opening().plan.path;
+        lines.push(format!(
+            "            answer below the task in {plan}, and {NAME} run takes it again:"
+        ));
+        for line in report::answer_lines(report::questions(setback)) {
+            lines.push(format!("              {}", cleaner.line(&line)));
+        }
+    }
     if state.failed().is_some() {
         lines.push(format!(
             "            say more in the plan and {NAME} run -t {}",
@@ -78,19 +89,88 @@ pub(super) fn in_full(
     Ok(lines.join("\n"))
 }
 
+/// Which model and conversation an attempt was, where the agent has them.
+fn talk(state: &TaskState, record: &AttemptRecord, cleaner: &Cleaner) -> Vec<String> {
+    let mut lines = Vec::new();
+    let answered = record.agent.as_ref().and_then(|agent| agent.model.as_ref());
+    let model = match (answered, &record.model) {
+        (Some(answered), Some(asked)) if answered != asked => {
+            Some(format!("{answered} (asked for {asked})"))
+        }
+        (Some(model), _) | (None, Some(model)) => Some(model.clone()),
+        (None, None) => None,
+    };
+    if let Some(model) = model {
+        lines.push(format!("model            {}", cleaner.line(&model)));
+    }
+    if let Some(conversation) = &record.conversation {
+        let how = if conversation.opened_by < record.number {
+            format!("try {} went on in try {}'s", record.number, conversation.opened_by)
+        } else {
+            format!("opened by try {}", record.number)
+        };
+        lines.push(format!("conversation     {how}"));
+    }
+    let recovered: Vec<&str> = state.attempts.iter().filter_map(report::recovered_from).collect();
+    if !recovered.is_empty() {
+        lines.push(format!("recovered from   {}", recovered.join(", ")));
+    }
+    lines
+}
+
+/// What the agent says about its own work, and what the second opinion says to that.
+fn said(record: &AttemptRecord, cleaner: &Cleaner) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Some(agent) = &record.agent else { return lines };
+    let mut part = |words: &str, items: Vec<String>| {
+        if !items.is_empty() {
+            lines.push(words.to_owned());
+            lines.extend(items.iter().take(MANY).map(|item| format!("  {}", cleaner.line(item))));
+            if items.len() > MANY {
+                lines.push(format!("  and {} more", items.len() - MANY));
+            }
+        }
+    };
+    let reply = &agent.reply;
+    part("its plan:", reply.plan.clone());
+    let point =
+        |met: bool, item: &str| format!("{} {item}", if met { "met    " } else { "NOT met" });
+    part(
+        "its own check of the acceptance:",
+        reply.acceptance.iter().map(|p| point(p.met, &p.item)).collect(),
+    );
+    part(
+        "its decisions:",
+        reply
+            .decisions
+            .iter()
+            .map(|d| format!("{:<6} {} ({})", d.level.word(), d.what, d.why))
+            .collect(),
+    );
+    let told = record.setback.as_ref().is_some_and(|s| !report::questions(s).is_empty());
+    if !told {
+        part("its questions:", reply.questions.clone());
+    }
+    if let Some(review) = &record.review {
+        let word = if review.agree { "agrees" } else { "disagrees" };
+        let model = review.model.as_deref().unwrap_or("the agent's own model");
+        part("second opinion:", vec![format!("{word} ({model}): {}", review.why)]);
+    }
+    part("notes:", agent.notes.clone());
+    lines
+}
+
 fn heading(found: &Found, id: &TaskId, state: &TaskState) -> String {
-    let spent = state.spent();
     let seconds: u64 = state.attempts.iter().map(millis).sum();
     let base = state.attempts.first().map_or(&found.night.opening().base.commit, |r| &r.base);
     format!(
-        "{id} · {} · {}, {} of {} tries · {} · {}{} · base {} · night {}",
+        "{id} · {} · {}, {} of {} tries · {} · {} · base {} · night {}",
         text::inline_plain(tell::title(&found.night, id)),
         tell::stage(state).to_uppercase(),
         state.attempts.len(),
         found.night.attempts_allowed(id),
         report::seconds(seconds),
-        if spent.is_estimated() { "up to " } else { "" },
-        spent.usd,
+        report::spent_on(&found.night, state),
         base.short(),
         found.id,
     )
