@@ -130,7 +130,7 @@ async fn a_night_meets_every_trouble_and_lands_what_can_land() {
         ),
         lane(
             "Meet an overload",
-            vec![write("overloaded").failing(Fault::status(529), 3), Turn::text("Done.")],
+            vec![write("overloaded").failing(Fault::status(529), 5), Turn::text("Done.")],
         ),
         // The harness kills the program while it waits for this answer.
         lane(
