@@ -345,8 +345,7 @@ fn run(
         if waiting.is_empty() {
             let now = at(journal.len() + world.waited);
             let Some(end) = night.wake_at(now) else { return Ok((night, steps)) };
-            let seconds = end.duration_since(now).as_secs_f64().ceil();
-            world.waited += seconds as usize;
+            world.waited += usize::try_from(end.duration_since(now).as_secs()).unwrap() + 1;
             continue;
         }
         random ^= random << 13;

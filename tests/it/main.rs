@@ -17,6 +17,8 @@ mod cli;
 mod crash;
 mod forge;
 mod model;
+#[cfg(target_os = "linux")]
+mod heavy;
 mod network;
 mod proxy;
 mod night;

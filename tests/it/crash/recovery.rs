@@ -38,7 +38,7 @@ impl Scene {
     }
 
     fn later(&mut self, seconds: i64) {
-        self.now = self.now + jiff::SignedDuration::from_secs(seconds);
+        self.now += jiff::SignedDuration::from_secs(seconds);
     }
 
     /// The next order, begun.
