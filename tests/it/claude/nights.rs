@@ -217,3 +217,85 @@ fn kill_once(home: &str, task: &str) -> bool {
     }
     false
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_runner_goes_on_in_the_same_conversation_and_files() {
+    let model = Model::start(vec![lane(
+        "Add a file",
+        vec![write("t1"), Turn::text("Done.").after(Duration::from_secs(60)), Turn::text("Done.")],
+    )])
+    .await;
+    let Some(night) = night(&model, "") else { return };
+    let night = with_key(night).task("t1", "Add a file").commit();
+    let home = night.path("home").to_str().unwrap().to_owned();
+    let mut runner = night.command(&["run"]).spawn().unwrap();
+    let work = night.path("home/.cache/nightshift/repos");
+    let wrote = || {
+        let repos = fs::read_dir(&work).into_iter().flatten().flatten();
+        repos.into_iter().any(|repo| {
+            let places = fs::read_dir(repo.path().join("work")).into_iter().flatten().flatten();
+            places.into_iter().any(|place| place.path().join("src/t1.txt").exists())
+        })
+    };
+    for _ in 0..600 {
+        if wrote() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(wrote(), "the agent came to its first edit");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    for _ in 0..100 {
+        if left(&home).is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(left(&home).is_empty(), "a dead runner leaves no process");
+    assert!(wrote(), "the files are still there");
+    let ran = tokio::task::spawn_blocking(move || night.call(&["resume"])).await.unwrap();
+    let ran = ran.exit(0).landed(["t1"]).holds("src/t1.txt", "t1\n");
+    assert_eq!(ends(&ran, "t1"), ["finished"]);
+    let asked = model.asked();
+    let sessions: BTreeSet<&str> = asked.iter().map(|asked| asked.session.as_str()).collect();
+    assert_eq!(sessions.len(), 1, "the conversation was gone on with");
+    assert!(asked.last().unwrap().last().contains("You were interrupted"));
+    let tools = asked.iter().filter(|asked| asked.last().contains("t1.txt")).count();
+    assert!(tools <= 2, "the edit was not repeated");
+    assert_eq!(model.surprises(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_medium_decision_needs_a_second_opinion_and_a_high_one_a_person() {
+    let block = |json: Value| Turn::text(&format!("Done.\n\n```nightshift\n{json}\n```\n"));
+    let decided = |level: &str| json!({ "decisions": [{ "level": level, "what": "a fixed window", "why": "it is short" }] });
+    let model = Model::start(vec![
+        lane("a fixed window", vec![block(json!({ "agree": true, "why": "it fits" }))]),
+        lane("Decide a little", vec![write("t1"), block(decided("medium"))]),
+        lane("Decide a lot", vec![write("t2"), block(decided("high"))]),
+        lane("Ask something", vec![block(json!({ "questions": ["Which limit?"] }))]),
+    ])
+    .await;
+    let Some(night) = night(&model, "") else { return };
+    let ran = run(with_key(night)
+        .task("t1", "Decide a little")
+        .task("t2", "Decide a lot")
+        .task("t3", "Ask something"))
+    .await
+    .landed(["t1"])
+    .says("Which limit?")
+    .says("a fixed window");
+    let reviewed: Vec<Value> = facts(&ran)
+        .iter()
+        .filter_map(|fact| fact.pointer("/event/reviewed/review").cloned())
+        .collect();
+    assert_eq!(reviewed.len(), 1, "{reviewed:?}");
+    assert_eq!(reviewed[0]["agree"], true);
+    let second = model.asked();
+    let second = second.iter().find(|asked| asked.prompt().contains("a fixed window")).unwrap();
+    assert!(second.prompt().contains("src/t1.txt"), "it sees the diff");
+    assert!(second.body.get("tools").is_none_or(|tools| tools.as_array().unwrap().is_empty()));
+    assert_eq!(model.surprises(), [""; 0]);
+}
