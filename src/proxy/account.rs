@@ -55,6 +55,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Money { needed, left } => {
+                // What is left is not shown larger than it is: it would seem enough.
+                let cents = left.micros() / 10_000;
+                let left = Usd::from_micros(cents * 10_000);
                 write!(f, "the call could cost {needed}, and {left} are left")
             }
             Refused::Tokens { spent, limit } => write!(f, "{spent} of {limit} tokens are spent"),
@@ -105,7 +108,7 @@ impl LimitSeen {
 /// What came of an account's calls, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
-    /// What they cost. The tokens are those that the service reported, of calls that were cut off too.
+    /// What they cost. Of calls that were cut off the money is in it, the tokens are not known.
     pub spend: Spend,
     /// Calls that were sent to the service, whatever came of them.
     pub calls: u32,
