@@ -25,6 +25,7 @@ use crate::{
 };
 
 const KEY: &str = "sk-ant-a-key-of-the-tests";
+const TOKEN: &str = "sk-ant-oat01-a-token-of-the-tests";
 
 /// One attempt at a task with the real program.
 struct Scene {
@@ -120,30 +121,31 @@ async fn an_edit_is_made_and_its_price_is_what_the_model_charged() {
 
 #[tokio::test]
 async fn the_end_of_a_usage_limit_is_known_and_what_was_done_stays() {
-    let Some(mut scene) = Scene::with(vec![write("half.txt", "half\n"), Turn::text("Done.")]).await
-    else {
+    let limit = Limit { window: "five_hour", until: now() + 3_600, used: 1.0 };
+    let limited = Turn::fault(Fault::limit(&limit), FOREVER);
+    let Some(mut scene) = Scene::with(vec![write("half.txt", "half\n"), limited]).await else {
         return;
     };
-    let token = "sk-ant-oat01-a-token-of-the-tests";
-    scene.agent.credential = Some(Credential::OAuthToken(Secret::new(token)));
-    let limit = Limit { window: "five_hour", until: now() + 3_600, used: 1.0 };
-    scene.model.limit(limit.clone());
+    scene.agent.credential = Some(Credential::OAuthToken(Secret::new(TOKEN)));
     let report = scene.run().await;
     assert_eq!(
         report.ended,
         AgentEnd::Limited { until: Some(limit.until), scope: LimitScope::Account }
     );
-    assert_eq!((report.spent.usd, scene.model.asked().len()), (Usd::ZERO, 1));
-    scene.model.signed_in_with(&Key::Bearer(token.to_owned()));
+    assert_eq!(fs::read_to_string(scene.path("work/half.txt")).unwrap(), "half\n");
+    assert_eq!((report.spent.usd, scene.model.asked().len()), (scene.price(), 2));
+    scene.model.signed_in_with(&Key::Bearer(TOKEN.to_owned()));
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_valid_is_told_and_not_shown() {
-    let refused = Fault::said(401, &format!("invalid x-api-key: {KEY}"));
-    let Some(scene) = Scene::with(vec![Turn::fault(refused, FOREVER)]).await else { return };
+async fn a_token_that_is_not_valid_is_told_and_not_shown() {
+    // With a key, it would try for eight seconds and say nothing of what it was answered.
+    let refused = Fault::said(401, &format!("no such token: {TOKEN}"));
+    let Some(mut scene) = Scene::with(vec![Turn::fault(refused, FOREVER)]).await else { return };
+    scene.agent.credential = Some(Credential::OAuthToken(Secret::new(TOKEN)));
     let report = scene.run().await;
     let AgentEnd::NotSignedIn { message } = &report.ended else { panic!("{report:?}") };
-    assert!(!message.contains(KEY), "{message}");
+    assert!(message.contains("no such token: ***"), "{message}");
 }
 
 #[tokio::test]
@@ -186,9 +188,29 @@ async fn a_model_that_falls_silent_in_the_middle_is_given_up_and_asked_for_the_c
     let report = scene.run().await;
     assert_eq!(report.ended, AgentEnd::Stalled);
     assert_eq!(fs::read_to_string(scene.path("work/half.txt")).unwrap(), "half\n");
-    // Only the first call is known to it. That the second one was cut is ours to charge.
-    assert!(report.spent.usd >= scene.price(), "{report:?}");
+    // It counts what the call that was cut had read.
+    assert!(report.spent.usd > scene.price(), "{report:?}");
     assert_eq!(scene.model.answers().iter().filter(|answer| !answer.whole).count(), 1);
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_full_is_summed_up_and_that_is_paid_too() {
+    let full = Fault::said(400, "prompt is too long: 205000 tokens > 200000 maximum");
+    let read = Usage { input: 190_000, ..Usage::default() };
+    let Some(scene) =
+        Scene::with(vec![write("a.txt", "a\n").usage(read), Turn::fault(full, 1)]).await
+    else {
+        return;
+    };
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Finished);
+    let (asides, asked) = (scene.model.asides(), scene.model.asked());
+    assert_eq!((asides.len(), asked.len()), (1, 3));
+    assert_eq!(asides[0].session, asked[0].session);
+    assert!(asked[2].prompt().contains("What was done so far."), "{}", asked[2].prompt());
+    // Adding up dollars in binary may cost a millionth.
+    let over = report.spent.usd.minus(scene.price());
+    assert!(report.spent.usd >= scene.price() && over <= Usd::from_micros(1), "{report:?}");
 }
 
 #[tokio::test]

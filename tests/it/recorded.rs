@@ -66,7 +66,7 @@ fn the_exit_code_is_that_of_the_last_result() {
             continue;
         };
         let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let last = frames.filter(|frame| frame["type"] == "result").last();
+        let last = frames.rev().find(|frame| frame["type"] == "result");
         let expected = match last {
             Some(result) if result["is_error"] == true => "1",
             Some(_) => "0",

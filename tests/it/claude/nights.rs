@@ -7,14 +7,12 @@ use serde_json::{Value, json};
 
 use nightshift::budget::Usd;
 
-use super::KEY;
+use super::{KEY, TOKEN};
 use crate::support::{
     claude::claude,
     model::{At, FOREVER, Fault, Key, Limit, Model, SONNET, Turn, lane, now},
     night::{Ran, TestNight},
 };
-
-const TOKEN: &str = "sk-ant-oat01-a-token-of-the-tests";
 
 /// A night whose agent is the real program. `None` when it is not there.
 fn night(model: &Model, settings: &str) -> Option<TestNight> {

@@ -88,13 +88,16 @@ pub(crate) struct Answer {
 }
 
 impl Asked {
-    /// The text of the first user message, without what the program puts around it.
+    /// The text of the first user message that is not only what the program puts around it.
     pub(crate) fn prompt(&self) -> String {
+        let own = |message: &Value| {
+            let texts = texts(&message["content"]).into_iter();
+            let own = texts.filter(|text| !text.trim_start().starts_with("<system-reminder>"));
+            own.collect::<Vec<_>>().join("\n")
+        };
         let messages = self.body["messages"].as_array().into_iter().flatten();
-        let first = messages.into_iter().find(|message| message["role"] == "user");
-        let parts = first.map(|message| texts(&message["content"])).unwrap_or_default();
-        let own = parts.iter().filter(|text| !text.trim_start().starts_with("<system-reminder>"));
-        own.cloned().collect::<Vec<_>>().join("\n")
+        let mut users = messages.filter(|message| message["role"] == "user").map(own);
+        users.find(|text| !text.is_empty()).unwrap_or_default()
     }
 
     /// All text of the last message, results of tools included.
