@@ -335,9 +335,10 @@ impl Night {
     fn reservation(&self, id: &TaskId, task: &TaskState, left: Option<Usd>) -> Usd {
         let tries = self.attempts_allowed(id).saturating_sub(task.counted).max(1);
         let share = |money: Usd| Usd::from_micros(money.micros().div_ceil(u64::from(tries)));
+        let least = Usd::from_micros(1); // zero would be no limit
         match (left, self.task_money_left(id, task).map(share)) {
-            (Some(night), Some(own)) => night.min(own),
-            (Some(one), None) | (None, Some(one)) => one,
+            (Some(night), Some(own)) => night.min(own).max(least),
+            (Some(one), None) | (None, Some(one)) => one.max(least),
             (None, None) => Usd::ZERO,
         }
     }
