@@ -37,16 +37,32 @@ mod linux {
         Ok(process::set_child_subreaper(Some(process::getpid()))?)
     }
 
+    /// A process, or one thread.
     struct Stat {
         name: String,
         parent: i32,
         /// In clock ticks since boot: with the pid, it names a process for good.
         born: u64,
         dead: bool,
+        threads: u64,
     }
 
     fn stat(pid: i32) -> Option<Stat> {
-        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let mut stat = read(&format!("/proc/{pid}/stat"))?;
+        // A first thread that ended before the others looks as if all were dead.
+        if stat.dead && stat.threads > 1 {
+            stat.dead = threads(pid).all(|thread| thread.dead);
+        }
+        Some(stat)
+    }
+
+    fn threads(pid: i32) -> impl Iterator<Item = Stat> {
+        let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| read(entry.path().join("stat").to_str()?))
+    }
+
+    fn read(path: &str) -> Option<Stat> {
+        let text = fs::read(path).ok()?;
         let text = String::from_utf8_lossy(&text);
         // The name may hold blanks and brackets: the last bracket ends it.
         let (open, close) = (text.find('(')?, text.rfind(')')?);
@@ -55,6 +71,7 @@ mod linux {
             name: text.get(open + 1..close)?.to_owned(),
             dead: matches!(*fields.first()?, "Z" | "X"),
             parent: fields.get(1)?.parse().ok()?,
+            threads: fields.get(17)?.parse().ok()?,
             born: fields.get(19)?.parse().ok()?,
         })
     }

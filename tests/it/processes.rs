@@ -221,6 +221,30 @@ async fn processes_that_fork_faster_than_one_looks_are_ended_too() {
 }
 
 #[tokio::test]
+async fn a_process_whose_first_thread_has_ended_is_ended_too() {
+    // Such a process looks dead, and its environment cannot be read any more.
+    let exit = match std::env::consts::ARCH {
+        "x86_64" => 60,
+        _ => 93,
+    };
+    let threads =
+        Command::new("perl").args(["-Mthreads", "-e", "1"]).stderr(Stdio::null()).status();
+    if !threads.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let scene = Scene::new();
+    let script = format!(
+        "setsid perl -Mthreads -e 'threads->create(sub {{ sleep 1 while 1 }})->detach; \
+         syscall({exit}, 0)' & echo $!; sleep 0.5; grep State /proc/$!/status >&2"
+    );
+    let completed = scene.run(&script).await;
+    let state = fs::read_to_string(scene.path("err")).unwrap();
+    assert!(state.contains("Z (zombie)"), "{state}");
+    assert_eq!((completed.exit.survivors, completed.exit.left), (1, 0));
+    assert!(!Path::new("/proc").join(scene.out().trim()).exists());
+}
+
+#[tokio::test]
 async fn a_dropped_handle_kills_the_tree() {
     let scene = Scene::new();
     let running = supervisor().start(scene.sh(&format!("{TREE} wait"))).await.unwrap();
