@@ -399,7 +399,10 @@ impl Watch {
             let pause = if found.is_empty() { 2 } else { 0 };
             killed.extend(found);
             newest_first = !newest_first;
-            self.next(Some(Instant::now() + Duration::from_millis(pause)));
+            // All that came, not one event for each look: behind thousands of dead stands the word that
+            // none is left.
+            let until = Instant::now() + Duration::from_millis(pause);
+            while !self.gone && !matches!(self.next(Some(until)), Heard::Silence) {}
         }
         killed.retain(|process| process.pid != self.leader);
         let left = if self.gone { 0 } else { tree::kill_below(me, false).len() };
