@@ -2,7 +2,8 @@
 //!
 //! A program that we do not trust (an agent, a step of a gate) runs under a [`Supervisor`]: a process
 //! of ours that gives it a clean environment, bounded output and no terminal, and that ends only when
-//! everything below it is dead. If we die, however suddenly, it kills the whole tree. Short programs
+//! everything below it is dead. It can freeze the program too, so that nothing changes while we look at
+//! what it made. If we die, however suddenly, it kills the whole tree. Short programs
 //! that we trust (`git`, `claude --version`) go through [`probe()`].
 //!
 //! Never decides what an exit code means, never retries, never inherits our environment.
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
 pub use probe::{Output, probe};
-pub use running::Running;
+pub use running::{Frozen, Running};
 pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;
 
@@ -48,7 +49,8 @@ pub const GRACE: Duration = Duration::from_secs(10);
 pub const OUTPUT_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// A supervisor needs no longer than this beyond the grace: 5 s to SIGKILL, 10 s to sweep, 2 s to drain,
-/// and some to be scheduled on a busy machine. After that we end it ourselves.
+/// and some to be scheduled on a busy machine. Nor to freeze: 1 s to stop, 10 s to kill. After that we end
+/// it ourselves.
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Why a program could not be run. Its own failure is no error: see [`Exit`].
@@ -166,7 +168,7 @@ pub enum Ended {
 pub struct Exit {
     /// How the program itself ended.
     pub ended: Ended,
-    /// Processes that it left behind and that were killed.
+    /// Processes that it left behind and that were killed, without those of which a [`Frozen`] told.
     pub survivors: u32,
     /// Their short names, at most ten, each once.
     pub survivor_names: Vec<String>,
@@ -266,7 +268,7 @@ impl Supervisor {
                 Failed::Output => Error::Output { message },
                 Failed::Other => not_started(message),
             }),
-            Some(Status::Ended { .. } | Status::Swept { .. }) | None => {
+            Some(Status::Ended { .. } | Status::Swept { .. } | Status::Frozen { .. }) | None => {
                 running.lost().await;
                 Err(not_started(format!("{} is no supervisor", self.exe.display())))
             }

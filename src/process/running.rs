@@ -18,6 +18,18 @@ use super::{
     wire::{Frame, Status},
 };
 
+/// What was ended when a program was frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Processes that ran beside the program and were killed.
+    pub survivors: u32,
+    /// Their short names, at most ten, each once.
+    pub survivor_names: Vec<String>,
+    /// Processes that may still run: the kernel could not end them (or not stop the program itself), or they
+    /// belong to another user.
+    pub left: u32,
+}
+
 /// A program under supervision. Dropping it kills the program and all that it started.
 #[derive(Debug)]
 pub struct Running {
@@ -29,6 +41,8 @@ pub struct Running {
     pid: i32,
     ended: Option<(Ended, u64)>,
     swept: Option<Swept>,
+    /// How many freezes were asked for: an answer that nobody waited for is not the next one's.
+    turn: u64,
 }
 
 #[derive(Debug)]
@@ -37,6 +51,15 @@ struct Swept {
     names: Vec<String>,
     left: u32,
     output_cut: bool,
+}
+
+/// What came of asking for a freeze.
+enum Answer {
+    Frozen(Frozen),
+    /// The program ended.
+    Ended,
+    /// The supervisor ended.
+    Lost,
 }
 
 impl Running {
@@ -50,7 +73,17 @@ impl Running {
         let (supervisor, control, status) = launch(exe)?;
         // Fails only if the supervisor is gone, and then the status channel says so.
         let _ = control.send(spec);
-        Ok(Running { control, status, supervisor, label, marker, pid: 0, ended: None, swept: None })
+        Ok(Running {
+            control,
+            status,
+            supervisor,
+            label,
+            marker,
+            pid: 0,
+            ended: None,
+            swept: None,
+            turn: 0,
+        })
     }
 
     /// Whether the program runs, as the supervisor says first of all.
@@ -82,7 +115,8 @@ impl Running {
     }
 
     /// Begins to stop it: SIGINT to its process group, after `grace` SIGTERM, after 5 s more SIGKILL to
-    /// all that is left. Zero kills at once. Comes back before that is done: see [`Running::wait`].
+    /// all that is left. Zero kills at once. A frozen program goes on, so that it hears them. Comes back
+    /// before that is done: see [`Running::wait`].
     pub fn stop(&self, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         self.tell(&Frame::Stop { grace_ms });
@@ -99,13 +133,7 @@ impl Running {
     /// again.
     pub async fn wait(&mut self) -> Result<Exit, Error> {
         while let Some(status) = self.status.recv().await {
-            match status {
-                Status::Ended { ended, millis } => self.ended = Some((ended, millis)),
-                Status::Swept { survivors, names, left, output_cut } => {
-                    self.swept = Some(Swept { survivors, names, left, output_cut });
-                }
-                Status::Started { .. } | Status::Failed { .. } => {}
-            }
+            self.note(status);
         }
         let (Some(swept), Some((ended, millis))) = (self.swept.take(), self.ended) else {
             return Err(self.lost().await);
@@ -126,15 +154,68 @@ impl Running {
         self.stop(grace);
         match tokio::time::timeout(grace + PATIENCE, self.wait()).await {
             Ok(result) => result,
-            Err(_) => {
-                if let Some(pid) = rustix::process::Pid::from_raw(self.supervisor)
-                    && children().contains(&self.supervisor)
-                {
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            Err(_) => Err(self.give_up().await),
+        }
+    }
+
+    /// Stops the program (SIGSTOP) and kills everything else below its supervisor. When this comes back
+    /// with `Some` and its `left` is 0, nothing of the tree runs: every thread of the program is stopped,
+    /// everything else is dead. It stays so until [`Running::thaw`] or [`Running::stop`]. `None`: the program
+    /// ended meanwhile; [`Running::wait`] has the rest. Errors as `wait` does, and after 25 s without an
+    /// answer.
+    ///
+    /// Elsewhere than on Linux it is best effort: the program's process group is stopped as a whole and goes
+    /// on as a whole, and nothing is killed.
+    ///
+    /// May be dropped: then only the next `freeze` or `thaw` makes sure which of the two it is, and what was
+    /// killed counts for the next report.
+    pub async fn freeze(&mut self) -> Result<Option<Frozen>, Error> {
+        self.turn += 1;
+        self.tell(&Frame::Freeze { turn: self.turn });
+        match tokio::time::timeout(PATIENCE, self.answer()).await {
+            Ok(Answer::Frozen(frozen)) => Ok(Some(frozen)),
+            Ok(Answer::Ended) => Ok(None),
+            Ok(Answer::Lost) | Err(_) => Err(self.give_up().await),
+        }
+    }
+
+    async fn answer(&mut self) -> Answer {
+        while self.ended.is_none() {
+            match self.status.recv().await {
+                Some(Status::Frozen { turn, survivors, names, left }) if turn == self.turn => {
+                    return Answer::Frozen(Frozen { survivors, survivor_names: names, left });
                 }
-                Err(self.lost().await)
+                Some(status) => self.note(status),
+                None => return Answer::Lost,
             }
         }
+        Answer::Ended
+    }
+
+    /// Lets a frozen program go on. One that is not frozen is left alone.
+    pub fn thaw(&self) {
+        self.tell(&Frame::Thaw);
+    }
+
+    /// Keeps what `wait` will want.
+    fn note(&mut self, status: Status) {
+        match status {
+            Status::Ended { ended, millis } => self.ended = Some((ended, millis)),
+            Status::Swept { survivors, names, left, output_cut } => {
+                self.swept = Some(Swept { survivors, names, left, output_cut });
+            }
+            Status::Started { .. } | Status::Failed { .. } | Status::Frozen { .. } => {}
+        }
+    }
+
+    /// Ends a supervisor that does not answer, and its tree with it.
+    async fn give_up(&self) -> Error {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.supervisor)
+            && children().contains(&self.supervisor)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        self.lost().await
     }
 
     /// The supervisor is gone without a word. Ends what it left: what carries our mark, and, where

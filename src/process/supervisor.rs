@@ -21,13 +21,16 @@ use rustix::process::{Signal, WaitOptions};
 
 use super::{
     Ended,
-    tree::{self, Process},
+    tree::{self, Known, Process},
     wire::{Failed, Frame, Spec, Status},
 };
 
 /// After the program ended by itself, its children may end too before they count as left behind:
 /// `tee` behind a shell needs some milliseconds. nextest calls a test leaky after the same time.
 const SETTLE: Duration = Duration::from_millis(100);
+/// A program that is to freeze should stop before it sees its children die. Longer only if it cannot: it
+/// waits for one that was just forked (`vfork`), or for a disk.
+const HALT: Duration = Duration::from_secs(1);
 /// From SIGTERM to SIGKILL.
 const TERM: Duration = Duration::from_secs(5);
 /// Longest time for killing and burying. Longer only for a process that the kernel cannot end (a dead
@@ -114,7 +117,21 @@ fn supervise() -> io::Result<()> {
         }
     });
     thread::spawn(move || reap(&events));
-    Watch { leader, started, inbox, input, ended: None, gone: false, drained: 0, cut: false }.run();
+    Watch {
+        leader,
+        me: rustix::process::getpid().as_raw_nonzero().get(),
+        started,
+        inbox,
+        input,
+        ended: None,
+        frozen: false,
+        killed: BTreeSet::new(),
+        told: BTreeSet::new(),
+        gone: false,
+        drained: 0,
+        cut: false,
+    }
+    .run();
     Ok(())
 }
 
@@ -266,10 +283,17 @@ fn pump(mut from: impl Read, mut to: impl Write, limit: u64) -> bool {
 /// What the supervisor knows while the program runs.
 struct Watch {
     leader: i32,
+    me: i32,
     started: Instant,
     inbox: Receiver<Event>,
     input: Option<Sender<Vec<u8>>>,
     ended: Option<Ended>,
+    /// True from the wish to freeze to the next signal that lets the program go on.
+    frozen: bool,
+    /// Killed, without the program itself, and not yet told.
+    killed: BTreeSet<Process>,
+    /// Killed and told: one that takes long to die is not told again.
+    told: BTreeSet<Process>,
     gone: bool,
     drained: u32,
     cut: bool,
@@ -284,6 +308,8 @@ enum Wish {
 /// What waiting for one event brought.
 enum Heard {
     Wish(Wish),
+    /// The wish to freeze, and its number.
+    Freeze(u64),
     /// Something happened, and is noted.
     News,
     /// Nothing, until the deadline.
@@ -297,16 +323,26 @@ impl Watch {
             Some(Wish::Kill) => {}
             None => self.settle(),
         }
-        let (killed, left) = self.sweep();
+        let left = self.sweep();
         let end = Instant::now() + DRAIN;
         while self.drained < 2 && !matches!(self.next(Some(end)), Heard::Silence) {}
+        let (survivors, names) = self.report();
+        let output_cut = self.cut || self.drained < 2;
+        tell(&Status::Swept { survivors, names, left, output_cut });
+    }
+
+    fn note(&mut self, killed: Vec<Process>) {
+        let news = |process: &Process| process.pid != self.leader && !self.told.contains(process);
+        self.killed.extend(killed.into_iter().filter(news));
+    }
+
+    /// How many were killed since the last report, and their names.
+    fn report(&mut self) -> (u32, Vec<String>) {
+        let killed = std::mem::take(&mut self.killed);
         let names: BTreeSet<String> = killed.iter().map(|process| process.name.clone()).collect();
-        tell(&Status::Swept {
-            survivors: u32::try_from(killed.len()).unwrap_or(u32::MAX),
-            names: names.into_iter().take(NAMES).collect(),
-            left,
-            output_cut: self.cut || self.drained < 2,
-        });
+        let survivors = u32::try_from(killed.len()).unwrap_or(u32::MAX);
+        self.told.extend(killed);
+        (survivors, names.into_iter().take(NAMES).collect())
     }
 
     /// Takes in one event.
@@ -331,6 +367,12 @@ impl Watch {
                 }
             }
             Event::Control(Some(Frame::Close)) => self.input = None,
+            Event::Control(Some(Frame::Freeze { turn })) => return Heard::Freeze(turn),
+            Event::Control(Some(Frame::Thaw)) => {
+                if self.frozen {
+                    self.go_on();
+                }
+            }
             Event::Reaped(pid, ended) => {
                 if pid == self.leader && self.ended.is_none() {
                     self.ended = Some(ended);
@@ -352,6 +394,11 @@ impl Watch {
         while self.ended.is_none() {
             match self.next(until) {
                 Heard::Wish(wish) => return Some(wish),
+                Heard::Freeze(turn) => {
+                    if let Some(wish) = self.freeze(turn) {
+                        return Some(wish);
+                    }
+                }
                 Heard::News => {}
                 Heard::Silence => return None,
             }
@@ -359,9 +406,71 @@ impl Watch {
         None
     }
 
-    /// SIGINT, grace, SIGTERM, five seconds. SIGKILL comes with the sweep.
+    /// Stops the program, kills everything else and says so. Says nothing when the program ended or was
+    /// thawed meanwhile; a wish to stop goes first and is given back.
+    ///
+    /// The kernel tells when a process has no children left, and not when it has only one. So this goes on
+    /// until one look leaves no room for a process that it did not see.
+    fn freeze(&mut self, mut turn: u64) -> Option<Wish> {
+        self.frozen = true;
+        let begun = Instant::now();
+        let mut until = begun;
+        let mut known = Known::default();
+        let mut newest_first = false;
+        let left = loop {
+            loop {
+                match self.next(Some(until)) {
+                    Heard::Wish(wish) => return Some(wish),
+                    Heard::Freeze(newer) => (turn, self.frozen) = (newer, true),
+                    Heard::News => {}
+                    Heard::Silence => break,
+                }
+            }
+            if self.ended.is_some() || !self.frozen {
+                return None;
+            }
+            until = Instant::now() + Duration::from_millis(1);
+            // Again each time: what we kill could have let it go on.
+            tree::signal(self.leader, Signal::STOP);
+            if !tree::is_stopped(self.leader) && begun.elapsed() < HALT {
+                continue;
+            }
+            // One signal for the whole group: however fast its processes fork, none slips through.
+            tree::signal_group(self.leader, Signal::STOP);
+            if newest_first {
+                let killed = tree::kill_below(self.me, Some(self.leader), true);
+                self.note(killed);
+            }
+            newest_first = true;
+            let halted = tree::is_stopped(self.leader);
+            let round = tree::kill_all_but(self.leader, self.me, &mut known);
+            let halted = halted && tree::is_stopped(self.leader);
+            let left = round.killed.len() + round.unsure + usize::from(!halted);
+            self.note(round.killed);
+            if left == 0 || begun.elapsed() > HALT + SWEEP {
+                break left;
+            }
+        };
+        let (survivors, names) = self.report();
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        tell(&Status::Frozen { turn, survivors, names, left });
+        None
+    }
+
+    /// Lets the program go on, and its group, some of which may be left.
+    fn go_on(&mut self) {
+        self.frozen = false;
+        if self.ended.is_none() {
+            tree::signal(self.leader, Signal::CONT);
+            tree::signal_group(self.leader, Signal::CONT);
+        }
+    }
+
+    /// SIGINT, grace, SIGTERM, five seconds. SIGKILL comes with the sweep. A program that is stopped hears
+    /// them only when it goes on.
     fn stop(&mut self, grace: Duration) {
         tree::signal_group(self.leader, Signal::INT);
+        self.go_on();
         let mut until = Instant::now() + grace;
         loop {
             match self.until_ended(Some(until)) {
@@ -374,39 +483,36 @@ impl Watch {
             return;
         }
         tree::signal_group(self.leader, Signal::TERM);
+        self.go_on();
         let until = Instant::now() + TERM;
         while let Some(Wish::Stop(_)) = self.until_ended(Some(until)) {}
     }
 
     fn settle(&mut self) {
         let until = Instant::now() + SETTLE;
-        while !self.gone && matches!(self.next(Some(until)), Heard::News) {}
+        while !self.gone && matches!(self.next(Some(until)), Heard::News | Heard::Freeze(_)) {}
     }
 
-    /// Kills until nothing is left; the processes killed, without the program itself, and how many
-    /// could not be ended.
-    fn sweep(&mut self) -> (BTreeSet<Process>, u32) {
-        let me = rustix::process::getpid().as_raw_nonzero().get();
+    /// Kills until nothing is left; how many could not be ended.
+    fn sweep(&mut self) -> u32 {
         let end = Instant::now() + SWEEP;
-        let mut killed = BTreeSet::new();
         let mut newest_first = false;
         while !self.gone && Instant::now() < end {
             if self.ended.is_none() {
                 tree::signal_group(self.leader, Signal::KILL);
             }
-            let found = tree::kill_below(me, newest_first);
+            let found = tree::kill_below(self.me, None, newest_first);
             // Nothing in sight and not gone: the dead wait for the reaper.
             let pause = if found.is_empty() { 2 } else { 0 };
-            killed.extend(found);
+            self.note(found);
             newest_first = !newest_first;
             // All that came, not one event for each look: behind thousands of dead stands the word that
             // none is left.
             let until = Instant::now() + Duration::from_millis(pause);
             while !self.gone && !matches!(self.next(Some(until)), Heard::Silence) {}
         }
-        killed.retain(|process| process.pid != self.leader);
-        let left = if self.gone { 0 } else { tree::kill_below(me, false).len() };
-        (killed, u32::try_from(left).unwrap_or(u32::MAX))
+        let left = if self.gone { 0 } else { tree::kill_below(self.me, None, false).len() };
+        u32::try_from(left).unwrap_or(u32::MAX)
     }
 }
 

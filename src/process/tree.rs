@@ -1,7 +1,7 @@
 //! Who is below a process, and the end of all of them.
 //!
 //! On Linux `/proc` says who is there. Elsewhere only a process group can be killed: a daemon that
-//! leaves the group survives there.
+//! leaves the group survives there, and a freeze stops the group without killing.
 
 use rustix::process::{Pid, Signal};
 
@@ -9,8 +9,27 @@ use rustix::process::{Pid, Signal};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Process {
     pub(super) pid: i32,
+    /// In clock ticks since boot: with the pid, it names a process for good.
+    pub(super) born: u64,
     /// The kernel's short name, at most 15 bytes.
     pub(super) name: String,
+}
+
+/// What one look around a stopped program brought.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// Living processes, killed.
+    pub(super) killed: Vec<Process>,
+    /// How many there were behind which another could hide. When this is 0 and nothing was killed, nothing
+    /// is left.
+    pub(super) unsure: usize,
+}
+
+/// Sends a signal to one process.
+pub(super) fn signal(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
 }
 
 /// Sends a signal to a process group.
@@ -22,15 +41,20 @@ pub(super) fn signal_group(leader: i32, signal: Signal) {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{adopt_orphans, kill_below, kill_marked, kill_strangers};
+pub(super) use linux::{
+    Known, adopt_orphans, is_stopped, kill_all_but, kill_below, kill_marked, kill_strangers,
+};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{collections::BTreeSet, fs};
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fs,
+    };
 
     use rustix::process::{self, Pid, PidfdFlags, Signal};
 
-    use super::Process;
+    use super::{Process, Round};
 
     /// From now on, orphans below us become our children.
     pub(in super::super) fn adopt_orphans() -> std::io::Result<()> {
@@ -41,10 +65,16 @@ mod linux {
     struct Stat {
         name: String,
         parent: i32,
-        /// In clock ticks since boot: with the pid, it names a process for good.
         born: u64,
         dead: bool,
+        stopped: bool,
         threads: u64,
+    }
+
+    impl Stat {
+        fn process(&self, pid: i32) -> Process {
+            Process { pid, born: self.born, name: self.name.clone() }
+        }
     }
 
     fn stat(pid: i32) -> Option<Stat> {
@@ -67,13 +97,21 @@ mod linux {
         // The name may hold blanks and brackets: the last bracket ends it.
         let (open, close) = (text.find('(')?, text.rfind(')')?);
         let fields: Vec<&str> = text.get(close + 2..)?.split_ascii_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
         Some(Stat {
             name: text.get(open + 1..close)?.to_owned(),
             dead: matches!(*fields.first()?, "Z" | "X"),
+            stopped: matches!(*fields.first()?, "T" | "t"),
             parent: fields.get(1)?.parse().ok()?,
-            threads: fields.get(17)?.parse().ok()?,
-            born: fields.get(19)?.parse().ok()?,
+            threads: number(17)?,
+            born: number(19)?,
         })
+    }
+
+    /// True when the process is alive and none of its threads runs.
+    pub(in super::super) fn is_stopped(pid: i32) -> bool {
+        let mut alive = threads(pid).filter(|thread| !thread.dead).peekable();
+        alive.peek().is_some() && alive.all(|thread| thread.stopped)
     }
 
     fn pids() -> Vec<i32> {
@@ -88,17 +126,22 @@ mod linux {
     /// has no children: what a killed process leaves behind becomes a child of `root`.
     ///
     /// With `newest_first`, direct children only, from the highest pid: that catches a process which
-    /// lives just long enough to fork the next one, before it is gone. Without, whole subtrees.
-    pub(in super::super) fn kill_below(root: i32, newest_first: bool) -> Vec<Process> {
+    /// lives just long enough to fork the next one, before it is gone. Without, whole subtrees. A program
+    /// that is `spared` lives, and counts as a second root: orphans may come to it as well.
+    pub(in super::super) fn kill_below(
+        root: i32,
+        spared: Option<i32>,
+        newest_first: bool,
+    ) -> Vec<Process> {
         let mut pids = pids();
         if newest_first {
             pids.reverse();
         }
-        let mut parents = BTreeSet::from([root]);
+        let mut parents: BTreeSet<i32> = spared.into_iter().chain([root]).collect();
         let mut killed = Vec::new();
         for pid in pids {
             let Some(stat) = stat(pid) else { continue };
-            if !parents.contains(&stat.parent) {
+            if !parents.contains(&stat.parent) || spared == Some(pid) {
                 continue;
             }
             if !newest_first {
@@ -106,10 +149,96 @@ mod linux {
             }
             if !stat.dead {
                 kill(pid, &stat);
-                killed.push(Process { pid, name: stat.name });
+                killed.push(stat.process(pid));
             }
         }
         killed
+    }
+
+    /// All processes of the machine, as far as one look sees them.
+    struct Look {
+        seen: BTreeMap<i32, Stat>,
+        /// They were there, and nothing could be read of them.
+        missed: BTreeSet<i32>,
+    }
+
+    impl Look {
+        fn new() -> Look {
+            let mut look = Look { seen: BTreeMap::new(), missed: BTreeSet::new() };
+            for pid in pids() {
+                match stat(pid) {
+                    Some(stat) => drop(look.seen.insert(pid, stat)),
+                    None => drop(look.missed.insert(pid)),
+                }
+            }
+            look
+        }
+
+        /// The living and the dead below `roots`. A child's number can be smaller than its parent's, when
+        /// the numbers began again.
+        fn below(&self, roots: impl IntoIterator<Item = i32>) -> Vec<(i32, &Stat)> {
+            let mut children: BTreeMap<i32, Vec<(i32, &Stat)>> = BTreeMap::new();
+            for (pid, stat) in &self.seen {
+                children.entry(stat.parent).or_default().push((*pid, stat));
+            }
+            let mut below = Vec::new();
+            for root in roots {
+                below.extend(children.remove(&root).unwrap_or_default());
+            }
+            let mut at = 0;
+            while let Some((pid, _)) = below.get(at) {
+                below.extend(children.remove(pid).unwrap_or_default());
+                at += 1;
+            }
+            below
+        }
+    }
+
+    /// What a look around a stopped program leaves to the next one. Empty at first.
+    #[derive(Debug, Default)]
+    pub(in super::super) struct Known {
+        /// Dead, killed or none of ours.
+        settled: BTreeSet<i32>,
+        /// They were there, and nothing could be read of them.
+        missed: BTreeSet<i32>,
+        /// Somebody's parents, and not seen themselves.
+        absent: BTreeSet<i32>,
+    }
+
+    /// Kills what is below `root` except `spared`, one look, and says whether something could have escaped
+    /// it. `spared` must be stopped before and after. `known` goes from one look to the next.
+    ///
+    /// A process of ours that we do not see in a look was born during it, of one that was there when the
+    /// look began and dead when we came to it: now a corpse, or missing. If the look before settled that
+    /// one, it was dead or killed then, or none of ours, and had no more children; if not, we cannot know,
+    /// and the caller looks again. Nor do we know whose those are whose parents, or parents' parents, we do
+    /// not see: they are settled later.
+    pub(in super::super) fn kill_all_but(spared: i32, root: i32, known: &mut Known) -> Round {
+        let look = Look::new();
+        let mut round = Round::default();
+        let mut resisting = BTreeSet::new();
+        for (pid, stat) in look.below([root]).into_iter().filter(|(pid, _)| *pid != spared) {
+            if !stat.dead {
+                if !kill(pid, stat) {
+                    resisting.insert(pid);
+                }
+                round.killed.push(stat.process(pid));
+            } else if !known.settled.contains(&pid) {
+                round.unsure += 1;
+            }
+        }
+        // What is missing or absent twice is not gone: `/proc` can hide what other users do (`hidepid`).
+        let gone = |pid: &&i32| !known.settled.contains(pid) && !known.missed.contains(pid);
+        let absent: BTreeSet<i32> = look.seen.values().map(|stat| stat.parent).collect();
+        let absent = absent.into_iter().filter(|pid| *pid != 0 && !look.seen.contains_key(pid));
+        let absent: BTreeSet<i32> = absent.collect();
+        let strays = look.below(absent.difference(&known.absent).copied());
+        let strays: BTreeSet<i32> = strays.into_iter().map(|(pid, _)| pid).collect();
+        round.unsure += look.missed.iter().filter(gone).count() + strays.len();
+        let settled =
+            look.seen.keys().filter(|pid| !strays.contains(pid) && !resisting.contains(pid));
+        *known = Known { settled: settled.copied().collect(), missed: look.missed, absent };
+        round
     }
 
     /// Kills processes whose environment holds `marker` (`NAME=value`), wherever they are; one look.
@@ -123,7 +252,7 @@ mod linux {
         for pid in pids().into_iter().filter(|pid| *pid != me) {
             if let Some(stat) = stat(pid).filter(|stat| !stat.dead && holds(pid)) {
                 kill(pid, &stat);
-                killed.push(Process { pid, name: stat.name });
+                killed.push(stat.process(pid));
             }
         }
         killed
@@ -138,8 +267,8 @@ mod linux {
             let Some(stat) = stat(pid).filter(|stat| stat.parent == me) else { continue };
             if !stat.dead {
                 kill(pid, &stat);
-                killed.extend(kill_below(pid, false));
-                killed.push(Process { pid, name: stat.name });
+                killed.extend(kill_below(pid, None, false));
+                killed.push(stat.process(pid));
             }
             let _ = process::waitpid(Pid::from_raw(pid), process::WaitOptions::NOHANG);
         }
@@ -147,20 +276,19 @@ mod linux {
     }
 
     /// Kills exactly the process seen: its pid is held while we make sure that it names the same one.
-    fn kill(pid: i32, seen: &Stat) {
-        let Some(target) = Pid::from_raw(pid) else { return };
-        match process::pidfd_open(target, PidfdFlags::empty()) {
-            Ok(handle) => {
-                if stat(pid).is_some_and(|now| now.born == seen.born) {
-                    let _ = process::pidfd_send_signal(&handle, Signal::KILL);
-                }
+    /// False when it may live on.
+    fn kill(pid: i32, seen: &Stat) -> bool {
+        let Some(target) = Pid::from_raw(pid) else { return false };
+        let sent = match process::pidfd_open(target, PidfdFlags::empty()) {
+            Ok(handle) if stat(pid).is_some_and(|now| now.born == seen.born) => {
+                process::pidfd_send_signal(&handle, Signal::KILL)
             }
-            Err(rustix::io::Errno::SRCH) => {}
+            Ok(_) => Ok(()),
+            Err(rustix::io::Errno::SRCH) => Ok(()),
             // A kernel before 5.3, or no descriptor left: better a small risk than a survivor.
-            Err(_) => {
-                let _ = process::kill_process(target, Signal::KILL);
-            }
-        }
+            Err(_) => process::kill_process(target, Signal::KILL),
+        };
+        matches!(sent, Ok(()) | Err(rustix::io::Errno::SRCH))
     }
 
     #[cfg(test)]
@@ -178,20 +306,37 @@ mod linux {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use elsewhere::{adopt_orphans, kill_below, kill_marked, kill_strangers};
+pub(super) use elsewhere::{
+    Known, adopt_orphans, is_stopped, kill_all_but, kill_below, kill_marked, kill_strangers,
+};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
     use std::collections::BTreeSet;
 
-    use super::Process;
+    use super::{Process, Round};
+
+    #[derive(Debug, Default)]
+    pub(in super::super) struct Known {}
 
     pub(in super::super) fn adopt_orphans() -> std::io::Result<()> {
         Ok(())
     }
 
-    pub(in super::super) fn kill_below(_root: i32, _newest_first: bool) -> Vec<Process> {
+    pub(in super::super) fn is_stopped(_pid: i32) -> bool {
+        true
+    }
+
+    pub(in super::super) fn kill_below(
+        _root: i32,
+        _spared: Option<i32>,
+        _newest_first: bool,
+    ) -> Vec<Process> {
         Vec::new()
+    }
+
+    pub(in super::super) fn kill_all_but(_spared: i32, _root: i32, _known: &mut Known) -> Round {
+        Round::default()
     }
 
     pub(in super::super) fn kill_marked(_marker: &str) -> Vec<Process> {

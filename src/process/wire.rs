@@ -37,6 +37,12 @@ pub(super) enum Frame {
     Stop {
         grace_ms: u64,
     },
+    /// Stop the program and kill everything else; the answer carries the same number.
+    Freeze {
+        turn: u64,
+    },
+    /// Let a frozen program go on.
+    Thaw,
 }
 
 /// One message to the runner.
@@ -47,6 +53,7 @@ pub(super) enum Status {
     Failed { kind: Failed, message: String },
     Ended { ended: super::Ended, millis: u64 },
     Swept { survivors: u32, names: Vec<String>, left: u32, output_cut: bool },
+    Frozen { turn: u64, survivors: u32, names: Vec<String>, left: u32 },
 }
 
 /// Why nothing was started.
@@ -67,6 +74,8 @@ impl Frame {
             Frame::Data(bytes) => (b'D', bytes.clone()),
             Frame::Close => (b'C', Vec::new()),
             Frame::Stop { grace_ms } => (b'X', grace_ms.to_le_bytes().to_vec()),
+            Frame::Freeze { turn } => (b'F', turn.to_le_bytes().to_vec()),
+            Frame::Thaw => (b'T', Vec::new()),
         };
         let length = u32::try_from(body.len()).ok().filter(|length| *length <= LONGEST);
         let length = length.ok_or_else(|| io::Error::other("frame too long"))?;
@@ -96,13 +105,17 @@ impl Frame {
             b'S' => Frame::Spec(serde_json::from_slice(&body)?),
             b'D' => Frame::Data(body),
             b'C' => Frame::Close,
-            b'X' => {
-                let bytes = body.try_into().map_err(|_| io::Error::other("bad stop frame"))?;
-                Frame::Stop { grace_ms: u64::from_le_bytes(bytes) }
-            }
+            b'X' => Frame::Stop { grace_ms: number(body)? },
+            b'F' => Frame::Freeze { turn: number(body)? },
+            b'T' => Frame::Thaw,
             kind => return Err(io::Error::other(format!("unknown frame kind {kind}"))),
         }))
     }
+}
+
+fn number(body: Vec<u8>) -> io::Result<u64> {
+    let bytes = body.try_into().map_err(|_| io::Error::other("expected eight bytes"))?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -122,6 +135,8 @@ mod tests {
             })),
             Frame::Data(vec![0, 255, b'\n']),
             Frame::Stop { grace_ms: 10_000 },
+            Frame::Freeze { turn: 3 },
+            Frame::Thaw,
             Frame::Close,
         ];
         let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.encode().unwrap()).collect();
@@ -137,5 +152,6 @@ mod tests {
     fn a_strange_frame_is_an_error_and_reserves_no_memory() {
         assert!(Frame::read(&mut &b"?\0\0\0\0"[..]).is_err());
         assert!(Frame::read(&mut &b"D\xff\xff\xff\xff"[..]).is_err());
+        assert!(Frame::read(&mut &b"F\x02\0\0\0ab"[..]).is_err());
     }
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "the tests look at processes from outside the door")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail like the test")]
 
+mod freeze;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -276,9 +278,9 @@ async fn helper_runner() {
     fs::write(Path::new(&dir).join("said"), error.to_string()).unwrap();
 }
 
-fn start_helper(scene: &Scene, script: &str) -> std::process::Child {
+fn start_helper(scene: &Scene, name: &str, script: &str) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::helper_runner", "--ignored", "--nocapture"])
+        .args(["--exact", name, "--ignored", "--nocapture"])
         .env("HELPER_DIR", scene.dir.path())
         .env("HELPER_TAG", &scene.tag)
         .env("HELPER_SCRIPT", script)
@@ -291,7 +293,7 @@ fn start_helper(scene: &Scene, script: &str) -> std::process::Child {
 #[test]
 fn when_the_runner_is_killed_nothing_is_left() {
     let scene = Scene::new();
-    let mut runner = start_helper(&scene, &format!("{TREE} wait"));
+    let mut runner = start_helper(&scene, "processes::helper_runner", &format!("{TREE} wait"));
     wait_for("ready", || scene.out() == "ready\n");
     assert!(scene.alive().len() > 4);
     runner.kill().unwrap();
@@ -305,7 +307,7 @@ fn when_the_supervisor_is_killed_the_runner_notices_and_nothing_is_left() {
     // One of the daemons has no trace of us in its environment.
     let hidden = format!("sleep 306.{}", std::process::id());
     let script = format!("{TREE} env -i setsid {hidden} & sleep 0.2; kill -9 $PPID; wait");
-    let mut runner = start_helper(&scene, &script);
+    let mut runner = start_helper(&scene, "processes::helper_runner", &script);
     wait_for("report", || scene.path("said").exists());
     runner.wait().unwrap();
     assert_eq!(scene.alive(), [""; 0]);
