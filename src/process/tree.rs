@@ -42,7 +42,8 @@ pub(super) fn signal_group(leader: i32, signal: Signal) {
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
-    Known, adopt_orphans, is_stopped, kill_all_but, kill_below, kill_marked, kill_strangers,
+    Known, adopt_orphans, cpu_time_below, is_stopped, kill_all_but, kill_below, kill_marked,
+    kill_strangers,
 };
 
 #[cfg(target_os = "linux")]
@@ -50,6 +51,7 @@ mod linux {
     use std::{
         collections::{BTreeMap, BTreeSet},
         fs,
+        time::Duration,
     };
 
     use rustix::process::{self, Pid, PidfdFlags, Signal};
@@ -69,6 +71,9 @@ mod linux {
         dead: bool,
         stopped: bool,
         threads: u64,
+        /// CPU time in clock ticks: its own, and of all that it waited for.
+        used: u64,
+        reaped: u64,
     }
 
     impl Stat {
@@ -103,6 +108,8 @@ mod linux {
             dead: matches!(*fields.first()?, "Z" | "X"),
             stopped: matches!(*fields.first()?, "T" | "t"),
             parent: fields.get(1)?.parse().ok()?,
+            used: number(11)? + number(12)?,
+            reaped: number(13)? + number(14)?,
             threads: number(17)?,
             born: number(19)?,
         })
@@ -241,6 +248,15 @@ mod linux {
         round
     }
 
+    /// CPU time of everything below `root`, with what it and they have reaped.
+    pub(in super::super) fn cpu_time_below(root: i32) -> Option<Duration> {
+        let look = Look::new();
+        let own = look.seen.get(&root)?.reaped;
+        let below = look.below([root]).into_iter().map(|(_, stat)| stat.used + stat.reaped);
+        let ticks = own + below.sum::<u64>();
+        Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+
     /// Kills processes whose environment holds `marker` (`NAME=value`), wherever they are; one look.
     pub(in super::super) fn kill_marked(marker: &str) -> Vec<Process> {
         let me = process::getpid().as_raw_nonzero().get();
@@ -307,12 +323,13 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use elsewhere::{
-    Known, adopt_orphans, is_stopped, kill_all_but, kill_below, kill_marked, kill_strangers,
+    Known, adopt_orphans, cpu_time_below, is_stopped, kill_all_but, kill_below, kill_marked,
+    kill_strangers,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, time::Duration};
 
     use super::{Process, Round};
 
@@ -337,6 +354,10 @@ mod elsewhere {
 
     pub(in super::super) fn kill_all_but(_spared: i32, _root: i32, _known: &mut Known) -> Round {
         Round::default()
+    }
+
+    pub(in super::super) fn cpu_time_below(_root: i32) -> Option<Duration> {
+        None
     }
 
     pub(in super::super) fn kill_marked(_marker: &str) -> Vec<Process> {

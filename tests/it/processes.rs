@@ -247,6 +247,33 @@ async fn a_process_whose_first_thread_has_ended_is_ended_too() {
 }
 
 #[tokio::test]
+async fn cpu_time_grows_with_work_and_stands_still_without() {
+    let scene = Scene::new();
+    // By a child that is waited for, and by a daemon that only the supervisor buries.
+    let work = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+    let script = format!(
+        "({work}); echo child; read -r next; (setsid sh -c '{work}; echo daemon' &); read -r next; \
+         {work}; echo self; read -r next"
+    );
+    let mut running = supervisor().start(scene.sh(&script)).await.unwrap();
+    let mut before = Duration::ZERO;
+    for said in ["child\n", "child\ndaemon\n", "child\ndaemon\nself\n"] {
+        wait_for(said, || scene.out() == said);
+        // What was running ends, and is buried.
+        thread::sleep(Duration::from_millis(100));
+        let after = running.cpu_time().unwrap();
+        assert!(after > before + Duration::from_millis(30), "{said}: {before:?}, {after:?}");
+        thread::sleep(Duration::from_millis(300));
+        // A tick or two may come or go when a process that ended is added to its parent.
+        assert!(running.cpu_time().unwrap() < after + Duration::from_millis(30), "{said}");
+        before = after;
+        running.send(b"\n");
+    }
+    running.wait().await.unwrap();
+    assert_eq!(running.cpu_time(), None);
+}
+
+#[tokio::test]
 async fn a_dropped_handle_kills_the_tree() {
     let scene = Scene::new();
     let running = supervisor().start(scene.sh(&format!("{TREE} wait"))).await.unwrap();

@@ -152,8 +152,11 @@ async fn all_threads_of_a_frozen_program_stand_still() {
     wait_for("ready", || scene.out().contains("ready"));
     for _ in 0..3 {
         freeze(&scene, &mut running).await;
+        let before = running.cpu_time().unwrap();
+        thread::sleep(WHILE);
+        assert_eq!(running.cpu_time(), Some(before));
         running.thaw();
-        wait_for("work", || states(running.pid()) != ['T']);
+        wait_for("work", || running.cpu_time() > Some(before + Duration::from_millis(50)));
     }
     assert_eq!(running.finish(Duration::ZERO).await.unwrap().survivors, 0);
 }
