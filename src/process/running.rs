@@ -167,8 +167,8 @@ impl Running {
     /// Elsewhere than on Linux it is best effort: the program's process group is stopped as a whole and goes
     /// on as a whole, and nothing is killed.
     ///
-    /// May be dropped: then only the next `freeze` or `thaw` makes sure which of the two it is, and what was
-    /// killed counts for the next report.
+    /// May be dropped: then only the next `freeze` or `thaw` makes sure whether it runs, and what was killed
+    /// meanwhile may stand in no report.
     pub async fn freeze(&mut self) -> Result<Option<Frozen>, Error> {
         self.turn += 1;
         self.tell(&Frame::Freeze { turn: self.turn });

@@ -173,9 +173,10 @@ mod linux {
         fn new() -> Look {
             let mut look = Look { seen: BTreeMap::new(), missed: BTreeSet::new() };
             for pid in pids() {
-                match stat(pid) {
-                    Some(stat) => drop(look.seen.insert(pid, stat)),
-                    None => drop(look.missed.insert(pid)),
+                if let Some(stat) = stat(pid) {
+                    look.seen.insert(pid, stat);
+                } else {
+                    look.missed.insert(pid);
                 }
             }
             look
@@ -236,9 +237,9 @@ mod linux {
         }
         // What is missing or absent twice is not gone: `/proc` can hide what other users do (`hidepid`).
         let gone = |pid: &&i32| !known.settled.contains(pid) && !known.missed.contains(pid);
-        let absent: BTreeSet<i32> = look.seen.values().map(|stat| stat.parent).collect();
-        let absent = absent.into_iter().filter(|pid| *pid != 0 && !look.seen.contains_key(pid));
-        let absent: BTreeSet<i32> = absent.collect();
+        let parents = look.seen.values().map(|stat| stat.parent);
+        let absent: BTreeSet<i32> =
+            parents.filter(|pid| *pid != 0 && !look.seen.contains_key(pid)).collect();
         let strays = look.below(absent.difference(&known.absent).copied());
         let strays: BTreeSet<i32> = strays.into_iter().map(|(pid, _)| pid).collect();
         round.unsure += look.missed.iter().filter(gone).count() + strays.len();
@@ -254,7 +255,9 @@ mod linux {
         let own = look.seen.get(&root)?.reaped;
         let below = look.below([root]).into_iter().map(|(_, stat)| stat.used + stat.reaped);
         let ticks = own + below.sum::<u64>();
-        Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+        (ticks * 1000)
+            .checked_div(rustix::param::clock_ticks_per_second())
+            .map(Duration::from_millis)
     }
 
     /// Kills processes whose environment holds `marker` (`NAME=value`), wherever they are; one look.
