@@ -159,6 +159,10 @@ impl Transcript<'_> {
             } else {
                 None
             };
+            // Which kind it is, its file says; the agent may not have begun it.
+            if !tail.path.exists() {
+                tail = self.open(&attempt);
+            }
             let text = tail.more(running && newest.is_none())?;
             any |= !text.is_empty();
             self.tell(&tail, &text);

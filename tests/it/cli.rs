@@ -416,6 +416,133 @@ fn logs_are_readable_and_hold_no_secret_and_no_escape() {
 }
 
 #[test]
+fn a_task_that_asks_is_shown_with_its_question_and_waits_for_the_answer() {
+    let scene = Scene::ready();
+    Past::asked(&scene, false);
+    let answer = "        - Question: Which limit: 5 or 10?\n        - Answer: …\n";
+    let status = scene.run(&["status"]);
+    status.holds(&[
+        "WAITS FOR YOU 1    answer below the task in PROJECT_PLAN.md",
+        answer,
+        "decided by agents: 1 low",
+        "recovered from: 1 × overload",
+        "note: task_1: no price is known",
+        "next: nightshift show task_1 tells what it asks; answer in PROJECT_PLAN.md",
+    ]);
+    let show = scene.run(&["show", "task_1"]);
+    show.holds(&[
+        "WAITS FOR YOU, 2 of 3 tries",
+        "model            claude-opus-x (asked for opus)",
+        "conversation     try 2 went on in try 1's",
+        "recovered from   overload",
+        "  ? Which limit: 5 or 10?",
+        "its plan:\n  look around\n",
+        "  NOT met greets",
+        "  low: a name (short ***)",
+        "notes:\n  no price is known",
+        "answer below the task in PROJECT_PLAN.md, and nightshift run takes it again:",
+        "              - Answer: …",
+    ]);
+    assert!(!show.stdout.contains("s3cret") && !show.stdout.contains('\u{1b}'), "{}", show.stdout);
+    let data = scene.run(&["status", "--json"]);
+    assert!(!data.stdout.contains("s3cret"), "{}", data.stdout);
+    let night = data.data("status")["night"].clone();
+    let task = &night["tasks"][0];
+    assert_eq!(task["stage"], "waits for you");
+    assert_eq!(task["answer"][0], "- Question: Which limit: 5 or 10?");
+    assert_eq!(task["attempts"][1]["conversation"]["opened_by"], 1);
+    assert_eq!(task["attempts"][1]["reply"]["acceptance"][0]["met"], false);
+    assert_eq!(night["recoveries"][0]["what"], "overload");
+
+    // Neither a check nor a night takes it again before somebody answers.
+    scene.run(&["check"]).holds(&["WOULD RUN 0"]);
+    scene.run(&["check"]).holds(&[
+        "it asked in night 2026-11-21: Which limit: 5 or 10?",
+        "- Question: Which limit: 5 or 10?` `- Answer: …",
+    ]);
+    let below = "(tests/greeting.sh)\n  - Question: Which limit: 5 or 10?\n  - Answer: 10\n";
+    scene.write("PROJECT_PLAN.md", &PLAN.replace("(tests/greeting.sh)\n", below));
+    let check = scene.run(&["check"]);
+    check.holds(&["WOULD RUN 2"]);
+    assert!(!check.stderr.contains("P010"), "{}", check.stderr);
+}
+
+#[test]
+fn a_night_that_waits_says_until_when() {
+    let scene = Scene::ready();
+    Past::asked(&scene, true);
+    let lock = scene.preparation().home.places.lock();
+    let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
+    let Locking::Held(_lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
+    let status = scene.run(&["status"]);
+    status.holds(&[
+        "every model closed until ",
+        "(usage limit)",
+        "and goes on by itself",
+        "running since 02:00 (pid 4711): waits until ",
+    ]);
+    let night = scene.run(&["status", "--json"]).data("status")["night"].clone();
+    assert_eq!(night["closings"][0]["trigger"], "limit");
+    assert!(night["goes_on_at"].is_string(), "{night}");
+}
+
+#[test]
+fn show_prints_exactly_what_the_agent_was_told() {
+    let scene = Scene::ready();
+    let past = Past::night(&scene, true);
+    let directory = past.places.directory().join("attempts/task_1@1");
+    let plain = scene.run(&["show", "task_1", "--prompt"]);
+    assert_eq!(plain.stdout, "# Add a greeting\n");
+    fs::write(directory.join("system.md"), "# CLAUDE.md\n\nBe kind s3cret-of-this-machine.\n")
+        .unwrap();
+    fs::write(directory.join("brief.md"), "The conversation was shortened.\n").unwrap();
+    let ran = scene.run(&["show", "task_1", "--prompt"]);
+    ran.holds(&[
+        "# Add a greeting\n\n==> system.md\n# CLAUDE.md\n",
+        "\n==> brief.md\nThe conversation was shortened.\n",
+    ]);
+    assert!(!ran.stdout.contains("s3cret"), "{}", ran.stdout);
+    let data = scene.run(&["show", "task_1", "--prompt", "--json"]).data("show");
+    assert_eq!(data["brief"], "The conversation was shortened.\n");
+}
+
+#[test]
+fn logs_follow_a_transcript_that_grows() {
+    use std::io::Write as _;
+    let scene = Scene::ready();
+    let past = Past::night(&scene, false);
+    let directory = past.places.directory().join("attempts/task_1@1");
+    fs::remove_file(directory.join("transcript.log")).unwrap();
+    let lock = scene.preparation().home.places.lock();
+    let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
+    let Locking::Held(lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
+    let mut follow = Program::new(env!("CARGO_BIN_EXE_nightshift"));
+    follow.args(["logs", "task_1", "-f"]).current_dir(scene.repository());
+    follow.env_clear().envs(scene.environment()).stdout(std::process::Stdio::piped());
+    let mut follow = follow.spawn().unwrap();
+    let mut out = std::io::BufReader::new(follow.stdout.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    let path = directory.join("transcript.jsonl");
+    let mut file = fs::File::create(path).unwrap();
+    // Half a line is not told before its end is there.
+    write!(file, "{{\"type\":\"assistant\",\"message\":{{\"content\":[{{\"type\":\"text\",")
+        .unwrap();
+    file.flush().unwrap();
+    writeln!(file, "\"text\":\"I s3cret-of-this-machine begin.\"}}]}}}}").unwrap();
+    let first = line();
+    assert!(first.starts_with("I ") && !first.contains("s3cret"), "{first}");
+    writeln!(file, "{{\"type\":\"system\",\"subtype\":\"compact_boundary\"}}").unwrap();
+    assert_eq!(line(), "· the conversation was compacted");
+    drop(lock);
+    assert_eq!(line(), "");
+    assert!(follow.wait().unwrap().success());
+}
+
+#[test]
 fn stop_holds_until_it_is_lifted_and_may_be_said_twice() {
     let scene = Scene::ready();
     let ran = scene.run(&["stop", "--reason", "release\u{1b}[31m day"]);

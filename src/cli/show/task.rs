@@ -8,6 +8,7 @@ use crate::{
     ids::{AttemptId, NAME, TaskId},
     night::{AttemptRecord, NotStarted, TaskState},
     outcome::Failure,
+    prompt::Decision,
     report::{self, column, seconds, text},
     runner::{home::Home, refused::Refused},
 };
@@ -139,14 +140,7 @@ fn said(record: &AttemptRecord, cleaner: &Cleaner) -> Vec<String> {
         "its own check of the acceptance:",
         reply.acceptance.iter().map(|p| point(p.met, &p.item)).collect(),
     );
-    part(
-        "its decisions:",
-        reply
-            .decisions
-            .iter()
-            .map(|d| format!("{:<6} {} ({})", d.level.word(), d.what, d.why))
-            .collect(),
-    );
+    part("its decisions:", reply.decisions.iter().map(decision).collect());
     let told = record.setback.as_ref().is_some_and(|s| !report::questions(s).is_empty());
     if !told {
         part("its questions:", reply.questions.clone());
@@ -158,6 +152,12 @@ fn said(record: &AttemptRecord, cleaner: &Cleaner) -> Vec<String> {
     }
     part("notes:", agent.notes.clone());
     lines
+}
+
+/// A decision in one line.
+fn decision(decision: &Decision) -> String {
+    let why = if decision.why.is_empty() { String::new() } else { format!(" ({})", decision.why) };
+    format!("{}: {}{why}", decision.level.word(), decision.what)
 }
 
 fn heading(found: &Found, id: &TaskId, state: &TaskState) -> String {

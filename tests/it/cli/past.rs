@@ -8,9 +8,12 @@ use nightshift::{
     diff::DiffStat,
     ids::{AttemptId, CommitId, NightId, TaskId, TreeId},
     journal::Journal,
-    night::{AgentSpec, Author, Command, Entry, Event, Night, Opening, PublishSpec, Setback, Then},
+    night::{
+        AgentSpec, Author, Closing, Command, Conversation, Entry, Event, Night, Opening,
+        PublishSpec, Setback, Then, Trigger,
+    },
     outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, StepEnd, StepReport},
-    prompt::Reply,
+    prompt::{Acceptance, Decision, Level, Reply},
     runner::{places::NightPlaces, prepare::Preparation},
 };
 
@@ -86,15 +89,7 @@ impl Past {
                 Event::Ended { reason: None, exit: 1 },
             ]);
         }
-        let mut journal = Journal::create(&places.journal(), &night).unwrap();
-        let mut entries = Vec::new();
-        for (second, event) in events.into_iter().enumerate() {
-            let second = i64::try_from(second).unwrap();
-            let entry = Entry::new(journal.next_seq(), at(second * 10), "demo", event);
-            journal.append(&entry).unwrap();
-            entries.push(entry);
-        }
-        Night::replay(entries).unwrap();
+        write(&places, &night, at(0), events);
         let past = Past { places, kept };
         past.file(&format!("attempts/{}/prompt.md", attempt.file_name()), "# Add a greeting\n");
         past.file(
@@ -106,11 +101,103 @@ impl Past {
         past
     }
 
+    /// Writes the journal of a night that began now, in which `task_1` recovered from an overload and then
+    /// asked a person; with `waits` it is not over, and every model is closed for an hour.
+    pub(super) fn asked(scene: &Scene, waits: bool) -> NightPlaces {
+        let preparation = scene.preparation();
+        let night = NightId::new(NIGHT).unwrap();
+        let places = preparation.home.places.night(&night);
+        fs::create_dir_all(places.directory()).unwrap();
+        let base = preparation.base.clone();
+        let began = Timestamp::now();
+        let mut opening = opening(&preparation, &night);
+        opening.at = began;
+        opening.agent.model = Some("opus".into());
+        let mut events = vec![
+            Event::Opened(Box::new(opening)),
+            Event::Began(Command::CheckBase {
+                commit: base.commit.clone(),
+                tree: base.tree.clone(),
+            }),
+            Event::BaseChecked { report: gate(&preparation, &base.commit, &base.tree, 0) },
+        ];
+        let question = "Which limit: 5 or 10?".to_owned();
+        let reply = Reply {
+            plan: vec!["look\u{1b}[31m around".into()],
+            acceptance: vec![Acceptance { item: "greets".into(), met: false }],
+            decisions: vec![Decision {
+                level: Level::Low,
+                what: "a name".into(),
+                why: "short s3cret-of-this-machine".into(),
+            }],
+            questions: vec![question.clone()],
+        };
+        let overloaded = AgentReport { ended: AgentEnd::Overloaded, ..agent_report() };
+        let asking = AgentReport {
+            model: Some("claude-opus-x".into()),
+            reply,
+            notes: vec!["no price is known".into()],
+            ..agent_report()
+        };
+        let until = began.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+        let closing =
+            waits.then_some(Closing { model: None, until, trigger: Trigger::Limit, strikes: 1 });
+        let end = if waits {
+            AgentEnd::Limited { until: None, scope: nightshift::outcome::LimitScope::Account }
+        } else {
+            AgentEnd::Overloaded
+        };
+        let recover = Setback {
+            failure: Failure::Agent(end),
+            then: Then::Recover { at: if waits { until } else { began }, closing },
+            same_as: None,
+        };
+        let park = Setback {
+            failure: Failure::Question { questions: vec![question] },
+            then: Then::Park,
+            same_as: None,
+        };
+        let ends = [(overloaded, recover), (asking, park)];
+        for (number, (report, setback)) in (1..).zip(ends).take(if waits { 1 } else { 2 }) {
+            let attempt = AttemptId { task: TaskId::new("task_1").unwrap(), number };
+            events.push(Event::Began(Command::RunAgent {
+                attempt: attempt.clone(),
+                base: base.commit.clone(),
+                time_s: 60,
+                budget: Usd::ZERO,
+                tokens: None,
+                model: Some("opus".into()),
+                conversation: Some(Conversation { id: "x".into(), opened_by: 1 }),
+            }));
+            events.push(Event::AgentEnded { attempt, report, result: Err(setback), kept: None });
+        }
+        if !waits {
+            events.push(Event::Ended { reason: None, exit: 1 });
+        }
+        write(&places, &night, began, events);
+        places
+    }
+
     fn file(&self, name: &str, text: &str) {
         let path = self.places.directory().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
+}
+
+/// Writes a journal whose facts are ten seconds apart.
+fn write(places: &NightPlaces, night: &NightId, began: Timestamp, events: Vec<Event>) {
+    let mut journal = Journal::create(&places.journal(), night).unwrap();
+    let mut entries = Vec::new();
+    let ten = jiff::SignedDuration::from_secs(10);
+    let mut at = began;
+    for event in events {
+        let entry = Entry::new(journal.next_seq(), at, "demo", event);
+        journal.append(&entry).unwrap();
+        entries.push(entry);
+        at = at.checked_add(ten).unwrap();
+    }
+    Night::replay(entries).unwrap();
 }
 
 /// A commit that is kept as an attempt's, as a night would leave it, and its tree.
