@@ -2,7 +2,8 @@
 # An agent without a model: what a program has to do so that nightshift can use it.
 #
 # The prompt comes on standard input, the task's id in NIGHTSHIFT_TASK, the number of the try in
-# NIGHTSHIFT_ATTEMPT. It edits files in its working directory and ends with 0. It never commits.
+# NIGHTSHIFT_ATTEMPT. It edits files in its working directory and ends with 0. It never commits. What only a
+# person can answer, it asks in a block of JSON.
 set -eu
 cat > /dev/null # the prompt; a real agent reads it
 
@@ -32,6 +33,7 @@ temp-2)
 END
     ;;
 *)
-    echo "QUESTION: I know no task $NIGHTSHIFT_TASK; what should I do?"
+    printf '%s\n' '```nightshift' \
+        "{\"questions\": [\"I know no task $NIGHTSHIFT_TASK; what should I do?\"]}" '```'
     ;;
 esac

@@ -7,9 +7,13 @@ use nightshift::{
     diagnostic::{Diagnostic, Level, Style},
     plan::{self, Plan, Readiness, SectionWords},
     policy::{Decision, Policy, RuleSet, admit_plan},
+    prompt::{Level as Weight, Reply},
 };
 
-use crate::tidy::{read, root};
+use crate::{
+    support::night::TestNight,
+    tidy::{read, root},
+};
 
 const EXAMPLE: &str = "examples/first-night";
 
@@ -104,6 +108,34 @@ fn the_documents_show_the_settings_that_hold() {
     // `policy.protected` adds to the built-in list.
     assert_eq!(settings, defaults);
     assert!(config::parse_user(&shown[1]).is_ok(), "{}", shown[1]);
+}
+
+#[test]
+fn the_agents_in_the_documents_are_agents() {
+    let shown = blocks(&read("docs/agents.md"), "yaml");
+    assert_eq!(shown.len(), 2);
+    for block in shown {
+        let user = config::parse_user(&block)
+            .unwrap_or_else(|found| panic!("{}", drawn("docs/agents.md", &block, &found)));
+        assert_eq!(user.agents.len(), 1);
+        let codex = user.agents.get("codex").map(|agent| agent.command.join(" "));
+        assert!(
+            codex.is_none_or(|line| line.ends_with("--color never -")),
+            "one line, no line end"
+        );
+    }
+}
+
+#[test]
+fn the_smallest_agent_of_the_documents_lands_a_task_and_its_reply_is_read() {
+    let shown = blocks(&read("docs/agents.md"), "sh");
+    let [script] = &shown[..] else { panic!("one script") };
+    let ran = TestNight::new().task("t1", "Leave a note").agent(script).run(&[]).exit(0);
+    let ran = ran.landed(["t1"]);
+    let printed = ran.then().call(&["logs", "t1"]).exit(0).all();
+    let reply = Reply::read(&printed).expect("a block that can be read");
+    assert_eq!(reply.plan, ["write one file"]);
+    assert_eq!(reply.decided(Weight::Low).count(), 1);
 }
 
 #[test]

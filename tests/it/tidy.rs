@@ -361,11 +361,12 @@ fn at_code(text: &str, at: usize) -> bool {
     fences % 2 == 1 || text[start..at].matches('`').count() % 2 == 1
 }
 
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/agents.md",
     "docs/plan.md",
     "docs/configuration.md",
     "docs/safety.md",
