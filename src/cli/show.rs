@@ -10,9 +10,8 @@ use crate::{
     },
     ids::{AttemptId, NAME, TaskId},
     night::{AttemptRecord, BaseGate},
-    report::{self, text},
+    report::text,
     runner::{
-        clock,
         home::Home,
         open,
         places::{NightPlaces, Surroundings},
@@ -152,7 +151,8 @@ fn of_night(
         output.json("show", &tell::night_json(home, found, cleaner));
         return Ok(code::DONE);
     }
-    let mut text = report::summary(&found.night, clock::now());
+    let running = found.night.ended().is_none() && tell::holder(home).is_some();
+    let mut text = tell::summary(&found.night, running);
     for (id, state) in found.night.tasks().filter(|(_, state)| !state.attempts.is_empty()) {
         text.push_str(&format!(
             "\n{id} · {}\n{}\n",

@@ -102,7 +102,7 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
     let mut lines = Vec::new();
     if let Some(found) = view.found {
         let running = view.holder.is_some();
-        let summary = report::summary(&found.night, clock::now());
+        let summary = tell::summary(&found.night, running);
         // The summary cannot know whether somebody is at it, nor what else there is to do.
         let ours =
             |line: &str| line.starts_with("next: ") || running && line.starts_with("not ended:");

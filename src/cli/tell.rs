@@ -65,6 +65,13 @@ pub(super) fn holder_in_words(holder: &Holder) -> String {
     }
 }
 
+/// A night's summary. Only a process can wait: without one nothing goes on by itself.
+pub(super) fn summary(night: &Night, running: bool) -> String {
+    let summary = report::summary(night, clock::now());
+    let told = |line: &&str| running || !line.starts_with("waits until ");
+    summary.lines().filter(told).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// Where a task stands, in one word.
 pub(super) fn stage(task: &TaskState) -> &'static str {
     match task.stage {

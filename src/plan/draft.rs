@@ -257,7 +257,8 @@ impl Draft {
             }
             Key::Files | Key::Scope => self.take_globs(value, span.start),
             Key::Acceptance => fields.acceptance.push(value.to_owned()),
-            Key::Model => fields.model = value::word(value),
+            // As in the configuration: what holds when nobody names one.
+            Key::Model => fields.model = value::word(value).filter(|model| model != "default"),
             Key::Attempts => match value::count(value) {
                 Some(count) => fields.attempts = Some(count),
                 None => {

@@ -473,7 +473,7 @@ fn a_night_that_waits_says_until_when() {
     Past::asked(&scene, true);
     let lock = scene.preparation().home.places.lock();
     let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
-    let Locking::Held(_lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
+    let Locking::Held(lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
     let status = scene.run(&["status"]);
     status.holds(&[
         "every model closed until ",
@@ -484,6 +484,27 @@ fn a_night_that_waits_says_until_when() {
     let night = scene.run(&["status", "--json"]).data("status")["night"].clone();
     assert_eq!(night["closings"][0]["trigger"], "limit");
     assert!(night["goes_on_at"].is_string(), "{night}");
+    drop(lock);
+    let cut_off = scene.run(&["status"]);
+    cut_off.holds(&["every model closed until ", "next: nightshift resume goes on with it"]);
+    assert!(!cut_off.stdout.contains("by itself"), "nobody waits: {}", cut_off.stdout);
+}
+
+#[test]
+fn two_credentials_are_one_too_many() {
+    let scene = Scene::ready();
+    let said = |names: &[&str], agent: &str| {
+        let mut surroundings = scene.surroundings();
+        for name in names {
+            surroundings.environment.insert((*name).to_owned(), "s3cret".to_owned());
+        }
+        let note = nightshift::runner::open::two_credentials(&surroundings, &past::agent(agent));
+        assert!(note.as_ref().is_none_or(|note| !note.contains("s3cret")));
+        note.is_some_and(|note| note.contains("the key is used, and each call is billed"))
+    };
+    let both = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"];
+    assert!(said(&both, "claude"));
+    assert!(!said(&both, "mine") && !said(&both[..1], "claude") && !said(&both[1..], "claude"));
 }
 
 #[test]

@@ -523,6 +523,15 @@ fn the_template_is_a_plan_without_faults() {
 }
 
 #[test]
+fn a_model_called_default_is_none_that_was_named() {
+    for (value, model) in [("default", None), ("sonnet", Some("sonnet"))] {
+        let text = format!("## Ready\n\n- [ ] **[a]** Do a\n  - Model: {value}\n");
+        let (plan, _) = crate::plan::parse(&text, &crate::plan::SectionWords::default());
+        assert_eq!(plan.tasks[0].fields.model.as_deref(), model);
+    }
+}
+
+#[test]
 fn a_task_with_an_impossible_id_gives_nothing_to_the_task_above() {
     let plan = "### Pending\n\n- [ ] **[task_5]** Add one\n  - Score: 95\n\
                 - [ ] **[task 6]** Add two\n  - [x] Approve\n\n### Ideas\n\n\

@@ -225,18 +225,7 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
         tasks: preparation.tonight(&[]),
         refused: preparation.refused(&[]),
         gate: preparation.gate.clone(),
-        agent: AgentSpec {
-            name: "demo".into(),
-            command: None,
-            model: None,
-            context: Vec::new(),
-            walls: "none".into(),
-            fallback: Vec::new(),
-            fallback_at: 0,
-            retry_ms: vec![2_000, 4_000, 8_000],
-            converses: false,
-            subscription: false,
-        },
+        agent: agent("demo"),
         author: Author { name: "Ann".into(), email: "ann@example.org".into() },
         publish: PublishSpec {
             remote: None,
@@ -247,6 +236,22 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
             reviewers: Vec::new(),
         },
         notes: Vec::new(),
+    }
+}
+
+/// An agent of this name, and nothing special about it.
+pub(super) fn agent(name: &str) -> AgentSpec {
+    AgentSpec {
+        name: name.into(),
+        command: None,
+        model: None,
+        context: Vec::new(),
+        walls: "none".into(),
+        fallback: Vec::new(),
+        fallback_at: 0,
+        retry_ms: vec![2_000, 4_000, 8_000],
+        converses: false,
+        subscription: false,
     }
 }
 
