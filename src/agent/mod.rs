@@ -7,7 +7,6 @@ mod claude;
 mod command;
 mod demo;
 mod session;
-mod transcript;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -23,7 +22,6 @@ pub use claude::{ClaudeAgent, Credential};
 pub use command::CommandAgent;
 pub use demo::{DEMO_AGENT, DEMO_GREETING, demo_agent_main};
 pub use session::Session;
-pub use transcript::{Expected, Stopped, Transcript, classify};
 
 use crate::{
     budget::Usd,

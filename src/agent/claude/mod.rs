@@ -1,8 +1,11 @@
 //! Claude Code, run without a person: its arguments, settings and environment, and one attempt.
 //!
 //! The contract is that of version 2.1.329, tried by hand. What its output means stands in
-//! `transcript`. Never believes its exit code or its prose, never lets it read settings, hooks, servers
+//! `transcript` and `classify`. Never believes its exit code or its prose, never lets it read settings, hooks, servers
 //! or instructions of the repository, and never gives it our environment or the user's login files.
+
+mod classify;
+mod transcript;
 
 use std::{
     fs::File,
@@ -15,11 +18,13 @@ use std::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use self::{
+    classify::{Stopped, classify},
+    transcript::{Expected, OLDEST, Transcript, parse_version},
+};
 use super::{
-    Agent, AgentError, AgentFacts, BoxFuture, Expected, Job, Ran, Session, Stopped, Transcript,
-    Unusable, classify, end_of_file, last_words, make_dir,
-    transcript::{OLDEST, parse_version},
-    write_private,
+    Agent, AgentError, AgentFacts, BoxFuture, Job, Ran, Session, Unusable, end_of_file, last_words,
+    make_dir, write_private,
 };
 use crate::{
     budget::Usd,
