@@ -18,13 +18,14 @@ use std::{
     time::Duration,
 };
 
-pub use claude::{ClaudeAgent, Credential};
+pub use claude::{ClaudeAgent, Credential, spent_of_stream};
 pub use command::CommandAgent;
 pub use demo::{DEMO_AGENT, DEMO_GREETING, demo_agent_main};
 pub use session::Session;
 
 use crate::{
     budget::Usd,
+    files,
     ids::AttemptId,
     outcome::{AgentEnd, AgentReport},
     process::{self, Environment, Exit, Stop},
@@ -175,6 +176,9 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+    /// A file of the attempt or of its conversation could not be written or removed.
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// The agent could not be started for a reason that is ours.
     #[error("could not run the agent")]
     Process(#[from] process::Error),

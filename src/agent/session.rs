@@ -1,13 +1,13 @@
 //! A conversation whose program is kept, frozen, between two attempts.
 
-use super::AgentError;
-use crate::process::Running;
+use super::{AgentError, claude::Live};
 
-/// A frozen program that waits for the next words of its conversation.
+/// A frozen program that waits for the next words of its conversation. Dropping it kills the program and all
+/// that it started.
 #[derive(Debug)]
 pub struct Session {
     pub(super) conversation: String,
-    pub(super) running: Running,
+    pub(super) live: Box<Live>,
 }
 
 impl Session {
@@ -16,9 +16,8 @@ impl Session {
         &self.conversation
     }
 
-    /// Ends it and all that it started.
-    pub async fn close(mut self) -> Result<(), AgentError> {
-        self.running.finish(std::time::Duration::ZERO).await?;
-        Ok(())
+    /// Ends it and all that it started. The conversation itself can be gone on with.
+    pub async fn close(self) -> Result<(), AgentError> {
+        self.live.close().await
     }
 }

@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 use nightshift::{
     agent::{
         Activity, Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT, DEMO_GREETING, Job,
-        Purpose,
+        Purpose, Ran, Session, Talk,
     },
     budget::Usd,
     ids::{AttemptId, TaskId},
@@ -16,16 +16,23 @@ use nightshift::{
     redact::Secret,
 };
 
-/// The beginning of every fake `claude`: keeps its arguments and prompt, and knows its session.
+/// The beginning of every fake `claude`: keeps its arguments and what it is told, and knows its session.
 const FAKE: &str = r#"#!/bin/sh
 [ "$1" = --version ] && { echo "${FAKE_VERSION:-2.1.329} (Claude Code)"; exit 0; }
-printf '%s\n' "$@" > "$TMPDIR/argv"
-cat > "$TMPDIR/prompt"
-while [ "$1" != --session-id ]; do shift; done
+echo "$*" >> "$TMPDIR/argv"
+echo $$ > "$TMPDIR/pid"
+while [ "$1" != --session-id ] && [ "$1" != --resume ]; do shift; done
 S=$2
-init() { printf '{"type":"system","subtype":"init","session_id":"%s","tools":["Bash","Edit"],"mcp_servers":[],"model":"claude-fake-1","permissionMode":"%s","claude_code_version":"2.1.329"}\n' "$S" "${1:-acceptEdits}"; }
-result() { printf '{"type":"result","subtype":"%s","is_error":%s,"terminal_reason":"%s","num_turns":2,"result":"%s","total_cost_usd":0.25,"session_id":"%s"}\n' "$1" "$2" "$3" "$4" "$S"; }
-idle() { printf '{"type":"system","subtype":"session_state_changed","state":"idle","session_id":"%s"}\n' "$S"; }
+mkdir -p "$CLAUDE_CONFIG_DIR/projects/work"
+echo '{}' >> "$CLAUDE_CONFIG_DIR/projects/work/$S.jsonl"
+say() { printf "$1"',"session_id":"%s"}\n' "$S"; }
+init() { say '{"type":"system","subtype":"init","tools":["Bash","Edit"],"mcp_servers":[],"model":"claude-fake-1","permissionMode":"'"${1:-acceptEdits}"'","claude_code_version":"2.1.329"'; }
+result() { say '{"type":"result","subtype":"'"$1"'","is_error":'"$2"',"terminal_reason":"'"$3"'","num_turns":2,"result":"'"$4"'","total_cost_usd":'"${5:-0.25}"; }
+idle() { say '{"type":"system","subtype":"session_state_changed","state":"idle"'; }
+system() { say '{"type":"system","subtype":"'"$1"'"'"$2"; }
+answer() { say '{"type":"assistant","message":{"id":"'"$1"'","model":"claude-fake-1","content":[{"type":"text","text":"..."}],"usage":{"input_tokens":10,"output_tokens":1}}'; }
+hear() { IFS= read -r LINE || exit 0; printf '%s\n' "$LINE" >> "$TMPDIR/heard"; }
+hear
 "#;
 
 struct Scene {
@@ -82,6 +89,35 @@ impl Scene {
         agent.run(&self.job, None, &Stop::new()).await.unwrap().report
     }
 
+    /// The next attempt of the scene's conversation.
+    async fn go_on(&mut self, agent: &dyn Agent, held: Option<Session>, prompt: &str) -> Ran {
+        let (resume, total) = match &self.job.talk {
+            None => (false, Usd::ZERO),
+            Some(talk) => (true, talk.total),
+        };
+        self.job.talk = Some(Talk { id: "a-conversation".into(), resume, total });
+        self.job.prompt = prompt.into();
+        self.job.attempt.number += u32::from(resume);
+        self.job.run_dir = self.path(&format!("run-{}", self.job.attempt.number));
+        self.job.home = self.path("talk");
+        let ran = agent.run(&self.job, held, &Stop::new()).await.unwrap();
+        self.job.talk.as_mut().unwrap().total = ran.report.total.unwrap_or(total);
+        ran
+    }
+
+    /// A file that the fake wrote for us.
+    fn told(&self, name: &str) -> String {
+        let paths = ["talk/t", "run/t"].map(|place| self.path(place).join(name));
+        let path = paths.iter().find(|path| path.exists());
+        path.map(|path| fs::read_to_string(path).unwrap()).unwrap_or_default()
+    }
+
+    /// The state of the fake's process, as the kernel calls it; nothing when it is gone.
+    fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.told("pid").trim())).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
     async fn run_claude(&self, script: &str) -> AgentReport {
         self.run(&self.claude(script)).await
     }
@@ -111,7 +147,13 @@ async fn a_session_that_finishes_is_reported_with_its_cost_and_what_it_left_runn
     assert_eq!(report.model.as_deref(), Some("claude-fake-1"));
     assert_eq!(report.last_words.as_deref(), Some("Done with ***"));
     assert_eq!(fs::read_to_string(scene.path("work/file")).unwrap(), "edited\n");
-    assert_eq!(fs::read_to_string(scene.path("run/t/prompt")).unwrap(), "Do it.\n");
+    assert_eq!(
+        scene.told("heard"),
+        "{\"message\":{\"content\":\"Do it.\\n\",\"role\":\"user\"},\"type\":\"user\"}\n"
+    );
+    let kept = fs::read_to_string(scene.path("run/transcript.jsonl")).unwrap();
+    assert!(kept.contains("Done with ***") && kept.lines().count() == 3, "{kept}");
+    assert_eq!(report.notes, ["killed what it left running: sleep"]);
     assert_eq!(fs::read_to_string(scene.path("run/system.md")).unwrap(), "Be kind.");
     let mode = fs::metadata(scene.path("run")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
@@ -197,10 +239,167 @@ async fn a_flood_before_the_result_does_not_lose_the_result() {
 #[tokio::test]
 async fn a_session_that_lingers_after_its_turn_is_ended_and_counts_as_finished() {
     let scene = Scene::new();
-    let report =
-        scene.run_claude("init; result success false completed Done; idle; sleep 60").await;
+    let report = scene.run_claude("init; result success false completed Done; sleep 60").await;
     assert_eq!(report.ended, AgentEnd::Finished);
     assert!(report.seconds < 20, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_session_is_asked_to_stop_before_it_is_made_to() {
+    let mut scene = Scene::new();
+    scene.job.time_limit = Duration::from_millis(700);
+    let report = scene
+        .run_claude(
+            "trap 'result success false completed Never' INT
+             init; hear; result error_during_execution true aborted_tools x 0.125; idle; hear",
+        )
+        .await;
+    assert_eq!(report.ended, AgentEnd::TimedOut);
+    assert_eq!((report.spent.usd, report.spent.is_estimated()), (Usd::from_micros(125_000), false));
+    assert!(scene.told("heard").contains(r#""subtype":"interrupt""#));
+}
+
+#[tokio::test]
+async fn a_silent_session_that_computes_or_writes_is_left_alone() {
+    let mut scene = Scene::new();
+    scene.job.stall_limit = Duration::from_secs(2);
+    for work in [
+        "for i in 1 2 3 4 5 6 7 8 9 10; do echo > file$i; sleep 0.4; done",
+        "timeout 4 sh -c 'while :; do :; done'",
+    ] {
+        let script = format!("init; {work}; result success false completed Done; idle; hear");
+        assert_eq!(scene.run_claude(&script).await.ended, AgentEnd::Finished, "{work}");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_in_its_frozen_program() {
+    let mut scene = Scene::new();
+    let agent = scene.claude(
+        "sleep 300 & init; echo one > file; result success false completed One; idle
+         hear; init; echo two > file; result success false completed Two 0.75; idle; hear; exit 0",
+    );
+    let Ran { report, session } = scene.go_on(&agent, None, "First.").await;
+    assert_eq!((report.ended, report.survivors), (AgentEnd::Finished, 1));
+    assert_eq!((report.spent.usd.micros(), report.total.unwrap().micros()), (250_000, 250_000));
+    assert_eq!(
+        (scene.state(), fs::read_to_string(scene.path("work/file")).unwrap().as_str()),
+        (Some('T'), "one\n")
+    );
+
+    let Ran { report, session } = scene.go_on(&agent, session, "Second.").await;
+    assert_eq!((report.ended, report.survivors), (AgentEnd::Finished, 0));
+    assert_eq!(report.last_words.as_deref(), Some("Two"));
+    assert_eq!((report.spent.usd.micros(), report.total.unwrap().micros()), (500_000, 750_000));
+    assert_eq!(fs::read_to_string(scene.path("work/file")).unwrap(), "two\n");
+    assert_eq!((scene.told("argv").lines().count(), scene.told("heard").lines().count()), (1, 2));
+    let kept = |number: u32| {
+        let path = scene.path(&format!("run-{number}/transcript.jsonl"));
+        fs::read_to_string(path).unwrap()
+    };
+    assert!(kept(1).contains("One") && !kept(1).contains("Two") && !kept(2).contains("One"));
+
+    session.unwrap().close().await.unwrap();
+    assert_eq!(scene.state(), None);
+    assert!(!scene.path("talk/stream-1.jsonl").exists());
+}
+
+#[tokio::test]
+async fn a_conversation_whose_program_died_is_resumed() {
+    let mut scene = Scene::new();
+    let agent = scene.claude("init; result success false completed Done; idle; hear; hear");
+    let Ran { session, .. } = scene.go_on(&agent, None, "First.").await;
+    let pid = scene.told("pid").trim().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let Ran { report, session } = scene.go_on(&agent, session, "Second.").await;
+    assert_eq!(report.ended, AgentEnd::Finished);
+    let argv = scene.told("argv");
+    let argv: Vec<&str> = argv.lines().collect();
+    assert!(argv[0].starts_with("--session-id a-conversation"), "{argv:?}");
+    assert!(argv[1].starts_with("--resume a-conversation"), "{argv:?}");
+    // Another model is another program too, and one that is not held is started.
+    scene.job.model = None;
+    let Ran { session, .. } = scene.go_on(&agent, session, "Third.").await;
+    drop(session);
+    let Ran { report, .. } = scene.go_on(&agent, None, "Fourth.").await;
+    assert_eq!(report.ended, AgentEnd::Finished);
+    assert_eq!(scene.told("argv").lines().count(), 4);
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_not_there_is_lost_before_anything_is_started() {
+    let mut scene = Scene::new();
+    let agent = scene.claude("init; result success false completed Done; idle");
+    let talk = Talk { id: "another".into(), resume: true, total: Usd::ZERO };
+    scene.job.talk = Some(talk);
+    assert_eq!(scene.run(&agent).await.ended, AgentEnd::ConversationLost);
+    assert_eq!(scene.told("argv"), "");
+}
+
+#[tokio::test]
+async fn a_later_turn_in_another_mode_than_asked_is_unfit() {
+    let mut scene = Scene::new();
+    let agent = scene.claude(
+        "init; result success false completed One; idle
+         hear; init bypassPermissions; sleep 60",
+    );
+    let Ran { session, .. } = scene.go_on(&agent, None, "First.").await;
+    let Ran { report, session } = scene.go_on(&agent, session, "Second.").await;
+    assert!(matches!(report.ended, AgentEnd::Unfit { .. }) && session.is_none(), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_compaction_without_the_brief_ends_the_conversation() {
+    let mut scene = Scene::new();
+    scene.job.brief = "The task.".into();
+    let compacts = |hook: &str| {
+        format!(
+            "init; system status ',\"status\":\"compacting\"'; {hook}
+             system compact_boundary ''; answer m1; sleep 1
+             result success false completed Done; idle; hear"
+        )
+    };
+    let report = scene.run_claude(&compacts(":")).await;
+    assert_eq!(report.ended, AgentEnd::ContextFull);
+    let hook = r#"system hook_response ',"hook_name":"SessionStart:compact","stdout":"The task.","exit_code":0'"#;
+    let report = scene.run_claude(&compacts(hook)).await;
+    assert_eq!(report.ended, AgentEnd::Finished);
+    assert!(report.notes.contains(&"its conversation was compacted once".to_owned()), "{report:?}");
+    assert_eq!(fs::read_to_string(scene.path("run/brief.md")).unwrap(), "The task.");
+    let settings = fs::read_to_string(scene.path("run/settings.json")).unwrap();
+    assert!(settings.contains("/bin/cat"), "{settings}");
+}
+
+#[tokio::test]
+async fn a_session_that_has_spent_its_money_is_stopped() {
+    let mut scene = Scene::new();
+    scene.job.tokens = Some(15);
+    let report = scene
+        .run_claude(
+            "init; answer m1; answer m2
+             hear; result error_during_execution true aborted_streaming x; idle; hear",
+        )
+        .await;
+    assert_eq!(report.ended, AgentEnd::BudgetSpent);
+    assert_eq!((report.spent.input_tokens, report.spent.output_tokens), (20, 2));
+}
+
+#[tokio::test]
+async fn what_an_agent_says_of_its_work_is_read_whole_or_not_at_all() {
+    let scene = Scene::new();
+    let say = |block: &str| {
+        format!(
+            "init; result success false completed '```nightshift\\\\n{block}\\\\n```'; idle; hear"
+        )
+    };
+    let report = scene.run_claude(&say(r#"{\\"questions\\":[\\"Why?\\"]}"#)).await;
+    assert_eq!(
+        (report.ended, report.reply.questions),
+        (AgentEnd::Finished, vec!["Why?".to_owned()])
+    );
+    let report = scene.run_claude(&say("oops")).await;
+    assert!(matches!(report.ended, AgentEnd::Garbage { .. }), "{report:?}");
 }
 
 #[tokio::test]
@@ -219,8 +418,11 @@ fn preflight_wants_a_known_version_and_a_credential() {
     let mut agent = scene.claude("");
     let facts = agent.preflight(&scene.job.environment).unwrap();
     assert_eq!((facts.version.as_deref(), facts.warnings.len()), (Some("2.1.329"), 0));
-    scene.job.environment.set("FAKE_VERSION", "3.0.1");
+    scene.job.environment.set("FAKE_VERSION", "2.7.1");
     assert_eq!(agent.preflight(&scene.job.environment).unwrap().warnings.len(), 1);
+    scene.job.environment.set("FAKE_VERSION", "3.0.1");
+    let refused = agent.preflight(&scene.job.environment).unwrap_err();
+    assert!(refused.message.contains("too new"), "{refused:?}");
     scene.job.environment.set("FAKE_VERSION", "2.1.197");
     let refused = agent.preflight(&scene.job.environment).unwrap_err();
     assert_eq!(refused.message, "Claude Code 2.1.197 is too old: 2.1.198 or later is needed");

@@ -226,7 +226,7 @@ fn one_version_is_tried_and_installed() {
     let package: serde_json::Value = serde_json::from_str(&package).unwrap();
     let wanted = package["dependencies"]["@anthropic-ai/claude-code"].as_str().unwrap();
     let tried = format!("({})", wanted.replace('.', ", "));
-    assert!(tidy::read("src/agent/claude.rs").contains(&tried), "{wanted} was not tried");
+    assert!(tidy::read("src/agent/claude/mod.rs").contains(&tried), "{wanted} was not tried");
     let lock = tidy::read("tests/claude-cli/package-lock.json");
     let versions: Vec<_> = lock.lines().filter(|line| line.contains("\"version\":")).collect();
     assert!(

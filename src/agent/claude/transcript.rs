@@ -1,19 +1,23 @@
-//! What Claude Code prints with `--output-format stream-json`, and what it means.
+//! What Claude Code prints with `--output-format stream-json`, as facts.
 //!
-//! Text in, facts out; reads no file and starts nothing. Only top-level frames with our own session id
-//! count: what a tool prints stands inside a string of such a frame and can look like anything. Unknown
-//! frames and fields are ignored.
+//! Text in, facts out; reads no file, starts nothing, and gives no verdict. Only top-level frames with our
+//! own session id count: what a tool prints stands inside a string of such a frame and can look like
+//! anything. Unknown frames and fields are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
-use crate::budget::{Spend, Usd};
+use super::frame::Frame;
+use crate::{
+    budget::{Usage, Usd},
+    outcome::UsageWindow,
+};
 
 /// The oldest version with every flag that we pass (`--permission-prompts` came with it).
 pub(super) const OLDEST: (u32, u32, u32) = (2, 1, 198);
+/// From this version on, anything may have changed.
+pub(super) const NEWER: (u32, u32, u32) = (3, 0, 0);
 
-/// What the first frame must say, or the run is ended.
+/// What the first frame of each turn must say, or the run is ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expected {
     /// The model that was asked for.
@@ -22,199 +26,338 @@ pub(super) struct Expected {
     pub(super) tools: Vec<String>,
     /// The permission mode.
     pub(super) mode: String,
+    /// Where its credential comes from.
+    pub(super) key_source: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// The end of a turn, in the program's own words.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ResultFrame {
     pub(super) subtype: String,
     pub(super) is_error: bool,
     pub(super) terminal_reason: Option<String>,
     pub(super) text: String,
     pub(super) turns: Option<u32>,
-    pub(super) cost: f64,
+    /// Of the whole conversation, as far as the program knows it.
+    pub(super) cost: Option<Usd>,
+    /// Tokens read and written, of all that `cost` covers.
+    pub(super) tokens: (u64, u64),
     pub(super) denied: Vec<String>,
     pub(super) api_error: Option<String>,
     pub(super) api_status: Option<u64>,
     pub(super) startup_failure: Option<String>,
 }
 
-/// The facts of one session, taken in line by line.
+/// A usage limit that refused a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// The service's name for it, such as `seven_day_opus`.
+    pub(super) kind: String,
+    /// Seconds since 1970.
+    pub(super) until: Option<i64>,
+}
+
+/// One answer of a model.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Call {
+    pub(super) model: String,
+    pub(super) usage: Usage,
+}
+
+/// What became of the standing instructions in a conversation that was compacted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Memory {
+    /// All is there.
+    #[default]
+    Whole,
+    /// A compaction is under way; our hook has put the brief back.
+    Restored,
+    /// It was compacted, and the brief is not back yet.
+    Missing,
+    /// The model was asked without the brief.
+    Lost,
+}
+
+/// The facts of one run, taken in line by line.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transcript {
-    session: String,
-    init: Option<Value>,
+    /// Whose frames count; `None` for all.
+    session: Option<String>,
+    expected: Option<Expected>,
+    /// True for a program that already had turns: what it prints before this one's first frame is theirs.
+    later: bool,
+    begun: bool,
     model: Option<String>,
+    unfit: Option<String>,
     pub(super) result: Option<ResultFrame>,
     idle: bool,
-    pub(super) limit_until: Option<i64>,
-    limit_rejected: bool,
+    /// Something was done after the last result.
+    at_work: bool,
+    pub(super) limit: Option<Limit>,
+    windows: BTreeMap<String, UsageWindow>,
     /// The kind of the last API error that was shown, such as `authentication_failed`.
     pub(super) last_error: Option<String>,
-    /// Input and output tokens of each answer.
-    answers: BTreeMap<String, (u64, u64)>,
+    calls: BTreeMap<String, Call>,
+    /// The answer that is being written.
     current: Option<String>,
-    totals: Option<(u64, u64)>,
+    /// A question was sent, and no answer has begun.
+    asked: bool,
     last_text: Option<String>,
+    briefed: bool,
+    memory: Memory,
+    compactions: u32,
+    retries: BTreeSet<String>,
+    retried: u32,
+    doing: String,
 }
 
-fn text<'a>(frame: &'a Value, field: &str) -> Option<&'a str> {
-    frame.get(field).and_then(Value::as_str)
+/// What a line was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A piece of an answer, which comes again as a whole.
+    Piece,
+    /// Anything else.
+    Other,
 }
 
-fn number(frame: &Value, field: &str) -> u64 {
-    frame.get(field).and_then(Value::as_u64).unwrap_or(0)
-}
-
-/// Input tokens, cached ones included.
-fn input_tokens(usage: &Value) -> u64 {
-    ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"]
+/// Input tokens of a usage in `modelUsage`, cached ones included.
+fn read_tokens(usage: &Frame<'_>) -> u64 {
+    ["inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens"]
         .iter()
-        .map(|field| number(usage, field))
+        .map(|field| usage.number(field).unwrap_or(0))
         .fold(0, u64::saturating_add)
 }
 
+impl Call {
+    /// Pieces of a figure come one after the other, and none of them is too high.
+    fn take(&mut self, usage: &Usage) {
+        let (all, new) = (&mut self.usage.tokens, usage.tokens);
+        all.input = all.input.max(new.input);
+        all.cache_read = all.cache_read.max(new.cache_read);
+        all.cache_write_5m = all.cache_write_5m.max(new.cache_write_5m);
+        all.cache_write_1h = all.cache_write_1h.max(new.cache_write_1h);
+        all.output = all.output.max(new.output);
+        self.usage.web_searches = self.usage.web_searches.max(usage.web_searches);
+        self.usage.fast |= usage.fast;
+        self.usage.us_only |= usage.us_only;
+    }
+}
+
 impl Transcript {
-    /// The transcript of the session with this id.
-    pub(super) fn of(session: &str) -> Transcript {
-        Transcript { session: session.into(), ..Transcript::default() }
+    /// A run in the session with this id. `later`: its program has had turns before.
+    pub(super) fn of(session: &str, expected: Expected, later: bool) -> Transcript {
+        Transcript {
+            session: Some(session.into()),
+            expected: Some(expected),
+            later,
+            ..Transcript::default()
+        }
+    }
+
+    /// Whatever session the lines are of, to count what they cost.
+    pub(super) fn of_any() -> Transcript {
+        Transcript::default()
     }
 
     /// Takes in one line. What is no frame of this session changes nothing.
-    pub(super) fn line(&mut self, line: &str) {
-        let Ok(frame) = serde_json::from_str::<Value>(line) else { return };
-        if text(&frame, "session_id") != Some(self.session.as_str()) {
-            return;
+    pub(super) fn line(&mut self, line: &str) -> Line {
+        let Some(frame) = Frame::read(line) else { return Line::Other };
+        let kind = frame.text("type").unwrap_or_default();
+        let ours = self.session.as_ref().is_none_or(|session| frame.is("session_id", session));
+        if ours {
+            match kind.as_str() {
+                "system" => self.system(&frame),
+                "assistant" => self.assistant(&frame),
+                "user" => self.doing = "thinking".into(),
+                "stream_event" => self.stream(&frame),
+                "rate_limit_event" => self.rate_limit(&frame),
+                "result" if self.begun || !self.later => self.result(&frame),
+                _ => {}
+            }
         }
-        match text(&frame, "type") {
-            Some("system") => self.system(frame),
-            Some("assistant") => self.assistant(&frame),
-            Some("stream_event") => self.stream(&frame),
-            Some("rate_limit_event") => self.rate_limit(&frame),
-            Some("result") => self.result(&frame),
-            _ => {}
-        }
+        if kind == "stream_event" { Line::Piece } else { Line::Other }
     }
 
-    fn system(&mut self, frame: Value) {
-        match text(&frame, "subtype") {
+    fn system(&mut self, frame: &Frame<'_>) {
+        match frame.text("subtype").as_deref() {
             Some("init") => {
-                self.model = text(&frame, "model").map(str::to_owned).or(self.model.take());
-                self.init = Some(frame);
-                self.idle = false;
+                self.begun = true;
+                self.work();
+                self.model = frame.text("model").or(self.model.take());
+                let expected = self.expected.as_ref();
+                let unfit = expected.and_then(|expected| unfit(frame, expected));
+                self.unfit = self.unfit.take().or(unfit);
             }
-            Some("session_state_changed") => self.idle = text(&frame, "state") == Some("idle"),
+            Some("session_state_changed") => {
+                self.idle = frame.is("state", "idle");
+                if frame.is("state", "running") {
+                    self.work();
+                }
+            }
+            Some("status") if frame.is("status", "requesting") => {
+                self.asked = true;
+                self.work();
+                self.doing = "thinking".into();
+            }
+            Some("status") if frame.is("status", "compacting") => {
+                self.briefed = false;
+                self.work();
+                self.doing = "compacting the conversation".into();
+            }
+            Some("hook_response") if frame.is("hook_name", "SessionStart:compact") => {
+                let said = frame.text("stdout").unwrap_or_default();
+                self.briefed = frame.integer("exit_code") == Some(0) && !said.trim().is_empty();
+                if self.briefed && self.memory == Memory::Missing {
+                    self.memory = Memory::Restored;
+                }
+            }
+            Some("compact_boundary") => {
+                self.compactions += 1;
+                self.memory = if self.briefed { Memory::Restored } else { Memory::Missing };
+                self.briefed = false;
+            }
+            Some("api_retry") => {
+                self.retried += 1;
+                self.retries.extend(frame.text("error"));
+            }
             _ => {}
         }
     }
 
-    fn assistant(&mut self, frame: &Value) {
-        if let Some(error) = text(frame, "error") {
-            self.last_error = Some(error.to_owned());
-        }
-        let Some(message) = frame.get("message") else { return };
-        // Frames of a subagent are not its last words.
-        if frame.get("parent_tool_use_id").is_none_or(Value::is_null) {
-            let blocks = message.get("content").and_then(Value::as_array).into_iter().flatten();
-            for block in blocks.filter_map(|block| text(block, "text")) {
-                self.last_text = Some(block.to_owned());
+    fn work(&mut self) {
+        self.idle = false;
+        self.at_work = true;
+    }
+
+    /// An answer has begun: what was not put back by now is lost.
+    fn answered(&mut self) {
+        self.asked = false;
+        self.work();
+        self.memory = match self.memory {
+            Memory::Missing | Memory::Lost => Memory::Lost,
+            Memory::Whole | Memory::Restored => Memory::Whole,
+        };
+    }
+
+    fn assistant(&mut self, frame: &Frame<'_>) {
+        self.last_error = frame.text("error").or(self.last_error.take());
+        let Some(message) = frame.object("message") else { return };
+        let model = message.text("model").unwrap_or_default();
+        // Words of the program itself, such as an error, are no answer of a model.
+        if model != "<synthetic>" {
+            self.answered();
+            if let (Some(id), Some(usage)) = (message.text("id"), message.value("usage")) {
+                self.call(id, model).take(&Usage::from_json(&usage));
             }
         }
-        if let (Some(id), Some(usage)) = (text(message, "id"), message.get("usage")) {
-            let answer = self.answers.entry(id.to_owned()).or_default();
-            answer.0 = answer.0.max(input_tokens(usage));
-            answer.1 = answer.1.max(number(usage, "output_tokens"));
+        let blocks = message.objects("content");
+        // Frames of a subagent are not its last words.
+        if !frame.has("parent_tool_use_id") {
+            self.last_text = blocks
+                .iter()
+                .filter_map(|block| block.text("text"))
+                .next_back()
+                .or(self.last_text.take());
         }
+        for block in blocks.iter().filter(|block| block.is("type", "tool_use")) {
+            self.doing = tool_use(block);
+        }
+    }
+
+    fn call(&mut self, id: String, model: String) -> &mut Call {
+        let call = self.calls.entry(id).or_default();
+        if !model.is_empty() {
+            call.model = model;
+        }
+        call
     }
 
     /// The raw stream carries the final number of output tokens, which `assistant` frames do not.
-    fn stream(&mut self, frame: &Value) {
-        let Some(event) = frame.get("event") else { return };
-        match text(event, "type") {
+    fn stream(&mut self, frame: &Frame<'_>) {
+        let Some(event) = frame.object("event") else { return };
+        match event.text("type").as_deref() {
             Some("message_start") => {
-                let id = event.pointer("/message/id").and_then(Value::as_str);
-                self.current = id.map(str::to_owned);
-                if let (Some(id), Some(usage)) = (id, event.pointer("/message/usage")) {
-                    let answer = self.answers.entry(id.to_owned()).or_default();
-                    answer.0 = answer.0.max(input_tokens(usage));
-                }
+                self.answered();
+                let Some(message) = event.object("message") else { return };
+                let Some(id) = message.text("id") else { return };
+                let usage = message.value("usage").unwrap_or_default();
+                self.current = Some(id.clone());
+                let model = message.text("model").unwrap_or_default();
+                self.call(id, model).take(&Usage::from_json(&usage));
             }
             Some("message_delta") => {
-                if let (Some(id), Some(usage)) = (&self.current, event.get("usage")) {
-                    let answer = self.answers.entry(id.clone()).or_default();
-                    answer.1 = answer.1.max(number(usage, "output_tokens"));
+                if let (Some(id), Some(usage)) = (self.current.clone(), event.value("usage")) {
+                    self.call(id, String::new()).take(&Usage::from_json(&usage));
                 }
             }
+            Some("message_stop") => self.current = None,
             _ => {}
         }
     }
 
-    fn rate_limit(&mut self, frame: &Value) {
-        let Some(info) = frame.get("rate_limit_info") else { return };
-        self.limit_rejected = text(info, "status") == Some("rejected");
-        self.limit_until = info.get("resetsAt").and_then(Value::as_i64).or(self.limit_until);
+    fn rate_limit(&mut self, frame: &Frame<'_>) {
+        let Some(info) = frame.object("rate_limit_info") else { return };
+        let kind = info.text("rateLimitType").unwrap_or_default();
+        let until = info.integer("resetsAt");
+        if info.is("status", "rejected") {
+            self.limit = Some(Limit { kind: kind.clone(), until });
+        } else {
+            self.limit = None;
+        }
+        self.window(&kind, &info);
+        if let Some(windows) = info.object("unifiedWindows") {
+            for (name, window) in windows.entries() {
+                self.window(name, &window);
+            }
+        }
     }
 
-    fn result(&mut self, frame: &Value) {
-        let denials = frame.get("permission_denials").and_then(Value::as_array);
-        let denied: BTreeSet<String> = denials
-            .into_iter()
-            .flatten()
-            .filter_map(|denial| text(denial, "tool_name").map(str::to_owned))
-            .collect();
-        let errors = frame.get("errors").and_then(Value::as_array).into_iter().flatten();
-        let errors: Vec<&str> = errors.filter_map(Value::as_str).collect();
-        let said = text(frame, "result").map_or_else(|| errors.join("; "), str::to_owned);
-        let models = frame.get("modelUsage").and_then(Value::as_object).into_iter().flatten();
-        let totals = models.fold((0_u64, 0_u64), |(input, output), (_, usage)| {
-            let read = ["inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens"]
-                .iter()
-                .map(|field| number(usage, field))
-                .fold(input, u64::saturating_add);
-            (read, output.saturating_add(number(usage, "outputTokens")))
+    /// `utilization` is a share, and passes 1 when more was used than allowed.
+    fn window(&mut self, name: &str, info: &Frame<'_>) {
+        let Some(share) = info.decimal("utilization") else { return };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 100"
+        )]
+        let percent = (share * 100.0).round().clamp(0.0, 100.0) as u8;
+        let window =
+            UsageWindow { name: name.into(), percent, resets_at: info.integer("resetsAt") };
+        self.windows.insert(name.into(), window);
+    }
+
+    fn result(&mut self, frame: &Frame<'_>) {
+        let denials = frame.objects("permission_denials");
+        let denied: BTreeSet<String> =
+            denials.iter().filter_map(|denial| denial.text("tool_name")).collect();
+        let said = frame.text("result").unwrap_or_else(|| frame.texts("errors").join("; "));
+        let models = frame.object("modelUsage");
+        let models = models.iter().flat_map(Frame::entries);
+        let tokens = models.fold((0_u64, 0_u64), |(input, output), (_, usage)| {
+            let written = usage.number("outputTokens").unwrap_or(0);
+            (input.saturating_add(read_tokens(&usage)), output.saturating_add(written))
         });
-        self.totals = (totals != (0, 0)).then_some(totals);
         self.idle = false;
+        self.at_work = false;
+        (self.asked, self.current) = (false, None);
         self.result = Some(ResultFrame {
-            subtype: text(frame, "subtype").unwrap_or_default().to_owned(),
-            is_error: frame.get("is_error").and_then(Value::as_bool).unwrap_or(true),
-            terminal_reason: text(frame, "terminal_reason").map(str::to_owned),
+            subtype: frame.text("subtype").unwrap_or_default(),
+            is_error: frame.flag("is_error").unwrap_or(true),
+            terminal_reason: frame.text("terminal_reason"),
             text: said,
-            turns: frame.get("num_turns").and_then(Value::as_u64).and_then(|n| n.try_into().ok()),
-            cost: frame.get("total_cost_usd").and_then(Value::as_f64).unwrap_or(0.0),
+            turns: frame.number("num_turns").and_then(|turns| turns.try_into().ok()),
+            cost: frame.decimal("total_cost_usd").map(Usd::from_dollars),
+            tokens,
             denied: denied.into_iter().collect(),
-            api_error: text(frame, "api_error").map(str::to_owned),
-            api_status: frame.get("api_error_status").and_then(Value::as_u64),
-            startup_failure: text(frame, "startup_failure_reason").map(str::to_owned),
+            api_error: frame.text("api_error"),
+            api_status: frame.number("api_error_status"),
+            startup_failure: frame.text("startup_failure_reason"),
         });
     }
 
-    /// What differs between the session's own first frame and what we asked for.
-    pub(super) fn unfit(&self, expected: &Expected) -> Option<String> {
-        let init = self.init.as_ref()?;
-        let version = text(init, "claude_code_version").unwrap_or_default();
-        if parse_version(version).is_none_or(|version| version < OLDEST) {
-            return Some(format!("version `{version}` is too old or unknown"));
-        }
-        let mode = text(init, "permissionMode").unwrap_or_default();
-        if mode != expected.mode {
-            return Some(format!("permission mode is `{mode}`, not `{}`", expected.mode));
-        }
-        let model = text(init, "model").unwrap_or_default();
-        if let Some(wanted) = &expected.model
-            && !same_model(wanted, model)
-        {
-            return Some(format!("model is `{model}`, not `{wanted}`"));
-        }
-        let tools = init.get("tools").and_then(Value::as_array).into_iter().flatten();
-        let mut tools = tools.filter_map(Value::as_str);
-        if let Some(tool) = tools.find(|tool| !expected.tools.iter().any(|known| known == tool)) {
-            return Some(format!("it has the tool `{tool}`, which was not asked for"));
-        }
-        let servers = init.get("mcp_servers").and_then(Value::as_array);
-        if servers.is_some_and(|servers| !servers.is_empty()) {
-            return Some("it has MCP servers, which were not asked for".into());
-        }
-        None
+    /// What differs between the first frame of a turn and what we asked for.
+    pub(super) fn unfit(&self) -> Option<&str> {
+        self.unfit.as_deref()
     }
 
     /// True when the turn is over: a result, and then no work going on.
@@ -222,19 +365,40 @@ impl Transcript {
         self.result.is_some() && self.idle
     }
 
-    /// What it cost. Without a result the program knows no figure: then `reserved` is charged, if any
-    /// question was sent at all.
-    pub(super) fn spent(&self, reserved: Usd) -> Spend {
-        let sum = self.answers.values().fold((0_u64, 0_u64), |sum, answer| {
-            (sum.0.saturating_add(answer.0), sum.1.saturating_add(answer.1))
-        });
-        let (input_tokens, output_tokens) = self.totals.unwrap_or(sum);
-        let (usd, cut) = match &self.result {
-            Some(result) => (Usd::from_dollars(result.cost), Usd::ZERO),
-            None if self.init.is_some() => (reserved, reserved),
-            None => (Usd::ZERO, Usd::ZERO),
-        };
-        Spend { usd, input_tokens, output_tokens, cut }
+    /// True when there is a result and nothing was done after it; the program may not say that it is idle.
+    pub(super) fn is_done(&self) -> bool {
+        self.result.is_some() && !self.at_work
+    }
+
+    /// True when the program has begun to work on what it was told.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// True when the conversation was compacted and the model went on without its instructions.
+    pub(super) fn lost_its_brief(&self) -> bool {
+        self.memory == Memory::Lost
+    }
+
+    /// How often the conversation was compacted.
+    pub(super) fn compactions(&self) -> u32 {
+        self.compactions
+    }
+
+    /// How often a call was tried again, and why.
+    pub(super) fn retries(&self) -> (u32, &BTreeSet<String>) {
+        (self.retried, &self.retries)
+    }
+
+    /// The answers, by their ids.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values()
+    }
+
+    /// True when a question may be on its way whose answer was not counted.
+    pub(super) fn has_open_call(&self) -> bool {
+        let silent = self.begun && self.calls.is_empty();
+        self.result.is_none() && (self.asked || self.current.is_some() || silent)
     }
 
     /// The last words: the result's text, or of a run that broke off the last text that was shown (its
@@ -255,6 +419,68 @@ impl Transcript {
     pub(super) fn turns(&self) -> Option<u32> {
         self.result.as_ref().and_then(|result| result.turns)
     }
+
+    /// The usage window that is fullest.
+    pub(super) fn window_used(&self) -> Option<&UsageWindow> {
+        self.windows.values().max_by_key(|window| window.percent)
+    }
+
+    /// What it does, in a few words; foreign text.
+    pub(super) fn doing(&self) -> &str {
+        &self.doing
+    }
+}
+
+fn tool_use(block: &Frame<'_>) -> String {
+    let name = block.text("name").unwrap_or_default();
+    let input = block.object("input");
+    let field = |name: &str| input.as_ref().and_then(|input| input.text(name));
+    if let Some(command) = field("command") {
+        return format!("{name}: {command}");
+    }
+    let what = ["file_path", "path", "pattern"].iter().find_map(|name| field(name));
+    what.map_or(name.clone(), |what| format!("{name} {what}"))
+}
+
+/// What differs between a turn's first frame and what we asked for. Its `agents` are not looked at: without
+/// the tool that starts them they are names.
+fn unfit(init: &Frame<'_>, expected: &Expected) -> Option<String> {
+    let version = init.text("claude_code_version").unwrap_or_default();
+    if parse_version(&version).is_none_or(|version| !(OLDEST..NEWER).contains(&version)) {
+        return Some(format!("version `{version}` is not one that we know"));
+    }
+    let mode = init.text("permissionMode").unwrap_or_default();
+    if mode != expected.mode {
+        return Some(format!("permission mode is `{mode}`, not `{}`", expected.mode));
+    }
+    let model = init.text("model").unwrap_or_default();
+    if let Some(wanted) = &expected.model
+        && !same_model(wanted, &model)
+    {
+        return Some(format!("model is `{model}`, not `{wanted}`"));
+    }
+    let tools = init.texts("tools");
+    if let Some(tool) = tools.iter().find(|tool| !expected.tools.contains(tool)) {
+        return Some(format!("it has the tool `{tool}`, which was not asked for"));
+    }
+    for (field, what) in
+        [("mcp_servers", "MCP servers"), ("skills", "skills"), ("slash_commands", "slash commands")]
+    {
+        if init.length(field) > 0 {
+            return Some(format!("it has {what}, which were not asked for"));
+        }
+    }
+    let foreign = init.objects("plugins").into_iter().find(|plugin| !plugin.is("path", "builtin"));
+    if let Some(plugin) = foreign {
+        let name = plugin.text("name").unwrap_or_default();
+        return Some(format!("it has the plugin `{name}`, which was not asked for"));
+    }
+    match (init.text("apiKeySource"), &expected.key_source) {
+        (Some(found), Some(wanted)) if found != *wanted => {
+            Some(format!("its credential comes from `{found}`, not `{wanted}`"))
+        }
+        (Some(_) | None, _) => None,
+    }
 }
 
 /// `2.1.329 (Claude Code)` and `2.1.329` alike.
@@ -268,4 +494,141 @@ pub(super) fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 fn same_model(wanted: &str, found: &str) -> bool {
     let bare = wanted.split('[').next().unwrap_or(wanted);
     found.starts_with(bare) || (!bare.contains('-') && found.contains(bare))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: &str = "5b0c2f0e-6c8e-4a51-9d0f-0f7a3c1e8b11";
+
+    const INIT: &str = r#"{"type":"system","subtype":"init","cwd":"/w","session_id":"$S","tools":["Bash","Edit","Read","Write","Grep","Glob"],"mcp_servers":[],"model":"claude-sonnet-4-5-20250929","permissionMode":"acceptEdits","slash_commands":[],"apiKeySource":"ANTHROPIC_API_KEY","claude_code_version":"2.1.329","agents":[],"skills":[],"plugins":[],"output_style":"default","uuid":"1"}"#;
+
+    const IDLE: &str =
+        r#"{"type":"system","subtype":"session_state_changed","state":"idle","session_id":"$S"}"#;
+    const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"terminal_reason":"completed","result":"Done.","session_id":"$S"}"#;
+    const START: &str = r#"{"type":"stream_event","event":{"type":"message_start","message":{"id":"m1","model":"claude-sonnet-4-5","usage":{"input_tokens":100}}},"session_id":"$S"}"#;
+
+    fn expected() -> Expected {
+        let tools = ["Bash", "Edit", "Read", "Write", "Grep", "Glob"];
+        Expected {
+            model: Some("claude-sonnet-4-5-20250929".into()),
+            tools: tools.map(str::to_owned).to_vec(),
+            mode: "acceptEdits".into(),
+            key_source: Some("ANTHROPIC_API_KEY".into()),
+        }
+    }
+
+    fn read_into(mut transcript: Transcript, lines: &[&str]) -> Transcript {
+        for line in lines {
+            transcript.line(&line.replace("$S", SESSION));
+        }
+        transcript
+    }
+
+    fn read(lines: &[&str]) -> Transcript {
+        read_into(Transcript::of(SESSION, expected(), false), lines)
+    }
+
+    #[test]
+    fn the_turn_is_over_when_a_result_is_followed_by_idle() {
+        assert!(!read(&[INIT, IDLE]).is_over());
+        assert!(!read(&[INIT, RESULT]).is_over() && read(&[INIT, RESULT]).is_done());
+        assert!(read(&[INIT, RESULT, IDLE]).is_over());
+        // Another turn that it began by itself.
+        assert!(!read(&[INIT, RESULT, IDLE, INIT]).is_over());
+        assert!(!read(&[INIT, RESULT, START]).is_done());
+        assert!(read(&[INIT, RESULT, IDLE, INIT, RESULT, IDLE]).is_over());
+    }
+
+    #[test]
+    fn what_an_earlier_turn_left_behind_does_not_end_this_one() {
+        let later = || Transcript::of(SESSION, expected(), true);
+        let transcript = read_into(later(), &[RESULT, IDLE]);
+        assert!(transcript.result.is_none() && !transcript.is_over() && !transcript.has_begun());
+        assert!(read_into(later(), &[RESULT, IDLE, INIT, RESULT, IDLE]).is_over());
+    }
+
+    #[test]
+    fn a_session_that_is_not_what_we_asked_for_is_unfit() {
+        assert_eq!(read(&[INIT]).unfit(), None);
+        assert_eq!(read(&[]).unfit(), None);
+        let alias = Expected { model: Some("sonnet".into()), ..expected() };
+        assert_eq!(read_into(Transcript::of(SESSION, alias, false), &[INIT]).unfit(), None);
+        for (from, to, said) in [
+            ("2.1.329", "2.1.197", "version"),
+            ("2.1.329", "3.0.0", "version"),
+            ("2.1.329", "later", "version"),
+            ("acceptEdits", "bypassPermissions", "permission mode"),
+            ("claude-sonnet-4-5-20250929", "claude-opus-4-1", "model"),
+            ("\"Glob\"", "\"Glob\",\"WebFetch\"", "WebFetch"),
+            (
+                "\"mcp_servers\":[]",
+                "\"mcp_servers\":[{\"name\":\"x\",\"status\":\"connected\"}]",
+                "MCP",
+            ),
+            ("\"skills\":[]", "\"skills\":[\"deploy\"]", "skills"),
+            (
+                "\"plugins\":[]",
+                "\"plugins\":[{\"name\":\"a\",\"path\":\"builtin\"},{\"name\":\"evil\",\"path\":\"/x\"}]",
+                "evil",
+            ),
+            ("ANTHROPIC_API_KEY", "apiKeyHelper", "apiKeyHelper"),
+        ] {
+            let odd = INIT.replace(from, to);
+            assert_ne!(odd, INIT);
+            let transcript = read(&[INIT, RESULT, IDLE, &odd, INIT]);
+            assert!(transcript.unfit().unwrap().contains(said), "{:?}", transcript.unfit());
+        }
+    }
+
+    #[test]
+    fn a_compaction_without_our_hook_loses_the_brief_with_the_next_answer() {
+        let hook = |code: i32, said: &str| {
+            format!(
+                r#"{{"type":"system","subtype":"hook_response","hook_name":"SessionStart:compact","hook_event":"SessionStart","stdout":"{said}","exit_code":{code},"session_id":"{SESSION}"}}"#
+            )
+        };
+        let begins =
+            r#"{"type":"system","subtype":"status","status":"compacting","session_id":"$S"}"#;
+        let boundary = r#"{"type":"system","subtype":"compact_boundary","compact_metadata":{"trigger":"auto"},"session_id":"$S"}"#;
+        let (good, bad, mute) = (hook(0, "The task."), hook(1, ""), hook(0, ""));
+        let lost = |lines: &[&str]| read(&[&[INIT], lines].concat()).lost_its_brief();
+        assert!(!lost(&[begins, &good, boundary, START]));
+        assert!(!lost(&[begins, boundary, &good, START]));
+        assert!(!lost(&[begins, boundary, RESULT]));
+        assert!(lost(&[begins, boundary, START]));
+        assert!(lost(&[begins, &bad, boundary, START]));
+        assert!(lost(&[begins, &mute, boundary, START]));
+        // What put it back the first time does not count the second time.
+        let twice = [begins, &good, boundary, START, begins, boundary, START];
+        assert!(lost(&twice));
+        assert_eq!(read(&twice).compactions(), 2);
+    }
+
+    #[test]
+    fn the_fullest_window_is_told() {
+        let event = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"allowed_warning","resetsAt":1763716500,"rateLimitType":"five_hour","utilization":0.5,"unifiedWindows":{"five_hour":{"utilization":0.5,"resetsAt":1763716500,"status":"allowed"},"seven_day":{"utilization":0.834,"resetsAt":1763900000,"status":"allowed_warning"}}},"session_id":"$S"}"#;
+        let transcript = read(&[INIT, event]);
+        let window = transcript.window_used().unwrap();
+        assert_eq!((window.name.as_str(), window.percent), ("seven_day", 83));
+        assert_eq!((window.resets_at, transcript.limit.as_ref()), (Some(1_763_900_000), None));
+    }
+
+    #[test]
+    fn what_it_does_is_told_in_a_few_words() {
+        let uses = |tool: &str| {
+            format!(
+                r#"{{"type":"assistant","message":{{"id":"m","model":"x","content":[{{"type":"tool_use","id":"t",{tool}}}]}},"session_id":"{SESSION}"}}"#
+            )
+        };
+        let doing = |tool: &str| read(&[INIT, &uses(tool)]).doing().to_owned();
+        let edit = r#""name":"Edit","input":{"file_path":"/w/a.rs","old_string":"x"}"#;
+        assert_eq!(doing(edit), "Edit /w/a.rs");
+        assert_eq!(doing(r#""name":"Bash","input":{"command":"cargo test"}"#), "Bash: cargo test");
+        assert_eq!(doing(r#""name":"Grep","input":{"pattern":"fn x"}"#), "Grep fn x");
+        assert_eq!(doing(r#""name":"Odd","input":7"#), "Odd");
+        let answer = r#"{"type":"user","message":{},"session_id":"$S"}"#;
+        assert_eq!(read(&[INIT, &uses(edit), answer]).doing(), "thinking");
+    }
 }

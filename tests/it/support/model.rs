@@ -114,9 +114,12 @@ impl Asked {
         texts(&self.body["system"]).into_iter().chain(messages).collect::<Vec<_>>().join("\n")
     }
 
-    /// True for what a program asks beside the conversation: it offers no tools, or wants a summary.
-    fn is_an_aside(&self) -> bool {
-        self.body["tools"].as_array().is_none_or(Vec::is_empty)
+    /// True for what a program asks beside the conversation: it wants a summary, or it offers no tools and no
+    /// lane has a name for it.
+    fn is_an_aside(&self, lanes: &[Lane]) -> bool {
+        let prompt = self.prompt();
+        let named = |lane: &Lane| !lane.part.is_empty() && prompt.contains(&lane.part);
+        self.body["tools"].as_array().is_none_or(Vec::is_empty) && !lanes.iter().any(named)
             || self.last().contains("a <summary> block")
             || self.last().contains("how to write this summary")
     }
@@ -325,7 +328,7 @@ impl World {
             usage: Usage::NONE,
             key,
         };
-        asked.aside = asked.is_an_aside();
+        asked.aside = asked.is_an_aside(&self.lanes);
         let (mut turn, mut fault) = if asked.aside {
             (self.aside.clone(), self.aside.fault_of(0).cloned())
         } else {
