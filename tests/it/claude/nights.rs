@@ -135,7 +135,7 @@ async fn a_night_meets_every_trouble_and_lands_what_can_land() {
             "Meet a crash",
             vec![
                 write("crashing"),
-                Turn::text("Done.").after(Duration::from_secs(8)),
+                Turn::text("Done.").after(Duration::from_secs(4)),
                 Turn::text("Done."),
             ],
         ),
@@ -220,7 +220,7 @@ fn kill_once(home: &str, task: &str) -> bool {
 async fn a_killed_runner_goes_on_in_the_same_conversation_and_files() {
     let model = Model::start(vec![lane(
         "Add a file",
-        vec![write("t1"), Turn::text("Done.").after(Duration::from_secs(60)), Turn::text("Done.")],
+        vec![write("t1"), Turn::text("Done.").after(Duration::from_secs(12))],
     )])
     .await;
     let Some(night) = night(&model, "") else { return };
