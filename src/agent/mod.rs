@@ -30,6 +30,7 @@ use crate::{
     outcome::{AgentEnd, AgentReport},
     process::{self, Environment, Exit, Stop},
     prompt::{self, Reply},
+    proxy,
 };
 
 /// A future behind `dyn`, until `async fn` in traits can stand there.
@@ -179,6 +180,9 @@ pub enum AgentError {
     /// A file of the attempt or of its conversation could not be written or removed.
     #[error(transparent)]
     Files(#[from] files::Error),
+    /// Our proxy could not be started.
+    #[error("could not start the way to the model")]
+    Proxy(#[from] proxy::Error),
     /// The agent could not be started for a reason that is ours.
     #[error("could not run the agent")]
     Process(#[from] process::Error),

@@ -82,6 +82,8 @@ impl Scene {
         let credential = Credential::ApiKey(Secret::new("sk-fake"));
         let mut agent = ClaudeAgent::new(supervisor(), Some(credential));
         agent.grace = Duration::from_secs(2);
+        // It asks nobody.
+        agent.proxy = false;
         agent
     }
 

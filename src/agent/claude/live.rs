@@ -25,6 +25,7 @@ use crate::{
     outcome::AgentEnd,
     process::{self, Exit, Running, Stop},
     prompt,
+    proxy::{Account, Ledger},
     redact::Redactor,
 };
 
@@ -63,6 +64,12 @@ pub(in crate::agent) struct Live {
     pub(super) workspace: PathBuf,
     /// What it had counted at the end of its last turn.
     pub(super) counted: Counted,
+    /// What it may spend, where its questions go through our proxy.
+    pub(super) account: Option<Account>,
+    /// What of that was told in the reports of earlier turns.
+    pub(super) charged: Ledger,
+    /// How long its answers may be, in tokens.
+    pub(super) longest: u64,
     /// How much of its standard error was kept already.
     pub(super) errors_at: u64,
     /// Removed when it has ended.

@@ -14,10 +14,11 @@ mod spent;
 mod tail;
 mod transcript;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
+use url::Url;
 
 pub(super) use self::live::Live;
 pub use self::spent::spent_of_stream;
@@ -34,12 +35,14 @@ use super::{
     write_private,
 };
 use crate::{
+    budget::Spend,
     files,
     outcome::{AgentEnd, AgentReport},
     process::{
         self, Ended, Environment, Exit, Frozen, Program, Stop, Supervisor, find_program, probe,
     },
     prompt::{self, Reply},
+    proxy::{self, Allowance, Ledger, Proxy, Refused, Upstream, UpstreamCredential},
     redact::{Redactor, Secret},
 };
 
@@ -48,6 +51,9 @@ const TRIED: (u32, u32, u32) = (2, 1, 329);
 /// How to get a version that we know.
 const INSTALL: &str =
     "install it with `npm install -g @anthropic-ai/claude-code@2.1.329` on Node 22 or later";
+
+/// Where the questions go when no other service is named.
+const SERVICE: &str = "https://api.anthropic.com";
 
 /// How it signs in. One of them: with both, the key silently wins and the bill is a surprise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +68,14 @@ impl Credential {
     fn secret(&self) -> &str {
         match self {
             Credential::ApiKey(secret) | Credential::OAuthToken(secret) => secret.expose(),
+        }
+    }
+
+    /// Another one of the same kind.
+    fn like(&self, secret: &str) -> Credential {
+        match self {
+            Credential::ApiKey(_) => Credential::ApiKey(Secret::new(secret)),
+            Credential::OAuthToken(_) => Credential::OAuthToken(Secret::new(secret)),
         }
     }
 }
@@ -88,6 +102,11 @@ pub struct ClaudeAgent {
     pub max_turns: Option<u32>,
     /// From SIGINT, after which it writes its result and cost, to SIGTERM.
     pub grace: Duration,
+    /// Whether its questions go through our proxy, which holds the credential and the budget. Without it the
+    /// program holds the credential, and the budget may be passed by the calls in flight.
+    pub proxy: bool,
+    /// Started with the first run, for all of them.
+    server: Arc<OnceCell<Proxy>>,
 }
 
 /// One attempt while it runs, whichever process carries it.
@@ -125,7 +144,27 @@ impl ClaudeAgent {
             fallback: Vec::new(),
             max_turns: None,
             grace: process::GRACE,
+            proxy: true,
+            server: Arc::default(),
         }
+    }
+
+    /// Our proxy; `None` where there is none to be.
+    async fn server(&self) -> Result<Option<&Proxy>, AgentError> {
+        let Some(credential) = self.credential.as_ref().filter(|_| self.proxy) else {
+            return Ok(None);
+        };
+        let start = || async {
+            let url = self.base_url.as_deref().unwrap_or(SERVICE);
+            let host = || proxy::Error::Address { host: "what is no address".into() };
+            let url = Url::parse(url).map_err(|_| host())?;
+            let credential = match credential.clone() {
+                Credential::ApiKey(secret) => UpstreamCredential::ApiKey(secret),
+                Credential::OAuthToken(secret) => UpstreamCredential::OAuthToken(secret),
+            };
+            Proxy::start(Upstream { url, credential }).await
+        };
+        Ok(Some(self.server.get_or_try_init(start).await?))
     }
 
     async fn attempt(
@@ -204,11 +243,17 @@ impl ClaudeAgent {
         let start = if resume { Start::Resume(id) } else { Start::New(id) };
         let number = spent::next_stream(&job.home);
         let stream = spent::stream(&job.home, number);
-        let url = self.base_url.as_deref();
+        let server = self.server().await?;
+        let account = server.map(|server| server.open(Allowance::default()));
+        let url = server.map(Proxy::url).or_else(|| self.base_url.clone());
+        let shown = self.credential.as_ref().map(|credential| match &account {
+            Some(account) => credential.like(account.token()),
+            None => credential.clone(),
+        });
         let mut program = Program::new(
             invocation::command_line(&run.arguments, start),
             &run.files.workspace,
-            invocation::environment(job, &run.files, url, self.credential.as_ref()),
+            invocation::environment(job, &run.files, url.as_deref(), shown.as_ref()),
             &stream,
             &spent::errors(&job.home, number),
         );
@@ -223,6 +268,9 @@ impl ClaudeAgent {
             arguments: run.arguments.clone(),
             workspace: run.files.workspace.clone(),
             counted,
+            account,
+            charged: Ledger::default(),
+            longest: spent::longest_answer(job.model.as_deref(), job.budget),
             errors_at: 0,
             _short: run.files.take_short(),
         }))
@@ -239,6 +287,10 @@ impl ClaudeAgent {
         let job = run.job;
         live.attempt = job.attempt.clone();
         spent::begin(&job.home, live.number, live.tail.at())?;
+        if let Some(account) = &live.account {
+            let usd = Some(job.budget).filter(|budget| !budget.is_zero());
+            account.allow(Allowance { usd, tokens: job.tokens });
+        }
         let expected = invocation::expected(self, job);
         let mut transcript = Transcript::of(&run.conversation, expected, later);
         let keeps = run.keeps(&live);
@@ -250,7 +302,7 @@ impl ClaudeAgent {
             kept: &mut run.kept,
             transcript: &mut transcript,
             resumed: run.resumed,
-            counts: true,
+            counts: live.account.is_none(),
         };
         live.say(&job.prompt);
         let watched = live.watch(&mut turn).await;
@@ -263,6 +315,10 @@ impl ClaudeAgent {
             State::Frozen(_) => None,
             State::Ended(exit) => {
                 live.forget();
+                if let Some(account) = &live.account {
+                    // What is still under way is charged now.
+                    account.close();
+                }
                 if later && !transcript.has_begun() && stopped.is_none() {
                     return run.nothing(exit.as_ref().ok());
                 }
@@ -270,25 +326,36 @@ impl ClaudeAgent {
             }
         };
         let errors = run.keep_errors(&errors)?;
+        let ledger = live.account.as_ref().map(proxy::Account::ledger);
         let report = match &state {
             State::Ended(Err(error)) => job.report_error(error.clone())?,
             State::Ended(Ok(exit)) => {
-                let verdict = run.verdict(&transcript, ended, stopped.as_ref(), &errors);
+                let verdict =
+                    run.verdict(&transcript, ended, stopped.as_ref(), &errors, ledger.as_ref());
                 job.report(verdict, Some(exit))?
             }
             State::Frozen(frozen) => {
-                let verdict = run.verdict(&transcript, None, stopped.as_ref(), &errors);
+                let verdict =
+                    run.verdict(&transcript, None, stopped.as_ref(), &errors, ledger.as_ref());
                 let report = job.report(verdict, None)?;
                 AgentReport { survivors: frozen.survivors, ..report }
             }
         };
-        let mut report = run.fill(report, &transcript, live.counted);
+        let (spent, around) = match &ledger {
+            Some(ledger) => spent::charged(&transcript, live.counted, &live.charged, ledger),
+            None => (spent::spent(&transcript, live.counted, job.budget), false),
+        };
+        let mut report = run.fill(report, &transcript, spent);
         let (names, cut) = match &state {
             State::Frozen(frozen) => (&*frozen.survivor_names, false),
             State::Ended(Ok(exit)) => (&*exit.survivor_names, exit.output_cut),
             State::Ended(Err(_)) => (&[][..], false),
         };
         report.notes = run.notes(&transcript, report.survivors, names, cut);
+        if around {
+            report.notes.push("its questions did not go through our proxy".into());
+        }
+        live.charged = ledger.unwrap_or_default();
         if let Some(result) = &transcript.result {
             let usd = result.cost.unwrap_or(live.counted.usd);
             live.counted = Counted { usd, tokens: Some(result.tokens) };
@@ -339,6 +406,9 @@ impl Run<'_> {
             && session.live.arguments == self.arguments
             && session.live.workspace == self.files.workspace
             && session.live.home == self.job.home
+            // Less money asks for shorter answers.
+            && session.live.longest
+                <= spent::longest_answer(self.job.model.as_deref(), self.job.budget)
     }
 
     /// True when the process may be kept for the next attempt.
@@ -358,11 +428,20 @@ impl Run<'_> {
         ended: Option<Ended>,
         stopped: Option<&Stopped>,
         errors: &str,
+        ledger: Option<&Ledger>,
     ) -> AgentEnd {
+        let refused = matches!(
+            ledger.and_then(|ledger| ledger.refused.as_ref()),
+            Some(Refused::Money { .. } | Refused::Tokens { .. })
+        );
+        let limit = ledger.and_then(|ledger| ledger.last_limit.as_ref());
+        let limit = limit.filter(|limit| limit.status == 429);
+        let until = limit.and_then(|limit| {
+            let wait = limit.retry_after_s.and_then(|wait| i64::try_from(wait).ok());
+            limit.reset.or_else(|| transcript.time()?.checked_add(wait?))
+        });
         let resumed = self.resumed;
-        let facts =
-            Facts { transcript, ended, stopped, errors, resumed, refused: false, until: None };
-        classify(&facts)
+        classify(&Facts { transcript, ended, stopped, errors, resumed, refused, until })
     }
 
     /// Keeps what was written to standard error, and gives it back without secrets.
@@ -375,7 +454,7 @@ impl Run<'_> {
     }
 
     /// The report with all that the transcript tells.
-    fn fill(&self, report: AgentReport, transcript: &Transcript, before: Counted) -> AgentReport {
+    fn fill(&self, report: AgentReport, transcript: &Transcript, spent: Spend) -> AgentReport {
         let words = transcript.last_text().unwrap_or_default();
         let (reply, ended) = match (Reply::read(words), report.ended) {
             // What another one says has its own form; what a run that broke off says has none.
@@ -389,7 +468,7 @@ impl Run<'_> {
         };
         AgentReport {
             ended: self.redacted(ended),
-            spent: spent::spent(transcript, before, self.job.budget),
+            spent,
             seconds: self.started.elapsed().as_millis().div_ceil(1000).try_into().unwrap_or(0),
             turns: transcript.turns(),
             conversation: Some(self.conversation.clone()),

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     budget::{self, Spend, Tokens, Usage, Usd},
     files,
+    proxy::Ledger,
 };
 
 /// Tokens that a model can read for one answer, as a rule.
@@ -62,6 +63,28 @@ pub(super) fn spent(transcript: &Transcript, before: Counted, budget: Usd) -> Sp
         spend.usd = spend.usd + spend.cut;
     }
     spend
+}
+
+/// What a run has cost in the end, as our proxy counted it: what came since `before`, its ledger at the end of
+/// the last run. True when calls went around the proxy: then their own figures count.
+pub(super) fn charged(
+    transcript: &Transcript,
+    counted: Counted,
+    before: &Ledger,
+    now: &Ledger,
+) -> (Spend, bool) {
+    let spend = Spend {
+        usd: now.spend.usd.minus(before.spend.usd),
+        input_tokens: now.spend.input_tokens.saturating_sub(before.spend.input_tokens),
+        output_tokens: now.spend.output_tokens.saturating_sub(before.spend.output_tokens),
+        cut: now.spend.cut.minus(before.spend.cut),
+    };
+    if now.calls > before.calls {
+        return (spend, false);
+    }
+    let told = spent(transcript, counted, spend.usd);
+    let around = measured(transcript) != Spend::default() || told.usd > told.cut;
+    if around { (told, true) } else { (spend, false) }
 }
 
 /// The most that one answer of a model can cost: all that it can read, written to the cache for an hour,

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::frame::Frame;
 use crate::{
     budget::{Usage, Usd},
@@ -109,6 +111,7 @@ pub(super) struct Transcript {
     retries: BTreeSet<String>,
     retried: u32,
     doing: String,
+    time: Option<i64>,
 }
 
 /// What a line was.
@@ -241,6 +244,8 @@ impl Transcript {
 
     fn assistant(&mut self, frame: &Frame<'_>) {
         self.last_error = frame.text("error").or(self.last_error.take());
+        let time = frame.text("timestamp").and_then(|time| time.parse::<Timestamp>().ok());
+        self.time = time.map(Timestamp::as_second).or(self.time);
         let Some(message) = frame.object("message") else { return };
         let model = message.text("model").unwrap_or_default();
         // Words of the program itself, such as an error, are no answer of a model.
@@ -423,6 +428,11 @@ impl Transcript {
     /// The usage window that is fullest.
     pub(super) fn window_used(&self) -> Option<&UsageWindow> {
         self.windows.values().max_by_key(|window| window.percent)
+    }
+
+    /// When it last said something, by its own clock: seconds since 1970.
+    pub(super) fn time(&self) -> Option<i64> {
+        self.time
     }
 
     /// What it does, in a few words; foreign text.
