@@ -155,6 +155,12 @@ pub enum AgentEnd {
         /// What it said, cut.
         message: String,
     },
+    /// It came to its end, and what it says about its own work cannot be read: a question or a decision that
+    /// is a person's could be in it.
+    Unreadable {
+        /// What was wrong.
+        message: String,
+    },
     /// It ended without a result that we can read.
     Garbage {
         /// What was wrong.

@@ -229,7 +229,7 @@ pub(super) fn drive(
         }
         night
     };
-    let charges = open::charges(&night);
+    let charges = open::charges(&night, &hands.night_places);
     let id = night.opening().night.clone();
     let ended = tokio.block_on(async {
         let signal = watch_signals(stop, output.attended());

@@ -76,6 +76,7 @@ fn kind(failure: &Failure) -> Option<Kind> {
             AgentEnd::Stalled => same("stalled".into()),
             AgentEnd::Killed { .. } => same("killed".into()),
             AgentEnd::Failed { .. } => same("failed".into()),
+            AgentEnd::Unreadable { .. } => same("unreadable".into()),
             AgentEnd::Garbage { .. } => same("garbage".into()),
         },
         Failure::NoChange { .. } => same("no change".into()),

@@ -40,7 +40,10 @@ impl Night {
                     }
                 }
                 // Once is an accident; twice is this task's own trouble.
-                AgentEnd::Killed { .. } | AgentEnd::Stalled | AgentEnd::Garbage { .. } => {
+                AgentEnd::Killed { .. }
+                | AgentEnd::Stalled
+                | AgentEnd::Unreadable { .. }
+                | AgentEnd::Garbage { .. } => {
                     if recovered(task, attempt, |then| same_end(then, end)) == 0 {
                         Then::Recover { at: self.after(now, attempt, 0), closing: None }
                     } else {

@@ -122,6 +122,7 @@ impl Night {
             | AgentEnd::Interrupted
             | AgentEnd::Killed { .. }
             | AgentEnd::Failed { .. }
+            | AgentEnd::Unreadable { .. }
             | AgentEnd::Garbage { .. }
             | AgentEnd::Unfit { .. } => return None,
         };

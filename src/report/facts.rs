@@ -81,7 +81,8 @@ pub fn recovered_from(record: &AttemptRecord) -> Option<&'static str> {
         AgentEnd::ModelUnavailable { .. } => "model not available",
         AgentEnd::Killed { .. } => "agent that died",
         AgentEnd::Stalled => "silent agent",
-        AgentEnd::Garbage { .. } => "unreadable result",
+        AgentEnd::Unreadable { .. } => "unreadable answer",
+        AgentEnd::Garbage { .. } => "no readable result",
         AgentEnd::ContextFull => "full conversation",
         AgentEnd::ConversationLost => "lost conversation",
         AgentEnd::Finished

@@ -271,6 +271,9 @@ pub fn agent_end(end: &AgentEnd) -> String {
                 format!("the agent failed ({code}): {message}")
             }
         }
+        AgentEnd::Unreadable { message } => {
+            format!("what the agent says of its work: {}", text::plain(message))
+        }
         AgentEnd::Garbage { message } => {
             format!("the agent ended without a readable result: {}", text::plain(message))
         }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use crate::{
-    agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT},
+    agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT, spent_of_stream},
     budget::Spend,
     config::{CLAUDE, Draft, Sandbox},
     diagnostic::Style,
@@ -320,16 +320,25 @@ impl Equipment {
     }
 }
 
-/// What the runs that a crash cut off are charged with: all that was reserved for them, since nobody can
-/// say what they cost. Agents that report no cost are charged nothing.
-pub fn charges(night: &Night) -> Vec<Charge> {
+/// What the runs that a crash cut off are charged with: what their output tells, and where none is left all
+/// that was reserved. Agents that report no cost are charged nothing.
+pub fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
     let costs = night.opening().agent.name == "claude";
     night
         .in_flight()
         .iter()
         .filter_map(|command| match command {
-            Command::RunAgent { attempt, budget, .. } => {
-                let spent = if costs { Spend::reserved(*budget) } else { Spend::default() };
+            Command::RunAgent { attempt, budget, conversation, .. } => {
+                let opener = match conversation {
+                    Some(conversation) => conversations::opener(&attempt.task, conversation),
+                    None => attempt.clone(),
+                };
+                let told = || spent_of_stream(&places.attempt(&opener), *budget);
+                let spent = if costs {
+                    told().unwrap_or_else(|| Spend::reserved(*budget))
+                } else {
+                    Spend::default()
+                };
                 Some(Charge { attempt: attempt.clone(), spent })
             }
             Command::CheckBase { .. }

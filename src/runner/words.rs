@@ -55,7 +55,7 @@ impl Hands {
             let failure =
                 before.and_then(|record| record.setback.as_ref()).map(|setback| &setback.failure);
             match (failure, &last) {
-                (Some(Failure::Agent(AgentEnd::Garbage { message })), _) => {
+                (Some(Failure::Agent(AgentEnd::Unreadable { message })), _) => {
                     prompt::unreadable(message)
                 }
                 (Some(failure), Some(last)) if !interrupted(failure) => {
@@ -170,6 +170,7 @@ fn interrupted(failure: &Failure) -> bool {
             | AgentEnd::ModelUnavailable { .. }
             | AgentEnd::Stalled
             | AgentEnd::Interrupted
+            | AgentEnd::Garbage { .. }
             | AgentEnd::Killed { .. } => true,
             AgentEnd::Finished
             | AgentEnd::Denied { .. }
@@ -179,7 +180,7 @@ fn interrupted(failure: &Failure) -> bool {
             | AgentEnd::TurnsSpent
             | AgentEnd::TimedOut
             | AgentEnd::Failed { .. }
-            | AgentEnd::Garbage { .. }
+            | AgentEnd::Unreadable { .. }
             | AgentEnd::Unfit { .. } => false,
         },
         Failure::NoChange { .. }

@@ -401,7 +401,7 @@ async fn what_an_agent_says_of_its_work_is_read_whole_or_not_at_all() {
         (AgentEnd::Finished, vec!["Why?".to_owned()])
     );
     let report = scene.run_claude(&say("oops")).await;
-    assert!(matches!(report.ended, AgentEnd::Garbage { .. }), "{report:?}");
+    assert!(matches!(report.ended, AgentEnd::Unreadable { .. }), "{report:?}");
 }
 
 #[tokio::test]

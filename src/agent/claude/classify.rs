@@ -148,6 +148,7 @@ pub(super) fn goes_on(end: &AgentEnd) -> bool {
         | AgentEnd::Stalled
         | AgentEnd::Interrupted
         | AgentEnd::Killed { .. }
+        | AgentEnd::Unreadable { .. }
         | AgentEnd::Garbage { .. }
         | AgentEnd::Unfit { .. } => false,
     }

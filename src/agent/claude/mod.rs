@@ -462,7 +462,7 @@ impl Run<'_> {
             (Err(problem), AgentEnd::Finished | AgentEnd::Denied { .. })
                 if self.job.purpose == Purpose::Edit =>
             {
-                (Reply::default(), AgentEnd::Garbage { message: problem.to_string() })
+                (Reply::default(), AgentEnd::Unreadable { message: problem.to_string() })
             }
             (Err(_), ended) => (Reply::default(), ended),
         };

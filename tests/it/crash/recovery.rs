@@ -129,6 +129,7 @@ fn each_end_of_an_agent_leads_to_one_decision() {
         (AgentEnd::Killed { signal: 9 }, Class::Recovers),
         (AgentEnd::Stalled, Class::Recovers),
         (AgentEnd::Garbage { message: text() }, Class::Recovers),
+        (AgentEnd::Unreadable { message: text() }, Class::Recovers),
         (AgentEnd::ContextFull, Class::Recovers),
         (AgentEnd::ConversationLost, Class::Recovers),
         (limited(Some(1_800_003_600), LimitScope::Account), Class::RecoversAndCloses),
