@@ -1,12 +1,14 @@
 //! Any program as an agent: the prompt on its standard input, edits in its working directory.
 //!
 //! Its exit code is all that is known of it: 0 came to its end, anything else failed. What it prints is
-//! kept as `transcript.log` and `stderr.log` and never interpreted.
+//! kept as `transcript.log` and `stderr.log`; of it only the one block is read in which it says what it
+//! decided and asks. It has no conversations: each attempt is a program of its own.
 
 use std::time::Duration;
 
 use super::{
-    Agent, AgentError, AgentFacts, BoxFuture, Job, Ran, Session, Unusable, end_of_file, last_words,
+    Agent, AgentError, AgentFacts, BoxFuture, Job, Ran, Session, Unusable, end_of_file, killed,
+    last_words, read_reply,
 };
 use crate::{
     outcome::{AgentEnd, AgentReport},
@@ -44,8 +46,11 @@ impl CommandAgent {
         );
         program.label = format!("{} for {}", self.name, job.attempt);
         program.grace = self.grace;
+        job.activity.set(format!("{} runs", self.name));
         let run = self.supervisor.run(program, job.prompt.as_bytes(), job.time_limit, stop);
-        let completed = match run.await {
+        let completed = run.await;
+        job.activity.set("");
+        let completed = match completed {
             Ok(completed) => completed,
             Err(error) => return job.report_error(error),
         };
@@ -59,8 +64,15 @@ impl CommandAgent {
             }
             (Why::Ended, Ended::Signal(signal)) => AgentEnd::Killed { signal },
         };
+        let said = end_of_file(&stdout);
+        let (reply, ended) = read_reply(job.purpose, ended, &said);
         let report = job.report(ended, Some(&completed.exit))?;
-        Ok(AgentReport { last_words: last_words(&end_of_file(&stdout)), ..report })
+        let mut notes: Vec<String> =
+            killed(report.survivors, &completed.exit.survivor_names).into_iter().collect();
+        if completed.exit.output_cut {
+            notes.push("its output was too long, and is not complete".into());
+        }
+        Ok(AgentReport { last_words: last_words(&said), reply, notes, ..report })
     }
 }
 
@@ -68,10 +80,16 @@ impl Agent for CommandAgent {
     fn run<'a>(
         &'a self,
         job: &'a Job,
-        _: Option<Session>,
+        held: Option<Session>,
         stop: &'a Stop,
     ) -> BoxFuture<'a, Result<Ran, AgentError>> {
-        Box::pin(async { Ok(Ran { report: self.attempt(job, stop).await?, session: None }) })
+        Box::pin(async move {
+            // Of another agent: nothing of it is to run beside this one.
+            if let Some(session) = held {
+                session.close().await?;
+            }
+            Ok(Ran { report: self.attempt(job, stop).await?, session: None })
+        })
     }
 
     fn preflight(&self, environment: &Environment) -> Result<AgentFacts, Unusable> {

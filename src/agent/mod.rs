@@ -198,8 +198,8 @@ pub enum AgentError {
 
 /// Characters of last words that are kept: the end, where a question or decision stands.
 const LAST_WORDS: usize = 2_000;
-/// Bytes of a stream's end that are read for last words and messages.
-const TAIL: u64 = 16 * 1024;
+/// Bytes of a stream's end that are read for last words, messages and what an agent says of its work.
+const TAIL: u64 = 64 * 1024;
 
 impl Job {
     /// Makes the attempt's directories, readable by nobody else.
@@ -294,6 +294,29 @@ fn end_of_file(path: &Path) -> String {
         Ok(bytes)
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// What an agent says of its own work, where its run came to its end; a block that cannot be read is an end of
+/// its own, because a high decision could hide in it.
+fn read_reply(purpose: Purpose, ended: AgentEnd, said: &str) -> (Reply, AgentEnd) {
+    match (purpose, ended) {
+        (Purpose::Edit, ended @ (AgentEnd::Finished | AgentEnd::Denied { .. })) => {
+            match Reply::read(said) {
+                Ok(reply) => (reply, ended),
+                Err(problem) => {
+                    (Reply::default(), AgentEnd::Unreadable { message: problem.to_string() })
+                }
+            }
+        }
+        // What a second opinion says has its own form.
+        (Purpose::Review, ended) => (Reply::default(), ended),
+        (Purpose::Edit, ended) => (Reply::read(said).unwrap_or_default(), ended),
+    }
+}
+
+/// What a person should know of processes that were killed.
+fn killed(survivors: u32, names: &[String]) -> Option<String> {
+    (survivors > 0).then(|| format!("killed what it left running: {}", names.join(", ")))
 }
 
 /// The end of what was said, without what a terminal would obey; `None` when nothing was said.

@@ -447,6 +447,23 @@ async fn a_command_is_given_the_prompt_and_edits_its_workspace() {
 }
 
 #[tokio::test]
+async fn what_a_command_says_of_its_work_is_read_and_what_it_leaves_running_is_named() {
+    let scene = Scene::new();
+    let says = |block: &str| {
+        let script = format!("setsid sleep 300 & printf '```nightshift\\n{block}\\n```\\n'");
+        Scene::command(&["sh", "-c", &script])
+    };
+    let report = scene.run(&says(r#"{"questions":["Why?"]}"#)).await;
+    assert_eq!(
+        (report.ended, report.reply.questions.as_slice()),
+        (AgentEnd::Finished, &["Why?".to_owned()][..])
+    );
+    assert_eq!(report.notes, ["killed what it left running: sleep"]);
+    let report = scene.run(&says("oops")).await;
+    assert!(matches!(report.ended, AgentEnd::Garbage { .. }), "{report:?}");
+}
+
+#[tokio::test]
 async fn a_command_fails_by_code_by_signal_or_by_time() {
     let mut scene = Scene::new();
     let report = scene.run(&Scene::command(&["sh", "-c", "echo no >&2; exit 3"])).await;

@@ -216,8 +216,10 @@ fn api_error(facts: &Facts<'_>, result: &ResultFrame) -> Option<AgentEnd> {
     let is = |names: &[&str]| kinds.iter().flatten().any(|kind| names.contains(kind));
     let reason = result.terminal_reason.as_deref();
 
-    if matches!(reason, Some("prompt_too_long" | "blocking_limit" | "image_error"))
-        || result.api_status == Some(413)
+    if matches!(
+        reason,
+        Some("prompt_too_long" | "blocking_limit" | "image_error" | "rapid_refill_breaker")
+    ) || result.api_status == Some(413)
     {
         return Some(AgentEnd::ContextFull);
     }
@@ -591,5 +593,145 @@ mod tests {
             0,
             &AgentEnd::Finished,
         );
+    }
+
+    /// The first turn of a recording.
+    fn recorded(name: &str) -> Transcript {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/claude/");
+        let text = std::fs::read_to_string(format!("{path}{name}.jsonl")).unwrap();
+        let mut transcript = Transcript::of_any();
+        for line in text.lines() {
+            transcript.line(line);
+            if transcript.result.is_some() {
+                break;
+            }
+        }
+        transcript
+    }
+
+    /// The name of an end, as the journal has it.
+    fn name(end: &AgentEnd) -> String {
+        let value = serde_json::to_value(end).unwrap();
+        let name = value.as_object().and_then(|fields| fields.keys().next().cloned());
+        name.unwrap_or_else(|| value.as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn each_recorded_end_is_what_it_was() {
+        for (expected, names) in [
+            (
+                "finished",
+                "finished two_turns queued_line eof_mid_turn bad_input_line hook_fails_open \
+                 api_429_retry_after_3 api_529_fallback api_529_then_ok truncated_once reset_once \
+                 hang_headers_once hang_stream_recovers warning_80 compact compact_reactive \
+                 compact_summary_limit compact_summary_overloaded interrupt_idle initialize \
+                 resume_after_exit resume_after_sigkill unknown_control model_remapped",
+            ),
+            ("denied", "denied_some denied_all hook_denied hook_fails_closed hook_slow_closed"),
+            ("failed", "hook_stopped output_limit api_400"),
+            ("turns_spent", "max_turns"),
+            ("budget_spent", "budget"),
+            ("not_signed_in", "api_401 api_401_oauth api_403 error_then_next not_logged_in"),
+            ("model_unavailable", "api_404"),
+            (
+                "limited",
+                "api_429 api_429_retry_after_3600 credit_balance limit_five_hour limit_weekly \
+                 limit_opus limit_api_key limit_then_next",
+            ),
+            ("overloaded", "api_529 api_529_oauth sse_overloaded"),
+            (
+                "transport",
+                "api_500 refused truncated truncated_start truncated_before_stop reset garbage_html \
+                 garbage_empty garbage_sse garbage_json hang_headers hang_stream_watchdog",
+            ),
+            ("context_full", "api_413 prompt_too_long compact_off compact_forever"),
+            ("unfit", "root_bypass"),
+            ("garbage", "slash_clear"),
+            (
+                "killed",
+                "interrupt_stream interrupt_tool interrupt_headers sigint_stream sigint_tool",
+            ),
+        ] {
+            for recording in names.split_whitespace() {
+                let end = verdict(&recorded(recording), Ended::Code(1), None, "");
+                assert_eq!(name(&end), expected, "{recording}: {end:?}");
+            }
+        }
+        for (recording, signal) in [("sigterm_tool", 143), ("sighup_tool", 129)] {
+            let end = verdict(&recorded(recording), Ended::Code(signal), None, "");
+            assert_eq!(end, AgentEnd::Killed { signal: signal - 128 }, "{recording}");
+        }
+        for recording in ["interrupt_stream", "interrupt_tool", "sigint_tool", "sigkill_tool"] {
+            let stalled = Some(&Stopped::Stalled);
+            let end = verdict(&recorded(recording), Ended::Code(0), stalled, "");
+            assert_eq!(end, AgentEnd::Stalled, "{recording}");
+        }
+    }
+
+    #[test]
+    fn a_limit_says_whose_it_is_and_when_it_ends() {
+        let limited = |name: &str| {
+            let transcript = recorded(name);
+            let facts = Facts {
+                transcript: &transcript,
+                ended: None,
+                stopped: None,
+                errors: "",
+                resumed: false,
+                refused: false,
+                until: Some(7),
+            };
+            let end = classify(&facts);
+            let AgentEnd::Limited { until, scope } = end else { panic!("{name}: {end:?}") };
+            (until.map(|until| until > 7), scope)
+        };
+        assert_eq!(limited("limit_five_hour"), (Some(true), LimitScope::Account));
+        assert_eq!(limited("limit_weekly"), (Some(true), LimitScope::Account));
+        assert_eq!(limited("limit_opus"), (Some(true), LimitScope::Model));
+        // What our proxy saw in the answer's headers.
+        assert_eq!(limited("limit_api_key"), (Some(false), LimitScope::Model));
+        assert_eq!(limited("credit_balance"), (Some(false), LimitScope::Account));
+    }
+
+    #[test]
+    fn a_conversation_that_is_not_there_is_lost_and_what_the_proxy_refused_is_spent() {
+        let unknown = recorded("resume_unknown");
+        let end = |transcript: &Transcript, resumed, refused| {
+            let ended = Some(Ended::Code(1));
+            classify(&Facts {
+                transcript,
+                ended,
+                stopped: None,
+                errors: "",
+                resumed,
+                refused,
+                until: None,
+            })
+        };
+        assert_eq!(end(&unknown, true, false), AgentEnd::ConversationLost);
+        assert_eq!(name(&end(&unknown, false, false)), "failed");
+        assert_eq!(name(&end(&recorded("root_bypass"), true, false)), "unfit");
+        assert_eq!(end(&recorded("api_400"), false, true), AgentEnd::BudgetSpent);
+        assert_eq!(end(&recorded("finished"), false, true), AgentEnd::Finished);
+    }
+
+    #[test]
+    fn a_recorded_compaction_keeps_its_brief_or_loses_it() {
+        let lost = |name: &str| recorded(name).lost_its_brief();
+        for kept in ["compact", "compact_json", "compact_pre_post", "compact_reactive"] {
+            assert!(!lost(kept), "{kept}");
+            assert_eq!(recorded(kept).compactions(), 1, "{kept}");
+        }
+        for gone in [
+            "compact_hook_exit_1",
+            "compact_hook_exit_1_block",
+            "compact_hook_exit_2",
+            "compact_hook_missing",
+            "compact_hook_slow",
+        ] {
+            assert!(lost(gone), "{gone}");
+        }
+        // A compaction that failed changes nothing.
+        assert!(!lost("compact_summary_overloaded") && !lost("compact_pre_exit_2"));
     }
 }

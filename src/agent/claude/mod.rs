@@ -31,8 +31,8 @@ use self::{
     transcript::{NEWER, OLDEST, Transcript, parse_version},
 };
 use super::{
-    Agent, AgentError, AgentFacts, BoxFuture, Job, Purpose, Ran, Session, Unusable, last_words,
-    write_private,
+    Agent, AgentError, AgentFacts, BoxFuture, Job, Purpose, Ran, Session, Unusable, killed,
+    last_words, read_reply, write_private,
 };
 use crate::{
     budget::Spend,
@@ -41,7 +41,7 @@ use crate::{
     process::{
         self, Ended, Environment, Exit, Frozen, Program, Stop, Supervisor, find_program, probe,
     },
-    prompt::{self, Reply},
+    prompt,
     proxy::{self, Allowance, Ledger, Proxy, Refused, Upstream, UpstreamCredential},
     redact::{Redactor, Secret},
 };
@@ -456,16 +456,7 @@ impl Run<'_> {
     /// The report with all that the transcript tells.
     fn fill(&self, report: AgentReport, transcript: &Transcript, spent: Spend) -> AgentReport {
         let words = transcript.last_text().unwrap_or_default();
-        let (reply, ended) = match (Reply::read(words), report.ended) {
-            // What another one says has its own form; what a run that broke off says has none.
-            (Ok(reply), ended) => (reply, ended),
-            (Err(problem), AgentEnd::Finished | AgentEnd::Denied { .. })
-                if self.job.purpose == Purpose::Edit =>
-            {
-                (Reply::default(), AgentEnd::Unreadable { message: problem.to_string() })
-            }
-            (Err(_), ended) => (Reply::default(), ended),
-        };
+        let (reply, ended) = read_reply(self.job.purpose, report.ended, words);
         AgentReport {
             ended: self.redacted(ended),
             spent,
@@ -489,10 +480,7 @@ impl Run<'_> {
         names: &[String],
         cut: bool,
     ) -> Vec<String> {
-        let mut notes = Vec::new();
-        if survivors > 0 {
-            notes.push(format!("killed what it left running: {}", names.join(", ")));
-        }
+        let mut notes: Vec<String> = killed(survivors, names).into_iter().collect();
         match transcript.compactions() {
             0 => {}
             1 => notes.push("its conversation was compacted once".into()),
@@ -561,6 +549,12 @@ impl Agent for ClaudeAgent {
                     show(NEWER)
                 ),
                 INSTALL,
+            ));
+        }
+        if let Some(url) = self.base_url.as_deref().filter(|url| Url::parse(url).is_err()) {
+            return Err(unusable(
+                format!("the model's address `{}` cannot be read", prompt::clean(url)),
+                "set ANTHROPIC_BASE_URL to an address that begins with https://, or unset it",
             ));
         }
         if self.credential.is_none() {

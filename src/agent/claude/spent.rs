@@ -50,12 +50,15 @@ pub(super) fn measured(transcript: &Transcript) -> Spend {
 pub(super) fn spent(transcript: &Transcript, before: Counted, budget: Usd) -> Spend {
     let mut spend = measured(transcript);
     if let Some(result) = &transcript.result {
-        // A compaction's call is in its sum only, an answer that was cut off in ours only.
-        spend.usd = spend.usd.max(result.cost.unwrap_or_default().minus(before.usd));
-        if let Some((input, output)) = before.tokens {
-            spend.input_tokens = spend.input_tokens.max(result.tokens.0.saturating_sub(input));
-            spend.output_tokens = spend.output_tokens.max(result.tokens.1.saturating_sub(output));
-        }
+        // A compaction's call is in its own figures only, an answer that was cut off in ours only.
+        let sum = result.cost.unwrap_or_default().minus(before.usd);
+        let tokens = before.tokens.map(|(input, output)| {
+            (result.tokens.0.saturating_sub(input), result.tokens.1.saturating_sub(output))
+        });
+        let (usd, (input, output)) = result.since.unwrap_or((sum, tokens.unwrap_or_default()));
+        spend.usd = spend.usd.max(usd);
+        spend.input_tokens = spend.input_tokens.max(input);
+        spend.output_tokens = spend.output_tokens.max(output);
     }
     if transcript.has_open_call() {
         let most = dearest_call(transcript.model().unwrap_or_default());
@@ -232,6 +235,39 @@ mod tests {
         assert_eq!(micros(&[INIT, START, DELTA, STOP, RESULT], 73_000, 0), (CALL, 0));
         // An answer comes in pieces, and each piece once more as a whole.
         assert_eq!(micros(&[INIT, START, START, DELTA, DELTA, STOP], 0, 0), (CALL, 0));
+    }
+
+    /// The lines of a recording from its n-th result on, to the next.
+    fn recorded(name: &str, turn: usize) -> Vec<String> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/claude/");
+        let text = std::fs::read_to_string(format!("{path}{name}.jsonl")).unwrap();
+        let ends = |line: &&str| line.contains(r#""type":"result""#);
+        let (mut lines, mut turns) = (Vec::new(), 0);
+        for line in text.lines() {
+            if turns == turn {
+                lines.push(line.to_owned());
+            }
+            turns += usize::from(ends(&line));
+        }
+        lines
+    }
+
+    #[test]
+    fn each_turn_costs_its_own_part_whatever_became_of_the_sum() {
+        for (name, turn, before, micros) in [
+            ("finished", 0, 0, 7_500),
+            ("two_turns", 1, 7_500, 7_500),
+            ("resume_after_exit", 0, 7_500, 7_500),
+            // A sum that was never written down, and one that was told all the same.
+            ("resume_after_kill_idle", 0, 7_500, 7_500),
+            ("resume_after_sigkill", 0, 0, 3_750),
+            ("sigkill_tool", 0, 0, 7_500),
+        ] {
+            let lines = recorded(name, turn);
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            let (usd, cut) = self::micros(&lines, before, 0);
+            assert_eq!((usd - cut, name), (micros, name));
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) struct ResultFrame {
     pub(super) cost: Option<Usd>,
     /// Tokens read and written, of all that `cost` covers.
     pub(super) tokens: (u64, u64),
+    /// Money and tokens of this run alone, where the program says so.
+    pub(super) since: Option<(Usd, (u64, u64))>,
     pub(super) denied: Vec<String>,
     pub(super) api_error: Option<String>,
     pub(super) api_status: Option<u64>,
@@ -123,12 +125,18 @@ pub(super) enum Line {
     Other,
 }
 
-/// Input tokens of a usage in `modelUsage`, cached ones included.
-fn read_tokens(usage: &Frame<'_>) -> u64 {
-    ["inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens"]
-        .iter()
-        .map(|field| usage.number(field).unwrap_or(0))
-        .fold(0, u64::saturating_add)
+/// Money, and tokens read and written, of a list of models. Tokens from the cache count as read.
+fn used(models: &Frame<'_>) -> (Usd, (u64, u64)) {
+    let mut sum = (Usd::ZERO, (0_u64, 0_u64));
+    for (_, usage) in models.entries() {
+        let read = ["inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens"];
+        for field in read {
+            sum.1.0 = sum.1.0.saturating_add(usage.number(field).unwrap_or(0));
+        }
+        sum.1.1 = sum.1.1.saturating_add(usage.number("outputTokens").unwrap_or(0));
+        sum.0 = sum.0 + Usd::from_dollars(usage.decimal("costUSD").unwrap_or(0.0));
+    }
+    sum
 }
 
 impl Call {
@@ -336,11 +344,16 @@ impl Transcript {
         let denied: BTreeSet<String> =
             denials.iter().filter_map(|denial| denial.text("tool_name")).collect();
         let said = frame.text("result").unwrap_or_else(|| frame.texts("errors").join("; "));
-        let models = frame.object("modelUsage");
-        let models = models.iter().flat_map(Frame::entries);
-        let tokens = models.fold((0_u64, 0_u64), |(input, output), (_, usage)| {
-            let written = usage.number("outputTokens").unwrap_or(0);
-            (input.saturating_add(read_tokens(&usage)), output.saturating_add(written))
+        let (_, tokens) =
+            frame.object("modelUsage").map(|models| used(&models)).unwrap_or_default();
+        let since = frame.object("model_usage_since_last_result").map(|models| used(&models));
+        // A turn can have several results; each tells of its own part.
+        let earlier = self.result.as_ref().map(|result| result.since).unwrap_or_default();
+        let since = since.map(|(usd, (input, output))| match earlier {
+            None => (usd, (input, output)),
+            Some((more, (read, written))) => {
+                (usd + more, (input.saturating_add(read), output.saturating_add(written)))
+            }
         });
         self.idle = false;
         self.at_work = false;
@@ -353,6 +366,7 @@ impl Transcript {
             turns: frame.number("num_turns").and_then(|turns| turns.try_into().ok()),
             cost: frame.decimal("total_cost_usd").map(Usd::from_dollars),
             tokens,
+            since,
             denied: denied.into_iter().collect(),
             api_error: frame.text("api_error"),
             api_status: frame.number("api_error_status"),
