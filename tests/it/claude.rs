@@ -1,6 +1,7 @@
 //! The real Claude Code, driven by our agent, against a model server of ours: what the fake of `agents.rs`
 //! cannot know. Without the program each test says so and passes; see CONTRIBUTING.md.
 
+mod conversations;
 mod nights;
 
 use std::{fs, path::PathBuf, time::Duration};
