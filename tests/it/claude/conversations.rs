@@ -201,3 +201,39 @@ async fn a_review_is_given_no_tools_and_no_files() {
     assert_eq!(asked[0].body["tools"].as_array().map_or(0, Vec::len), 0);
     assert!(!asked[0].text().contains(&*scene.path("work").to_string_lossy()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_on_in_the_background_and_no_other_agents_are_asked() {
+    let behind = json!({ "command": "sh work.sh", "run_in_background": true });
+    let other =
+        json!({ "description": "sub", "prompt": "do it", "subagent_type": "general-purpose" });
+    let turns = vec![Turn::tool("Bash", behind), Turn::tool("Agent", other), Turn::text("Done.")];
+    let Some(scene) = Scene::with(turns).await else { return };
+    fs::write(scene.path("work/work.sh"), "sleep 20\n").unwrap();
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Finished, "{report:?}");
+    let asked = scene.model.asked();
+    assert_eq!((asked.len(), report.survivors), (3, 0), "{report:?}");
+    assert!(asked[2].last().contains("No such tool available: Agent"), "{}", asked[2].last());
+    assert!(report.seconds < 60, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_side_by_side_have_accounts_of_their_own() {
+    let Some(one) = Scene::with(vec![write("a.txt", "a\n"), Turn::text("One.")]).await else {
+        return;
+    };
+    let two = Scene::with(vec![write("b.txt", "b\n"), Turn::text("Two.")]).await.unwrap();
+    let mut both = one.job.clone();
+    both.run_dir = one.path("other");
+    both.home = one.path("other");
+    both.workspace = two.job.workspace.clone();
+    // The same agent, and with it the same proxy.
+    let stop = Stop::new();
+    let (first, second) =
+        tokio::join!(one.agent.run(&one.job, None, &stop), two.agent.run(&both, None, &stop));
+    let (first, second) = (first.unwrap().report, second.unwrap().report);
+    assert_eq!((&first.ended, &second.ended), (&AgentEnd::Finished, &AgentEnd::Finished));
+    assert_eq!((first.spent.usd, second.spent.usd), (one.price(), two.price()));
+    assert!(fs::exists(two.path("work/b.txt")).unwrap());
+}
