@@ -214,7 +214,7 @@ async fn a_session_that_dies_or_never_says_a_word_is_told_apart() {
     assert_eq!(report.ended, AgentEnd::Unfit { message: "error: unknown option --x".into() });
     assert_eq!(report.spent.usd, Usd::ZERO);
     let report = scene.run_claude("echo hello").await;
-    assert!(matches!(report.ended, AgentEnd::Garbage { .. }), "{report:?}");
+    assert!(matches!(report.ended, AgentEnd::Unreadable { .. }), "{report:?}");
 }
 
 #[tokio::test]
@@ -460,7 +460,7 @@ async fn what_a_command_says_of_its_work_is_read_and_what_it_leaves_running_is_n
     );
     assert_eq!(report.notes, ["killed what it left running: sleep"]);
     let report = scene.run(&says("oops")).await;
-    assert!(matches!(report.ended, AgentEnd::Garbage { .. }), "{report:?}");
+    assert!(matches!(report.ended, AgentEnd::Unreadable { .. }), "{report:?}");
 }
 
 #[tokio::test]
