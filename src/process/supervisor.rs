@@ -31,6 +31,11 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// A program that is to freeze should stop before it sees its children die. Longer only if it cannot: it
 /// waits for one that was just forked (`vfork`), or for a disk.
 const HALT: Duration = Duration::from_secs(1);
+/// After so many looks in a row that show nothing of ours, with nothing to bury between them, what is unsure
+/// counts as others': a machine on which thousands of processes come and go in a second never shows itself
+/// whole. Looks alone would not do, a process can fork away from each; but who does leaves dead behind, which
+/// come to us, or stay corpses of the program.
+const QUIET: u32 = 100;
 /// From SIGTERM to SIGKILL.
 const TERM: Duration = Duration::from_secs(5);
 /// Longest time for killing and burying. Longer only for a process that the kernel cannot end (a dead
@@ -127,6 +132,7 @@ fn supervise() -> io::Result<()> {
         frozen: false,
         killed: BTreeSet::new(),
         told: BTreeSet::new(),
+        buried: 0,
         gone: false,
         drained: 0,
         cut: false,
@@ -294,6 +300,8 @@ struct Watch {
     killed: BTreeSet<Process>,
     /// Killed and told: one that takes long to die is not told again.
     told: BTreeSet<Process>,
+    /// How many dead came to us.
+    buried: u64,
     gone: bool,
     drained: u32,
     cut: bool,
@@ -374,6 +382,7 @@ impl Watch {
                 }
             }
             Event::Reaped(pid, ended) => {
+                self.buried += 1;
                 if pid == self.leader && self.ended.is_none() {
                     self.ended = Some(ended);
                     let millis = u64::try_from(self.started.elapsed().as_millis());
@@ -416,7 +425,7 @@ impl Watch {
         let begun = Instant::now();
         let mut until = begun;
         let mut known = Known::default();
-        let mut newest_first = false;
+        let (mut quiet, mut buried) = (0, self.buried);
         let left = loop {
             loop {
                 match self.next(Some(until)) {
@@ -437,15 +446,15 @@ impl Watch {
             }
             // One signal for the whole group: however fast its processes fork, none slips through.
             tree::signal_group(self.leader, Signal::STOP);
-            if newest_first {
-                let killed = tree::kill_below(self.me, Some(self.leader), true);
-                self.note(killed);
-            }
-            newest_first = true;
+            let youngest = tree::kill_below(self.me, Some(self.leader), true);
             let halted = tree::is_stopped(self.leader);
             let round = tree::kill_all_but(self.leader, self.me, &mut known);
-            let halted = halted && tree::is_stopped(self.leader);
-            let left = round.killed.len() + round.unsure + usize::from(!halted);
+            let running = usize::from(!halted || !tree::is_stopped(self.leader));
+            let ours = running + round.killed.len() + round.corpses;
+            let still = ours + youngest.len() == 0 && self.buried == buried;
+            (quiet, buried) = (if still { quiet + 1 } else { 0 }, self.buried);
+            let left = if quiet < QUIET { ours + round.unsure } else { ours };
+            self.note(youngest);
             self.note(round.killed);
             if left == 0 || begun.elapsed() > HALT + SWEEP {
                 break left;

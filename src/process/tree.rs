@@ -20,8 +20,10 @@ pub(super) struct Process {
 pub(super) struct Round {
     /// Living processes, killed.
     pub(super) killed: Vec<Process>,
-    /// How many there were behind which another could hide. When this is 0 and nothing was killed, nothing
-    /// is left.
+    /// Dead that are new: another could have come of them.
+    pub(super) corpses: usize,
+    /// Processes of which nobody knows whose they are or were: another of ours could be among them, or come
+    /// of them.
     pub(super) unsure: usize,
 }
 
@@ -172,7 +174,8 @@ mod linux {
     impl Look {
         fn new() -> Look {
             let mut look = Look { seen: BTreeMap::new(), missed: BTreeSet::new() };
-            for pid in pids() {
+            // Backwards: the youngest are gone first.
+            for pid in pids().into_iter().rev() {
                 if let Some(stat) = stat(pid) {
                     look.seen.insert(pid, stat);
                 } else {
@@ -213,8 +216,8 @@ mod linux {
         absent: BTreeSet<i32>,
     }
 
-    /// Kills what is below `root` except `spared`, one look, and says whether something could have escaped
-    /// it. `spared` must be stopped before and after. `known` goes from one look to the next.
+    /// Kills what is below `root` except `spared`, one look. When that brought nothing, nothing can have
+    /// escaped it. `spared` must be stopped before and after. `known` goes from one look to the next.
     ///
     /// A process of ours that we do not see in a look was born during it, of one that was there when the
     /// look began and dead when we came to it: now a corpse, or missing. If the look before settled that
@@ -232,7 +235,7 @@ mod linux {
                 }
                 round.killed.push(stat.process(pid));
             } else if !known.settled.contains(&pid) {
-                round.unsure += 1;
+                round.corpses += 1;
             }
         }
         // What is missing or absent twice is not gone: `/proc` can hide what other users do (`hidepid`).
