@@ -237,3 +237,51 @@ async fn programs_side_by_side_have_accounts_of_their_own() {
     assert_eq!((first.spent.usd, second.spent.usd), (one.price(), two.price()));
     assert!(fs::exists(two.path("work/b.txt")).unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_the_repository_is_read_as_instruction_or_run() {
+    let Some(scene) = Scene::with(vec![Turn::text("Done.")]).await else { return };
+    let ran = scene.path("planted-was-run");
+    let touch = json!({ "type": "command", "command": format!("touch {}", ran.display()) });
+    let hooks = json!([{ "matcher": "", "hooks": [touch] }]);
+    let settings = json!({
+        "hooks": { "SessionStart": hooks, "UserPromptSubmit": hooks, "Stop": hooks },
+        "apiKeyHelper": format!("touch {}; echo x", ran.display()),
+        "enableAllProjectMcpServers": true,
+    });
+    let server = json!({ "command": "touch", "args": [ran] });
+    let skill = "---\nname: planted\ndescription: PLANTED\n---\nPLANTED\n";
+    for (name, text) in [
+        ("CLAUDE.md", "PLANTED\n"),
+        ("CLAUDE.local.md", "PLANTED\n"),
+        ("AGENTS.md", "PLANTED\n"),
+        (".claude/rules/planted.md", "PLANTED\n"),
+        (".claude/skills/planted/SKILL.md", skill),
+        (".claude/agents/planted.md", skill),
+        (".claude/commands/planted.md", "PLANTED\n"),
+        (".claude/settings.json", &settings.to_string()),
+        (".claude/settings.local.json", &settings.to_string()),
+        (".mcp.json", &json!({ "mcpServers": { "planted": server } }).to_string()),
+    ] {
+        let path = scene.path("work").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Finished, "{report:?}");
+    assert!(!ran.exists());
+    let asked = scene.model.asked();
+    assert!(!asked[0].body.to_string().contains("PLANTED"), "{}", asked[0].text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_begun_before_can_begin_again() {
+    let turns = vec![Turn::text("One."), Turn::text("Two.")];
+    let Some(scene) = Scene::with(turns).await else { return };
+    assert_eq!(scene.run().await.ended, AgentEnd::Finished);
+    let report = scene.run().await;
+    assert_eq!(report.ended, AgentEnd::Finished, "{report:?}");
+    let asked = scene.model.asked();
+    assert_eq!(asked[1].session, asked[0].session);
+    assert!(!asked[1].text().contains("One."), "it knows nothing of the first");
+}
