@@ -466,8 +466,9 @@ fn tool_use(block: &Frame<'_>) -> String {
     what.map_or(name.clone(), |what| format!("{name} {what}"))
 }
 
-/// What differs between a turn's first frame and what we asked for. Its `agents` are not looked at: without
-/// the tool that starts them they are names.
+/// What differs between a turn's first frame and what we asked for. Its agents, skills and commands are not
+/// looked at: without the tools that start them they are names, and each version brings others of its own.
+/// A plugin can bring hooks.
 fn unfit(init: &Frame<'_>, expected: &Expected) -> Option<String> {
     let version = init.text("claude_code_version").unwrap_or_default();
     if parse_version(&version).is_none_or(|version| !(OLDEST..NEWER).contains(&version)) {
@@ -487,14 +488,14 @@ fn unfit(init: &Frame<'_>, expected: &Expected) -> Option<String> {
     if let Some(tool) = tools.iter().find(|tool| !expected.tools.contains(tool)) {
         return Some(format!("it has the tool `{tool}`, which was not asked for"));
     }
-    for (field, what) in
-        [("mcp_servers", "MCP servers"), ("skills", "skills"), ("slash_commands", "slash commands")]
-    {
-        if init.length(field) > 0 {
-            return Some(format!("it has {what}, which were not asked for"));
-        }
+    if init.length("mcp_servers") > 0 {
+        return Some("it has MCP servers, which were not asked for".into());
     }
-    let foreign = init.objects("plugins").into_iter().find(|plugin| !plugin.is("path", "builtin"));
+    let own = |plugin: &Frame<'_>| {
+        let source = plugin.text("source").unwrap_or_default();
+        plugin.is("path", "builtin") || source.ends_with("@builtin")
+    };
+    let foreign = init.objects("plugins").into_iter().find(|plugin| !own(plugin));
     if let Some(plugin) = foreign {
         let name = plugin.text("name").unwrap_or_default();
         return Some(format!("it has the plugin `{name}`, which was not asked for"));
@@ -591,7 +592,6 @@ mod tests {
                 "\"mcp_servers\":[{\"name\":\"x\",\"status\":\"connected\"}]",
                 "MCP",
             ),
-            ("\"skills\":[]", "\"skills\":[\"deploy\"]", "skills"),
             (
                 "\"plugins\":[]",
                 "\"plugins\":[{\"name\":\"a\",\"path\":\"builtin\"},{\"name\":\"evil\",\"path\":\"/x\"}]",
