@@ -586,3 +586,6 @@ impl Agent for ClaudeAgent {
 fn show((major, minor, patch): (u32, u32, u32)) -> String {
     format!("{major}.{minor}.{patch}")
 }
+
+#[cfg(test)]
+mod tests;
