@@ -3,6 +3,7 @@
 
 mod conversations;
 mod nights;
+mod rows;
 
 use std::{fs, path::PathBuf, time::Duration};
 

@@ -80,7 +80,7 @@ fn price(model: &Model) -> Usd {
 }
 
 /// Processes of the real program that belong to this night.
-fn left(night_home: &str) -> BTreeSet<i32> {
+pub(super) fn left(night_home: &str) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };

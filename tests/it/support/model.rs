@@ -25,7 +25,7 @@ use regex::Regex;
 use serde_json::Value;
 
 pub(crate) use script::{
-    At, FOREVER, Fault, Garbage, Lane, Limit, SONNET, Turn, Usage, any, lane, now,
+    At, FOREVER, Fault, Garbage, Lane, Limit, Prices, SONNET, Turn, Usage, any, lane, now,
 };
 use wire::{Came, Reply, Socket};
 
