@@ -109,6 +109,11 @@ pub enum AgentEnd {
         /// What it said.
         message: String,
     },
+    /// The account has no credit left.
+    OutOfCredit {
+        /// What the service said.
+        message: String,
+    },
     /// A usage limit was reached.
     Limited {
         /// Seconds since 1970 when the limit ends, where the service said so.

@@ -65,6 +65,7 @@ fn kind(failure: &Failure) -> Option<Kind> {
             | AgentEnd::Interrupted
             | AgentEnd::NotInstalled { .. }
             | AgentEnd::NotSignedIn { .. }
+            | AgentEnd::OutOfCredit { .. }
             | AgentEnd::ModelUnavailable { .. } => {
                 Some(Kind { name: String::new(), counts: false })
             }

@@ -217,8 +217,10 @@ impl Night {
     /// Why no model may be asked any more tonight.
     fn no_model(&self, now: Timestamp) -> StopReason {
         let limit = self.closings(now).filter(|closing| closing.trigger == Trigger::Limit);
-        match limit.map(|closing| closing.until.as_second()).min() {
-            Some(until) => StopReason::Limited { until: Some(until) },
+        match limit.min_by_key(|closing| closing.until) {
+            Some(closing) => {
+                StopReason::Limited { until: closing.told.then(|| closing.until.as_second()) }
+            }
             None => StopReason::AgentUnusable {
                 message: "no model could be asked until the night's end".to_owned(),
             },

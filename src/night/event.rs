@@ -221,6 +221,9 @@ pub struct Closing {
     pub trigger: Trigger,
     /// How often in a row, from 1.
     pub strikes: u32,
+    /// True when the service said until when; else it is our own guess.
+    #[serde(default)]
+    pub told: bool,
 }
 
 /// Why a model is not asked for a while.

@@ -62,6 +62,7 @@ impl Night {
                 AgentEnd::Interrupted => Then::Uncounted,
                 AgentEnd::NotInstalled { program } => unusable(format!("`{program}` is not there")),
                 AgentEnd::NotSignedIn { message } => unusable(format!("not signed in: {message}")),
+                AgentEnd::OutOfCredit { message } => unusable(format!("out of credit: {message}")),
                 AgentEnd::Unfit { message } => unusable(message.clone()),
             },
             Failure::NoChange { .. }

@@ -107,12 +107,14 @@ impl Night {
             AgentEnd::Transport { .. } => (None, Trigger::Transport, None),
             AgentEnd::ModelUnavailable { .. } => {
                 let until = Timestamp::MAX;
-                return Some(Closing { model, until, trigger: Trigger::Unavailable, strikes: 1 });
+                let trigger = Trigger::Unavailable;
+                return Some(Closing { model, until, trigger, strikes: 1, told: false });
             }
             AgentEnd::Finished
             | AgentEnd::Denied { .. }
             | AgentEnd::NotInstalled { .. }
             | AgentEnd::NotSignedIn { .. }
+            | AgentEnd::OutOfCredit { .. }
             | AgentEnd::ContextFull
             | AgentEnd::ConversationLost
             | AgentEnd::BudgetSpent
@@ -142,7 +144,7 @@ impl Night {
             }
         };
         let until = from.saturating_add(SignedDuration::from_secs(pause)).unwrap_or(Timestamp::MAX);
-        Some(Closing { model, until, trigger, strikes })
+        Some(Closing { model, until, trigger, strikes, told: reset.is_some() })
     }
 
     /// Folds what an agent's run showed of its model: an answer opens what trouble had closed, and a window
@@ -164,7 +166,8 @@ impl Night {
             && let Some(until) =
                 window.resets_at.and_then(|reset| Timestamp::from_second(reset).ok())
         {
-            self.close(Closing { model, until, trigger: Trigger::Window, strikes: 1 });
+            let trigger = Trigger::Window;
+            self.close(Closing { model, until, trigger, strikes: 1, told: true });
         }
     }
 

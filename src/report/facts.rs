@@ -89,6 +89,7 @@ pub fn recovered_from(record: &AttemptRecord) -> Option<&'static str> {
         | AgentEnd::Denied { .. }
         | AgentEnd::NotInstalled { .. }
         | AgentEnd::NotSignedIn { .. }
+        | AgentEnd::OutOfCredit { .. }
         | AgentEnd::BudgetSpent
         | AgentEnd::TurnsSpent
         | AgentEnd::TimedOut

@@ -30,7 +30,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         Event::Began(Command::RunAgent { attempt, .. }) => format!(
             "{} start    try={}/{}",
             subject(attempt),
-            attempt.number,
+            night.task(&attempt.task).map_or(attempt.number, |task| task.counted),
             night.attempts_allowed(&attempt.task)
         ),
         Event::Began(Command::Publish { .. }) => {
@@ -246,6 +246,7 @@ pub fn agent_end(end: &AgentEnd) -> String {
         AgentEnd::Denied { tools } => format!("the agent was denied {}", tools.join(", ")),
         AgentEnd::NotInstalled { program } => format!("`{program}` is not there"),
         AgentEnd::NotSignedIn { message } => format!("not signed in: {}", text::plain(message)),
+        AgentEnd::OutOfCredit { message } => format!("out of credit: {}", text::plain(message)),
         AgentEnd::Limited { .. } => "a usage limit was reached".to_owned(),
         AgentEnd::Overloaded => "the model's service is overloaded".to_owned(),
         AgentEnd::Transport { message } => {

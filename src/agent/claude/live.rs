@@ -111,6 +111,7 @@ impl Turn<'_> {
             errors: "",
             resumed: self.resumed,
             refused: false,
+            broken: false,
             until: None,
         })
     }

@@ -327,16 +327,27 @@ impl ClaudeAgent {
         };
         let errors = run.keep_errors(&errors)?;
         let ledger = live.account.as_ref().map(proxy::Account::ledger);
+        let broken = ledger.as_ref().is_some_and(|now| spent::mostly_cut(&live.charged, now));
         let report = match &state {
             State::Ended(Err(error)) => job.report_error(error.clone())?,
             State::Ended(Ok(exit)) => {
-                let verdict =
-                    run.verdict(&transcript, ended, stopped.as_ref(), &errors, ledger.as_ref());
+                let verdict = run.verdict(
+                    &transcript,
+                    ended,
+                    stopped.as_ref(),
+                    &errors,
+                    (ledger.as_ref(), broken),
+                );
                 job.report(verdict, Some(exit))?
             }
             State::Frozen(frozen) => {
-                let verdict =
-                    run.verdict(&transcript, None, stopped.as_ref(), &errors, ledger.as_ref());
+                let verdict = run.verdict(
+                    &transcript,
+                    None,
+                    stopped.as_ref(),
+                    &errors,
+                    (ledger.as_ref(), broken),
+                );
                 let report = job.report(verdict, None)?;
                 AgentReport { survivors: frozen.survivors, ..report }
             }
@@ -428,7 +439,7 @@ impl Run<'_> {
         ended: Option<Ended>,
         stopped: Option<&Stopped>,
         errors: &str,
-        ledger: Option<&Ledger>,
+        (ledger, broken): (Option<&Ledger>, bool),
     ) -> AgentEnd {
         let refused = matches!(
             ledger.and_then(|ledger| ledger.refused.as_ref()),
@@ -441,7 +452,7 @@ impl Run<'_> {
             limit.reset.or_else(|| transcript.time()?.checked_add(wait?))
         });
         let resumed = self.resumed;
-        classify(&Facts { transcript, ended, stopped, errors, resumed, refused, until })
+        classify(&Facts { transcript, ended, stopped, errors, resumed, refused, broken, until })
     }
 
     /// Keeps what was written to standard error, and gives it back without secrets.

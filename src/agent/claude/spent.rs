@@ -20,8 +20,9 @@ use crate::{
 
 /// Tokens that a model can read for one answer, as a rule.
 const CONTEXT: u64 = 200_000;
-/// Tokens that it writes in one answer, at most: what we tell the program.
-pub(super) const MOST_OUTPUT: u64 = 32_000;
+/// Tokens that it writes in one answer, at most: what we tell the program. Its own 32,000 to 128,000 would
+/// reserve dollars for each call; a longer answer is asked to go on, three times.
+pub(super) const MOST_OUTPUT: u64 = 16_000;
 /// The fewest that we tell it: answers that are cut shorter than this cost more than they save.
 const LEAST_OUTPUT: u64 = 4_096;
 
@@ -95,6 +96,12 @@ pub(super) fn charged(
 fn dearest_call(model: &str) -> Usd {
     let tokens = Tokens { cache_write_1h: CONTEXT, output: MOST_OUTPUT, ..Tokens::default() };
     Usage { tokens, ..Usage::default() }.cost(model).usd
+}
+
+/// True when most of what a run was charged stands for answers that broke off.
+pub(super) fn mostly_cut(before: &Ledger, now: &Ledger) -> bool {
+    let cut = now.spend.cut.minus(before.spend.cut);
+    cut > now.spend.usd.minus(before.spend.usd).minus(cut)
 }
 
 /// Models that answered and have no known price; they were charged with the highest one.
@@ -277,8 +284,8 @@ mod tests {
         assert_eq!(micros(&[INIT, ASKED], 0, 500), (500, 500));
         assert_eq!(micros(&[INIT, START, DELTA], 0, 5_000), (5_000, 5_000 - CALL));
         assert_eq!(micros(&[INIT, START, DELTA, STOP, ASKED], 0, 5_000), (5_000, 5_000 - CALL));
-        // 200,000 tokens at $6 and 32,000 at $15.
-        assert_eq!(micros(&[INIT, ASKED], 0, 0), (1_680_000, 1_680_000));
+        // 200,000 tokens at $6 and 16,000 at $15.
+        assert_eq!(micros(&[INIT, ASKED], 0, 0), (1_440_000, 1_440_000));
         // A tool ran, no question was on its way.
         assert_eq!(micros(&[INIT, ASKED, START, DELTA, STOP], 0, 5_000), (CALL, 0));
     }
@@ -294,8 +301,8 @@ mod tests {
     #[test]
     fn an_answer_is_as_long_as_half_of_the_money_pays() {
         let longest = |model, dollars: f64| longest_answer(model, Usd::from_dollars(dollars));
-        assert_eq!(longest(Some("claude-sonnet-4-5"), 0.0), 32_000);
-        assert_eq!(longest(Some("claude-sonnet-4-5"), 10.0), 32_000);
+        assert_eq!(longest(Some("claude-sonnet-4-5"), 0.0), 16_000);
+        assert_eq!(longest(Some("claude-sonnet-4-5"), 10.0), 16_000);
         assert_eq!(longest(Some("claude-sonnet-4-5"), 0.3), 10_000);
         assert_eq!(longest(Some("claude-sonnet-4-5"), 0.01), 4_096);
         assert_eq!(longest(None, 1.5), 10_000);

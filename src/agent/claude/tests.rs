@@ -81,8 +81,8 @@ impl Recorded {
         let end = |(index, transcript)| {
             let ended = (index == last).then_some(self.ended);
             let errors = self.errors.as_str();
-            let (refused, until) = (false, None);
-            classify(&Facts { transcript, ended, stopped, errors, resumed, refused, until })
+            let (refused, broken, until) = (false, false, None);
+            classify(&Facts { transcript, ended, stopped, errors, resumed, refused, broken, until })
         };
         self.turns.iter().enumerate().map(end).collect()
     }
@@ -173,7 +173,10 @@ fn table() -> Vec<(&'static str, Vec<AgentEnd>)> {
         ("api_529_then_ok", vec![Finished]),
         ("api_529_fallback", vec![Finished]),
         ("sse_overloaded", vec![Overloaded]),
-        ("credit_balance", vec![limited(None)]),
+        (
+            "credit_balance",
+            vec![AgentEnd::OutOfCredit { message: "Credit balance is too low".into() }],
+        ),
         ("prompt_too_long", vec![ContextFull]),
         ("error_then_next", vec![not_signed_in("Failed to authenticate"), Finished]),
         ("not_logged_in", vec![not_signed_in("Not logged in")]),

@@ -22,7 +22,7 @@ use crate::support::{
 /// Attempts of one table that run side by side: each is a program of 200 MB.
 const AT_ONCE: usize = 2;
 /// What one call is charged with when it was cut off: 32,000 tokens written, and what it was told, read.
-const CUT: RangeInclusive<u64> = 480_000..=560_000;
+const CUT: RangeInclusive<u64> = 240_000..=320_000;
 /// Claude Opus 5.5: 4 and 20 dollars for a million tokens read and written.
 const OPUS: Prices = Prices { input: 4_000, output: 20_000, cache_read: 200, cache_write: 5_000 };
 
@@ -304,7 +304,7 @@ async fn an_error_of_the_service_ends_an_attempt_as_what_it_is() {
                 "Your credit balance is too low to access the Anthropic API. Please go to Plans & \
                  Billing to upgrade or purchase credits.",
             )),
-            limited(None, LimitScope::Account),
+            Ends::As(AgentEnd::OutOfCredit { message: "Credit balance is too low".into() }),
         ),
         row(
             "prompt too long",

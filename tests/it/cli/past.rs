@@ -140,8 +140,13 @@ impl Past {
             ..agent_report()
         };
         let until = began.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
-        let closing =
-            waits.then_some(Closing { model: None, until, trigger: Trigger::Limit, strikes: 1 });
+        let closing = waits.then_some(Closing {
+            model: None,
+            until,
+            trigger: Trigger::Limit,
+            strikes: 1,
+            told: true,
+        });
         let end = if waits {
             AgentEnd::Limited { until: None, scope: nightshift::outcome::LimitScope::Account }
         } else {

@@ -141,6 +141,7 @@ fn each_end_of_an_agent_leads_to_one_decision() {
             Class::Is(unusable("`claude` is not there")),
         ),
         (AgentEnd::NotSignedIn { message: text() }, Class::Is(unusable("not signed in: said"))),
+        (AgentEnd::OutOfCredit { message: text() }, Class::Is(unusable("out of credit: said"))),
         (AgentEnd::Unfit { message: text() }, Class::Is(unusable("said"))),
     ] {
         let mut scene = Scene::new(|_| {});
