@@ -135,6 +135,8 @@ pub enum AgentEnd {
     ConversationLost,
     /// The money or the tokens for this attempt are gone.
     BudgetSpent,
+    /// The money or the tokens do not pay for a single call.
+    BudgetTooSmall,
     /// The turns for this attempt are gone.
     TurnsSpent,
     /// The model is unknown or not allowed.

@@ -227,6 +227,11 @@ pub(super) fn drive(
         for entry in &entries {
             crate::runner::Watch::entry(&mut live, entry, &night);
         }
+        if !output.is_json() && !output.is_quiet() {
+            for note in &night.opening().notes {
+                output.note(&format!("note: {}", crate::report::text::inline_plain(note)));
+            }
+        }
         night
     };
     let charges = open::charges(&night, &hands.night_places);

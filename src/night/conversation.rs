@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     ids::AttemptId,
-    night::{AttemptRecord, Conversation, Night, Opening, TaskState},
+    night::{Conversation, Night, Opening, TaskState, in_question},
     outcome::{AgentEnd, Failure},
 };
 
@@ -71,7 +71,7 @@ fn kind(failure: &Failure) -> Option<Kind> {
             }
             AgentEnd::Finished => same("finished".into()),
             AgentEnd::Denied { .. } => same("denied".into()),
-            AgentEnd::BudgetSpent => same("budget".into()),
+            AgentEnd::BudgetSpent | AgentEnd::BudgetTooSmall => same("budget".into()),
             AgentEnd::TurnsSpent => same("turns".into()),
             AgentEnd::TimedOut => same("time".into()),
             AgentEnd::Stalled => same("stalled".into()),
@@ -95,9 +95,12 @@ fn kind(failure: &Failure) -> Option<Kind> {
     }
 }
 
-/// True when a decision of this attempt needs a second opinion that has not been had.
-pub(super) fn needs_review(opening: &Opening, record: &AttemptRecord) -> bool {
-    record.review.is_none() && !record.in_question(&opening.policy.decisions).is_empty()
+/// True when a decision behind the last attempt needs a second opinion that has not been had.
+pub(super) fn needs_review(opening: &Opening, task: &TaskState) -> bool {
+    task.last().is_some_and(|record| {
+        record.review.is_none()
+            && !in_question(&task.attempts, record, &opening.policy.decisions).is_empty()
+    })
 }
 
 /// The form of a random UUID, which is what Claude Code accepts; the same text gives the same one.

@@ -15,6 +15,9 @@ use crate::{
     outcome::StopReason,
 };
 
+/// The most that one second opinion may cost, a dollar: it reads one diff and writes some lines.
+const REVIEW: Usd = Usd::from_micros(1_000_000);
+
 /// Why a task that was admitted was never started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotStarted {
@@ -99,12 +102,14 @@ impl Night {
                 Stage::Ungated(c) if c.base == self.tip => {
                     Command::RunGate { attempt, commit: c.commit.clone(), tree: c.tree.clone() }
                 }
-                Stage::Gated(c)
-                    if task.last().is_some_and(|record| needs_review(&self.opening, record)) =>
-                {
-                    let budget = self.reservation(id, task, left);
+                Stage::Gated(c) if needs_review(&self.opening, task) => {
+                    if task.not_before.is_some_and(|at| now < at) {
+                        continue;
+                    }
+                    let Ok(model) = self.model_for(id, now) else { continue };
+                    let budget = self.reservation(id, task, left).min(REVIEW);
+                    let budget = if budget.is_zero() { REVIEW } else { budget };
                     left = left.map(|left| left.minus(budget));
-                    let model = task.last().and_then(|record| record.model.clone());
                     Command::Review { attempt, commit: c.commit.clone(), budget, model }
                 }
                 Stage::Gated(c) if c.base == self.tip && landing => continue,
@@ -148,11 +153,19 @@ impl Night {
     /// `None` when no task waits for such a time tonight.
     pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         self.tasks()
-            .filter(|(id, task)| {
-                task.stage == Stage::Waiting && self.why_not_started(id, now).is_none()
+            .filter(|(id, task)| match task.stage {
+                Stage::Waiting => self.why_not_started(id, now).is_none(),
+                // Its second opinion waits for a model.
+                Stage::Gated(_) => self.stop.is_none() && needs_review(&self.opening, task),
+                Stage::Editing
+                | Stage::Ungated(_)
+                | Stage::Landing(_)
+                | Stage::Landed(_)
+                | Stage::Failed(_)
+                | Stage::Parked(_) => false,
             })
             .map(|(id, task)| self.starts_at(id, task, now))
-            .filter(|at| *at > now)
+            .filter(|at| *at > now && *at < self.deadline())
             .min()
     }
 
@@ -165,10 +178,12 @@ impl Night {
         }
     }
 
-    /// When nothing new is started any more.
+    /// When nothing new is started any more. Time in which no process was at work on the night does not
+    /// count: who resumes it in the morning has what the night had left.
     pub fn deadline(&self) -> Timestamp {
         let time = i64::try_from(self.opening.limits.time_s).unwrap_or(i64::MAX);
-        self.opening.at.checked_add(SignedDuration::from_secs(time)).unwrap_or(Timestamp::MAX)
+        let time = SignedDuration::from_secs(time).saturating_add(self.paused);
+        self.opening.at.checked_add(time).unwrap_or(Timestamp::MAX)
     }
 
     /// True when no task can move any more and nothing is under way.
@@ -221,9 +236,17 @@ impl Night {
             Some(closing) => {
                 StopReason::Limited { until: closing.told.then(|| closing.until.as_second()) }
             }
-            None => StopReason::AgentUnusable {
-                message: "no model could be asked until the night's end".to_owned(),
-            },
+            None => {
+                let unknown = self
+                    .closings(now)
+                    .find(|closing| closing.trigger == Trigger::Unavailable)
+                    .and_then(|closing| closing.model.as_deref());
+                let message = match unknown {
+                    Some(model) => format!("the model `{model}` is not available"),
+                    None => "no model could be asked until the night's end".to_owned(),
+                };
+                StopReason::AgentUnusable { message }
+            }
         }
     }
 
@@ -332,13 +355,11 @@ impl Night {
             .then(|| limit.minus(task.spent().usd))
     }
 
-    /// What an attempt may spend; zero = no limit. A fair share of the task's money: a run that a crash
-    /// cuts off is charged all that was reserved for it, and the task must still be able to go on.
+    /// What an attempt may spend; zero = no limit. All that the task has left: each call is reserved before it
+    /// is sent, at the most that it can cost, so a share of it would end work that the rest pays for.
     fn reservation(&self, id: &TaskId, task: &TaskState, left: Option<Usd>) -> Usd {
-        let tries = self.attempts_allowed(id).saturating_sub(task.counted).max(1);
-        let share = |money: Usd| Usd::from_micros(money.micros().div_ceil(u64::from(tries)));
         let least = Usd::from_micros(1); // zero would be no limit
-        match (left, self.task_money_left(id, task).map(share)) {
+        match (left, self.task_money_left(id, task)) {
             (Some(night), Some(own)) => night.min(own).max(least),
             (Some(one), None) | (None, Some(one)) => one.max(least),
             (None, None) => Usd::ZERO,

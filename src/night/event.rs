@@ -405,7 +405,10 @@ impl Then {
             Then::Retry => "try again".to_owned(),
             Then::FailTask => "the task has failed".to_owned(),
             Then::Uncounted => "later; this attempt does not count".to_owned(),
-            Then::Recover { at, .. } => format!("again at {at}; this attempt does not count"),
+            Then::Recover { at, closing } => {
+                let at = closing.as_ref().map_or(*at, |closing| closing.until.max(*at));
+                format!("again, at the latest from {at:.0} on; this attempt does not count")
+            }
             Then::Park => "wait for a person's answer".to_owned(),
             Then::StopNight(_) => "stop the night".to_owned(),
         }

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     budget::WhenLimited,
     ids::AttemptId,
-    night::{AttemptRecord, Night, Setback, TaskState, Then, models::jitter},
-    outcome::{AgentEnd, Candidate, Failure, GateReport, Review, StopReason},
+    night::{AttemptRecord, Night, Setback, TaskState, Then, in_question, models::jitter},
+    outcome::{AgentEnd, Candidate, Failure, GateReport, LimitScope, Review, StopReason},
 };
 
 impl Night {
@@ -31,13 +31,16 @@ impl Night {
                 AgentEnd::Overloaded | AgentEnd::Transport { .. } => {
                     self.pause(now, attempt, task, end)
                 }
+                // A limit of the minute, which nobody dates, passes like an overload.
+                AgentEnd::Limited { until: None, scope: LimitScope::Model }
+                    if recovered(task, attempt, |_| true) < self.opening.agent.retry_ms.len() =>
+                {
+                    self.pause(now, attempt, task, end)
+                }
                 AgentEnd::Limited { until, .. } => self.limited(now, attempt, end, *until),
-                AgentEnd::ModelUnavailable { message } => {
-                    if self.another_model(attempt, now) {
-                        Then::Recover { at: now, closing: self.closing(now, attempt, end) }
-                    } else {
-                        unusable(message.clone())
-                    }
+                // Where no model is left for this task, it is not started any more; others may have one.
+                AgentEnd::ModelUnavailable { .. } => {
+                    Then::Recover { at: now, closing: self.closing(now, attempt, end) }
                 }
                 // Once is an accident; twice is this task's own trouble.
                 AgentEnd::Killed { .. }
@@ -62,6 +65,10 @@ impl Night {
                 AgentEnd::Interrupted => Then::Uncounted,
                 AgentEnd::NotInstalled { program } => unusable(format!("`{program}` is not there")),
                 AgentEnd::NotSignedIn { message } => unusable(format!("not signed in: {message}")),
+                AgentEnd::BudgetTooSmall => unusable(
+                    "what `limits.cost`, `limits.task_cost` or `limits.tokens` leave does not pay for a single call"
+                        .to_owned(),
+                ),
                 AgentEnd::OutOfCredit { message } => unusable(format!("out of credit: {message}")),
                 AgentEnd::Unfit { message } => unusable(message.clone()),
             },
@@ -96,21 +103,40 @@ impl Night {
         Setback { failure, then, same_as }
     }
 
-    /// The failure of an attempt whose second opinion does not agree, or could not be had: the agent can mend
-    /// the first, a person must settle the second.
-    pub fn without_agreement(&self, attempt: &AttemptId, review: &Review) -> Failure {
-        let record = self.task(&attempt.task).and_then(TaskState::last);
-        let decisions = record
-            .map(|record| record.in_question(&self.opening.policy.decisions))
+    /// What follows when the second opinion does not agree, or could not be had: the agent can mend the first,
+    /// a service in trouble is asked again later, and else a person must settle it.
+    pub fn without_agreement(
+        &self,
+        now: Timestamp,
+        attempt: &AttemptId,
+        review: &Review,
+    ) -> Setback {
+        let end = || Failure::Agent(review.ended.clone());
+        if let Some(closing) = self.closing(now, attempt, &review.ended) {
+            let then = Then::Recover { at: now, closing: Some(closing) };
+            return Setback { failure: end(), then, same_as: None };
+        }
+        let judged = self.judge(now, attempt, end());
+        if matches!(judged.then, Then::StopNight(_)) {
+            return judged;
+        }
+        let task = self.task(&attempt.task);
+        let record = task.and_then(TaskState::last);
+        let decisions = task
+            .zip(record)
+            .map(|(task, record)| {
+                in_question(&task.attempts, record, &self.opening.policy.decisions)
+            })
             .unwrap_or_default();
         if review.ended == AgentEnd::Finished {
-            return Failure::Disagreed { decisions, why: review.why.clone() };
+            let failure = Failure::Disagreed { decisions, why: review.why.clone() };
+            return self.judge(now, attempt, failure);
         }
         let questions = decisions
             .iter()
             .map(|decision| format!("is this right: {} ({})", decision.what, decision.why))
             .collect();
-        Failure::Question { questions }
+        self.judge(now, attempt, Failure::Question { questions })
     }
 
     /// The quick tries first, then longer and longer pauses in which other models may be asked.

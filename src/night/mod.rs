@@ -14,7 +14,7 @@ mod state;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use conversation::needs_review;
 
@@ -26,7 +26,7 @@ pub use opening::{
     AgentSpec, Author, Base, GateSpec, Opening, PlanSource, PublishSpec, RefusedTask, Step,
 };
 
-pub use state::{AttemptRecord, BaseGate, Publication, Stage, TaskState};
+pub use state::{AttemptRecord, BaseGate, Publication, Stage, TaskState, decided, in_question};
 
 use crate::{
     budget::{Spend, Usd},
@@ -60,6 +60,8 @@ pub struct Night {
     restarts: u32,
     last: Timestamp,
     closings: Vec<Closing>,
+    /// Time between processes.
+    paused: SignedDuration,
 }
 
 impl Night {
@@ -92,6 +94,7 @@ impl Night {
             ended: None,
             restarts: 0,
             closings: Vec::new(),
+            paused: SignedDuration::ZERO,
         }
     }
 
@@ -193,7 +196,7 @@ impl Night {
 
     /// Folds one fact into the state.
     pub fn apply(&mut self, at: Timestamp, event: Event) -> Result<(), IllegalEvent> {
-        self.last = at;
+        let before = std::mem::replace(&mut self.last, at);
         match event {
             Event::Opened(_) => return Err(illegal(&event, "a night opens once")),
             Event::Began(ref command) => {
@@ -283,10 +286,25 @@ impl Night {
                 }
                 let record = self.record(attempt);
                 record.ended = at;
-                record.review = Some(review.clone());
                 record.reviewing = record.reviewing.minus(budget);
-                if let Some(setback) = setback.clone() {
-                    self.set_back(attempt, setback);
+                // A trouble of the service says nothing about the work: it stays gated, and is asked about again.
+                match setback.clone() {
+                    Some(Setback { then: Then::Recover { at, closing }, .. }) => {
+                        record.reviews_lost = record.reviews_lost + review.spent;
+                        self.state(&attempt.task).not_before = Some(at);
+                        if let Some(closing) = closing {
+                            self.close(closing);
+                        }
+                    }
+                    Some(Setback { then: Then::StopNight(reason), .. }) => {
+                        record.reviews_lost = record.reviews_lost + review.spent;
+                        self.stop.get_or_insert(reason);
+                    }
+                    Some(setback) => {
+                        record.review = Some(review.clone());
+                        self.set_back(attempt, setback);
+                    }
+                    None => record.review = Some(review.clone()),
                 }
             }
             Event::Restacked { ref attempt, ref result } => {
@@ -339,7 +357,10 @@ impl Night {
             Event::StopAsked { reason } => {
                 self.stop.get_or_insert(reason);
             }
-            Event::Restarted { charges } => self.restarted(charges),
+            Event::Restarted { charges } => {
+                self.paused += at.duration_since(before).max(SignedDuration::ZERO);
+                self.restarted(charges);
+            }
             Event::Ended { reason, exit } => {
                 self.ended = Some((reason, exit));
             }
@@ -378,6 +399,7 @@ impl Night {
                     charged: None,
                     review: None,
                     reviewing: Usd::ZERO,
+                    reviews_lost: Spend::default(),
                     candidate: None,
                     gate: None,
                     setback: None,
@@ -429,7 +451,7 @@ impl Night {
                 if another || !same {
                     return Err("landed out of turn");
                 }
-                if task.last().is_some_and(|record| needs_review(&self.opening, record)) {
+                if needs_review(&self.opening, task) {
                     return Err("landed without its second opinion");
                 }
                 task.stage = Stage::Landing(candidate);

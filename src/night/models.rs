@@ -73,14 +73,6 @@ impl Night {
         spare.ok_or(wait)
     }
 
-    /// True when a model other than the one that `attempt` asked is open now or will be before it.
-    pub(super) fn another_model(&self, attempt: &AttemptId, now: Timestamp) -> bool {
-        let asked = self.model_of(attempt);
-        self.models(&attempt.task)
-            .iter()
-            .any(|model| *model != asked && self.closed_until(model.as_ref(), now).is_none())
-    }
-
     /// The model that an attempt's order named.
     pub(super) fn model_of(&self, attempt: &AttemptId) -> Option<String> {
         let task = self.task(&attempt.task)?;
@@ -118,6 +110,7 @@ impl Night {
             | AgentEnd::ContextFull
             | AgentEnd::ConversationLost
             | AgentEnd::BudgetSpent
+            | AgentEnd::BudgetTooSmall
             | AgentEnd::TurnsSpent
             | AgentEnd::TimedOut
             | AgentEnd::Stalled

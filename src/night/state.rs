@@ -70,6 +70,8 @@ pub struct AttemptRecord {
     pub review: Option<Review>,
     /// Money reserved for second opinions that is not settled: one under way, and those that a crash cut off.
     pub reviewing: Usd,
+    /// What second opinions cost that came to nothing.
+    pub reviews_lost: Spend,
     /// The candidate, where one was made; after a restack the newest.
     pub candidate: Option<Candidate>,
     /// The last gate run of it.
@@ -89,7 +91,7 @@ impl AttemptRecord {
             (None, None) => Spend::reserved(self.reserved),
         };
         let review = self.review.as_ref().map(|review| review.spent).unwrap_or_default();
-        own + review + Spend::reserved(self.reviewing)
+        own + review + self.reviews_lost + Spend::reserved(self.reviewing)
     }
 }
 
@@ -125,13 +127,38 @@ pub enum Publication {
     },
 }
 
-impl AttemptRecord {
-    /// Its decisions that need a second opinion.
-    pub fn in_question(&self, authorities: &Authorities) -> Vec<Decision> {
-        let decisions = self.agent.as_ref().map(|report| report.reply.decisions.as_slice());
-        let ours = |decision: &&Decision| authorities.of(decision.level) == Authority::Review;
-        decisions.unwrap_or_default().iter().filter(ours).cloned().collect()
+/// Everything that was decided for what `record` leaves: by itself, and by the attempts before it in the same
+/// conversation, whose files it went on with. Each decision once.
+pub fn decided(attempts: &[AttemptRecord], record: &AttemptRecord) -> Vec<Decision> {
+    let mut found: Vec<Decision> = Vec::new();
+    let same = |other: &&AttemptRecord| {
+        other.number == record.number
+            || (other.number < record.number
+                && other.conversation.is_some()
+                && other.conversation == record.conversation)
+    };
+    for decision in attempts
+        .iter()
+        .filter(same)
+        .filter_map(|record| record.agent.as_ref())
+        .flat_map(|report| &report.reply.decisions)
+    {
+        if !found.iter().any(|known| known.level == decision.level && known.what == decision.what) {
+            found.push(decision.clone());
+        }
     }
+    found
+}
+
+/// Those of [`decided`] that need a second opinion.
+pub fn in_question(
+    attempts: &[AttemptRecord],
+    record: &AttemptRecord,
+    authorities: &Authorities,
+) -> Vec<Decision> {
+    let mut decisions = decided(attempts, record);
+    decisions.retain(|decision| authorities.of(decision.level) == Authority::Review);
+    decisions
 }
 
 impl TaskState {

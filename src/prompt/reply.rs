@@ -144,6 +144,11 @@ fn short(text: &str) -> String {
     }
 }
 
+/// True for an info string that names us, whatever else stands in it.
+fn is_ours(info: &str) -> bool {
+    info.split(|c: char| !c.is_alphanumeric()).any(|word| word.eq_ignore_ascii_case(FENCE))
+}
+
 /// What stands in the last block that is fenced as ours. A fence of more backticks is closed by as many.
 fn last_block(text: &str) -> Option<&str> {
     let mut found = None;
@@ -156,7 +161,7 @@ fn last_block(text: &str) -> Option<&str> {
         let ticks = trimmed.len() - trimmed.trim_start_matches('`').len();
         match open {
             None if ticks >= 3 => {
-                open = Some((ticks, at, trimmed[ticks..].trim() == FENCE));
+                open = Some((ticks, at, is_ours(&trimmed[ticks..])));
             }
             Some((fence, from, ours)) if ticks >= fence && trimmed.len() == ticks => {
                 if ours {
@@ -206,6 +211,15 @@ mod tests {
         assert!(Reply::read(&format!("```{FENCE}\n{{\"questions\":[\"a")).is_err());
         let cut_after = format!("```{FENCE}\n{{\"questions\":[\"a\"]}}");
         assert_eq!(Reply::read(&cut_after).unwrap().questions, ["a"]);
+    }
+
+    #[test]
+    fn a_fence_that_names_us_among_others_is_ours() {
+        for info in ["nightshift json", "json nightshift", "Nightshift", "{.nightshift}"] {
+            let text = format!("```{info}\n{{\"questions\":[\"a\"]}}\n```");
+            assert_eq!(Reply::read(&text).unwrap().questions, ["a"], "{info}");
+        }
+        assert!(Reply::read("```nightshifts\n{}x\n```").unwrap().is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     budget::Spend,
-    night::{AttemptRecord, Closing, Night, Setback, TaskState, Then, Trigger},
+    night::{AttemptRecord, Closing, Night, Setback, TaskState, Then, Trigger, decided},
     outcome::{AgentEnd, Failure},
     prompt::{Decision, Level},
     report::text,
@@ -27,9 +27,9 @@ pub fn answer_lines(questions: &[String]) -> Vec<String> {
     questions.iter().flat_map(line).collect()
 }
 
-/// What the last attempt of a task decided.
-pub fn decisions(task: &TaskState) -> &[Decision] {
-    task.last().and_then(|record| record.agent.as_ref()).map_or(&[], |agent| &agent.reply.decisions)
+/// What was decided for what a task's last attempt left.
+pub fn decisions(task: &TaskState) -> Vec<Decision> {
+    task.last().map(|record| decided(&task.attempts, record)).unwrap_or_default()
 }
 
 /// How many decisions of each level the last attempts of a night made, in words; empty without any.
@@ -91,6 +91,7 @@ pub fn recovered_from(record: &AttemptRecord) -> Option<&'static str> {
         | AgentEnd::NotSignedIn { .. }
         | AgentEnd::OutOfCredit { .. }
         | AgentEnd::BudgetSpent
+        | AgentEnd::BudgetTooSmall
         | AgentEnd::TurnsSpent
         | AgentEnd::TimedOut
         | AgentEnd::Interrupted
@@ -136,7 +137,9 @@ pub fn spent_on(night: &Night, task: &TaskState) -> String {
 }
 
 fn cut_calls(task: &TaskState) -> usize {
-    task.attempts.iter().filter(|record| record.spent().is_estimated()).count()
+    let over =
+        task.attempts.iter().filter(|record| record.agent.is_some() || record.charged.is_some());
+    over.filter(|record| record.spent().is_estimated()).count()
 }
 
 fn money(spent: Spend, cut_calls: usize, subscription: bool) -> String {
@@ -145,9 +148,10 @@ fn money(spent: Spend, cut_calls: usize, subscription: bool) -> String {
     } else {
         spent.usd.to_string()
     };
-    if spent.is_estimated() {
-        let calls = if cut_calls == 1 { "1 cut call" } else { &format!("{cut_calls} cut calls") };
-        words.push_str(&format!(", of it up to {} for {calls}", spent.cut));
+    if spent.is_estimated() && cut_calls == 0 {
+        words = format!("up to {words}, while an agent is at work");
+    } else if spent.is_estimated() {
+        words.push_str(&format!(", of it up to {} for calls that were cut off", spent.cut));
     }
     words
 }

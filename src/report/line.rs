@@ -254,7 +254,12 @@ pub fn agent_end(end: &AgentEnd) -> String {
         }
         AgentEnd::ConversationLost => "its conversation is not there any more".to_owned(),
         AgentEnd::ContextFull => "the conversation grew too long".to_owned(),
-        AgentEnd::BudgetSpent => "the money for this attempt is spent".to_owned(),
+        AgentEnd::BudgetTooSmall => {
+            "the money or the tokens do not pay for a single call".to_owned()
+        }
+        AgentEnd::BudgetSpent => {
+            "the money or the tokens left to it do not pay for its next call".to_owned()
+        }
         AgentEnd::TurnsSpent => "the turns for this attempt are spent".to_owned(),
         AgentEnd::ModelUnavailable { message } => {
             format!("the model is not available: {}", text::plain(message))
@@ -290,7 +295,7 @@ pub fn stop_reason(reason: &StopReason) -> String {
         StopReason::RedBase => "the gate is red on the base".to_owned(),
         StopReason::Asked { by } => format!("asked by {by}"),
         StopReason::Time => "the night's time is over".to_owned(),
-        StopReason::Cost => "the money is spent".to_owned(),
+        StopReason::Cost => "the money or the tokens are spent".to_owned(),
         StopReason::FailuresInARow { count } => format!("{count} tasks failed in a row"),
         StopReason::Limited { until: Some(until) } => {
             let until = jiff::Timestamp::from_second(*until).unwrap_or_default();

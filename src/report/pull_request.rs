@@ -194,7 +194,9 @@ fn not_landed(night: &Night) -> String {
                     Some(NotStarted::NoModel) => {
                         "not finished: no model could be asked any more".to_owned()
                     }
-                    Some(NotStarted::Money) => "not started: the money is spent".to_owned(),
+                    Some(NotStarted::Money) => {
+                        "not started: the money or the tokens are spent".to_owned()
+                    }
                     Some(NotStarted::Stopped) | None => {
                         "not finished: the night stopped".to_owned()
                     }
@@ -261,7 +263,7 @@ fn decisions(night: &Night) -> Vec<String> {
     for (id, task) in night.tasks().filter(|(_, task)| task.landed().is_some()) {
         let review = task.last().and_then(|record| record.review.as_ref());
         for Decision { level, what, why } in facts::decisions(task) {
-            let small = *level == Level::Low;
+            let small = level == Level::Low;
             let opinion = match review {
                 Some(review) if !small => {
                     let word = if review.agree { "agrees" } else { "disagrees" };
@@ -273,8 +275,8 @@ fn decisions(night: &Night) -> Vec<String> {
                 "| {} | {} | {} | {} | {opinion} |\n",
                 text::inline(id.as_str()),
                 level.word(),
-                text::inline(what),
-                text::inline(why),
+                text::inline(&what),
+                text::inline(&why),
             ));
         }
     }

@@ -164,7 +164,7 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
             Stage::Waiting => match night.why_not_started(id, now) {
                 Some(NotStarted::Needs(need)) => format!("needs {need}, which did not land"),
                 Some(NotStarted::TaskLimit) => "the limit of tasks was reached".to_owned(),
-                Some(NotStarted::Money) => "the money is spent".to_owned(),
+                Some(NotStarted::Money) => "the money or the tokens are spent".to_owned(),
                 Some(NotStarted::NoModel | NotStarted::Stopped) => match night.stop() {
                     // Said once, below.
                     Some(StopReason::AgentUnusable { .. }) => "the agent cannot work".to_owned(),

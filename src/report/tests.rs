@@ -357,8 +357,8 @@ fn recoveries_notes_and_cut_calls_are_counted() {
         &[
             "| troubles after which it went on | 1 × overload |",
             "| note | a&#58; no price is known for claude-next |",
-            "$1.40, of it up to $1.00 for 1 cut call.",
-            "| a | claude-opus | 2 | $1.40, of it up to $1.00 for 1 cut call |",
+            "$1.40, of it up to $1.00 for calls that were cut off.",
+            "| a | claude-opus | 2 | $1.40, of it up to $1.00 for calls that were cut off |",
             "what had been reserved for it is the most",
         ],
     );

@@ -12,12 +12,15 @@ use std::{
 
 use crate::{
     agent::{Activity, Session},
+    files,
     git::workspace::Workspace,
     ids::{AttemptId, TaskId},
     night::{Conversation, Night, Stage},
     runner::places::NightPlaces,
 };
 
+/// What agents keep for themselves in a conversation's directory.
+const OWN: [&str; 3] = ["claude", "home", "t"];
 /// The file that says that a conversation's workspace was laid out whole.
 const LAID_OUT: &str = "laid-out";
 
@@ -29,6 +32,8 @@ pub struct Held {
     pub workspace: Workspace,
     /// Its frozen program.
     pub session: Option<Session>,
+    /// Its directory.
+    pub home: PathBuf,
 }
 
 /// All conversations that are kept, and what their agents are doing.
@@ -91,7 +96,19 @@ impl Conversations {
 }
 
 impl Held {
-    /// Ends the program and removes the files.
+    /// Ends the program and removes the files, and what the program kept for itself: it is not masked, and
+    /// nobody will go on with it.
+    pub async fn end_for_good(self) {
+        let home = self.home.clone();
+        self.end().await;
+        for name in OWN {
+            if let Err(problem) = files::remove_any(&home.join(name)) {
+                tracing::warn!(%problem, "could not remove what an agent kept for itself");
+            }
+        }
+    }
+
+    /// Ends the program and removes the files. The conversation can be gone on with.
     pub async fn end(self) {
         if let Some(session) = self.session
             && let Err(problem) = session.close().await

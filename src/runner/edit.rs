@@ -3,7 +3,7 @@
 //! A conversation that goes on keeps its files, with what a rule refused put back; everything else begins
 //! from the tip. What the agent left is judged here by rules and handed to the night, which decides.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 
@@ -115,7 +115,8 @@ impl Hands {
         })?;
         match conversation {
             Some(conversation) => {
-                let held = Held { conversation: conversation.id.clone(), workspace, session };
+                let home = self.night_places.attempt(&opener);
+                let held = Held { conversation: conversation.id.clone(), workspace, session, home };
                 if let Some(older) = self.conversations.keep(&edit.attempt.task, held) {
                     older.end().await;
                 }
@@ -172,8 +173,8 @@ impl Hands {
                 // An agent can make its own files unusable; then they are laid out anew.
                 Err(problem) => {
                     tracing::warn!(%problem, "could not go on with an attempt's files");
-                    let conversation = String::new();
-                    Held { conversation, workspace, session }.end().await;
+                    let (conversation, home) = (String::new(), PathBuf::new());
+                    Held { conversation, workspace, session, home }.end().await;
                 }
             }
         }
@@ -329,6 +330,8 @@ fn questions(opening: &Opening, report: &AgentReport) -> Vec<String> {
         .iter()
         .filter(|decision| opening.policy.decisions.of(decision.level) == Authority::Ask);
     let mut questions = reply.questions.clone();
+    let unmet = reply.acceptance.iter().filter(|point| !point.met);
+    questions.extend(unmet.map(|point| format!("it says that this is not met: {}", point.item)));
     questions.extend(
         above.map(|decision| format!("is this right: {} ({})", decision.what, decision.why)),
     );

@@ -140,6 +140,7 @@ impl<'l> Runner<'l> {
                 () = tokio::time::sleep(POLL) => {}
             }
         }
+        self.release().await;
         for held in self.hands.conversations.release_all() {
             held.end().await;
         }
@@ -152,7 +153,7 @@ impl<'l> Runner<'l> {
     /// Ends the conversations that the night will not go on with.
     async fn release(&self) {
         for held in self.hands.conversations.release(&self.night) {
-            held.end().await;
+            held.end_for_good().await;
         }
     }
 
@@ -214,7 +215,7 @@ impl<'l> Runner<'l> {
             }
             (Deed::Review(Some(review)), Some(attempt)) => {
                 let setback = (!review.agree)
-                    .then(|| judge(&attempt, self.night.without_agreement(&attempt, &review)));
+                    .then(|| self.night.without_agreement(clock::now(), &attempt, &review));
                 Event::Reviewed { attempt, review, setback }
             }
             (Deed::Restack(result), Some(attempt)) => {

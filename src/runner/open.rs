@@ -320,8 +320,8 @@ impl Equipment {
     }
 }
 
-/// What the runs that a crash cut off are charged with: what their output tells, and where none is left all
-/// that was reserved. Agents that report no cost are charged nothing.
+/// What the runs that a crash cut off are charged with, as their output tells. Agents that report no cost are
+/// charged nothing.
 pub fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
     let costs = night.opening().agent.name == "claude";
     night
@@ -333,9 +333,8 @@ pub fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
                     Some(conversation) => conversations::opener(&attempt.task, conversation),
                     None => attempt.clone(),
                 };
-                let told = || spent_of_stream(&places.attempt(&opener), *budget);
                 let spent = if costs {
-                    told().unwrap_or_else(|| Spend::reserved(*budget))
+                    spent_of_stream(&places.attempt(&opener), &places.attempt(attempt), *budget)
                 } else {
                     Spend::default()
                 };

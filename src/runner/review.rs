@@ -8,6 +8,7 @@ use crate::{
     budget::{Spend, Usd},
     files,
     ids::{AttemptId, CommitId},
+    night::in_question,
     outcome::{AgentEnd, Review},
     prompt::{self, Opinion, ReviewInput},
     runner::{
@@ -33,7 +34,7 @@ impl Hands {
         let task = brief.task(&attempt.task).expect("orders name tasks of the opening");
         let record = brief.attempts_made.iter().find(|record| record.number == attempt.number);
         let record = record.expect("a review follows its attempt");
-        let decisions = record.in_question(&brief.opening.policy.decisions);
+        let decisions = in_question(&brief.attempts_made, record, &brief.opening.policy.decisions);
         let candidate = record.candidate.as_ref();
         let parent = candidate.map_or(&brief.opening.base.commit, |candidate| &candidate.base);
         let (old, new) = (self.vault.tree_of(parent)?, self.vault.tree_of(commit)?);
@@ -78,24 +79,32 @@ impl Hands {
                 session.close().await?;
             }
             spent = spent + report.spent;
-            let passing = matches!(report.ended, AgentEnd::Overloaded | AgentEnd::Transport { .. });
+            let said = report.last_words.unwrap_or_default();
+            let (finished, opinion) = (report.ended == AgentEnd::Finished, Opinion::read(&said));
+            let passing = matches!(report.ended, AgentEnd::Overloaded | AgentEnd::Transport { .. })
+                || (finished && opinion.is_err());
             if passing && again + 1 < TRIES && !(budget > Usd::ZERO && spent.usd >= budget) {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_secs(2 << again)) => continue,
-                    () = self.stop.now() => {}
+                    () = self.stop.now() => return Ok(Deed::Review(None)),
                 }
             }
             if report.ended == AgentEnd::Interrupted {
                 return Ok(Deed::Review(None));
             }
-            let said = report.last_words.unwrap_or_default();
-            let (agree, why) = match (&report.ended, Opinion::read(&said)) {
-                (AgentEnd::Finished, Ok(opinion)) => (opinion.agree, opinion.why),
-                (AgentEnd::Finished, Err(unreadable)) => (false, unreadable.to_string()),
-                (other, _) => (false, crate::report::agent_end(other)),
+            let (agree, why, ended) = match (report.ended, opinion) {
+                (AgentEnd::Finished, Ok(opinion)) => {
+                    (opinion.agree, opinion.why, AgentEnd::Finished)
+                }
+                // No opinion is not one against it: a person is asked.
+                (AgentEnd::Finished, Err(unreadable)) => {
+                    let message = unreadable.to_string();
+                    (false, message.clone(), AgentEnd::Unreadable { message })
+                }
+                (other, _) => (false, crate::report::agent_end(&other), other),
             };
             let why = self.redactor.redact(&why).into_owned();
-            let (ended, model) = (report.ended, report.model);
+            let model = report.model;
             return Ok(Deed::Review(Some(Review { agree, why, ended, spent, model })));
         }
         Ok(Deed::Review(None))

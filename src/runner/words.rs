@@ -61,7 +61,13 @@ impl Hands {
                 (Some(failure), Some(last)) if !interrupted(failure) => {
                     prompt::going_on(&input, last)?
                 }
-                (Some(_) | None, _) => prompt::interrupted(ground.as_left),
+                // What failed before may not have been heard: it is said again.
+                (Some(_) | None, Some(last)) => format!(
+                    "{}\n\n{}",
+                    prompt::interrupted(ground.as_left),
+                    prompt::going_on(&input, last)?
+                ),
+                (Some(_) | None, None) => prompt::interrupted(ground.as_left),
             }
         } else {
             match &last {
@@ -178,6 +184,7 @@ fn interrupted(failure: &Failure) -> bool {
             | AgentEnd::ContextFull
             | AgentEnd::ConversationLost
             | AgentEnd::BudgetSpent
+            | AgentEnd::BudgetTooSmall
             | AgentEnd::TurnsSpent
             | AgentEnd::TimedOut
             | AgentEnd::Failed { .. }

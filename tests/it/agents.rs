@@ -214,7 +214,7 @@ async fn a_session_that_dies_or_never_says_a_word_is_told_apart() {
     assert_eq!(report.ended, AgentEnd::Unfit { message: "error: unknown option --x".into() });
     assert_eq!(report.spent.usd, Usd::ZERO);
     let report = scene.run_claude("echo hello").await;
-    assert!(matches!(report.ended, AgentEnd::Unreadable { .. }), "{report:?}");
+    assert!(matches!(report.ended, AgentEnd::Garbage { .. }), "{report:?}");
 }
 
 #[tokio::test]

@@ -371,8 +371,9 @@ fn restart(journal: &mut Vec<Entry>, world: &World) {
         .in_flight()
         .iter()
         .filter_map(|command| match command {
-            Command::RunAgent { attempt, budget, .. } => {
-                Some(Charge { attempt: attempt.clone(), spent: Spend::reserved(*budget) })
+            Command::RunAgent { attempt, .. } => {
+                let spent = Spend::reserved(Usd::from_micros(20_000));
+                Some(Charge { attempt: attempt.clone(), spent })
             }
             _ => None,
         })

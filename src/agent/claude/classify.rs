@@ -110,6 +110,9 @@ pub(super) fn classify(facts: &Facts<'_>) -> AgentEnd {
     if facts.refused && facts.broken {
         return broken_off(transcript);
     }
+    if facts.refused && !facts.resumed && transcript.calls().next().is_none() {
+        return AgentEnd::BudgetTooSmall;
+    }
     if facts.refused {
         return AgentEnd::BudgetSpent;
     }
@@ -157,6 +160,7 @@ pub(super) fn goes_on(end: &AgentEnd) -> bool {
         | AgentEnd::Limited { .. }
         | AgentEnd::Overloaded
         | AgentEnd::Transport { .. }
+        | AgentEnd::BudgetTooSmall
         | AgentEnd::ContextFull
         | AgentEnd::ConversationLost
         | AgentEnd::ModelUnavailable { .. }
@@ -228,8 +232,8 @@ fn limited(facts: &Facts<'_>, account: bool) -> AgentEnd {
 fn api_error(facts: &Facts<'_>, result: &ResultFrame) -> Option<AgentEnd> {
     let message = || failure(result);
     // The result's own field first; older versions name the kind in the last answer only.
-    let kinds = [result.api_error.as_deref(), facts.transcript.last_error.as_deref()];
-    let is = |names: &[&str]| kinds.iter().flatten().any(|kind| names.contains(kind));
+    let kind = result.api_error.as_deref().or(facts.transcript.last_error.as_deref());
+    let is = |names: &[&str]| kind.is_some_and(|kind| names.contains(&kind));
     let reason = result.terminal_reason.as_deref();
 
     if matches!(
@@ -681,7 +685,8 @@ mod tests {
         assert_eq!(end(&unknown, true, false), AgentEnd::ConversationLost);
         assert_eq!(name(&end(&unknown, false, false)), "failed");
         assert_eq!(name(&end(&recorded("root_bypass"), true, false)), "unfit");
-        assert_eq!(end(&recorded("api_400"), false, true), AgentEnd::BudgetSpent);
+        assert_eq!(end(&recorded("api_400"), false, true), AgentEnd::BudgetTooSmall);
+        assert_eq!(end(&recorded("api_400"), true, true), AgentEnd::BudgetSpent);
         assert_eq!(end(&recorded("finished"), false, true), AgentEnd::Finished);
     }
 

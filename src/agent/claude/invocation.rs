@@ -312,6 +312,10 @@ pub(super) fn environment(
         .unset("ANTHROPIC_AUTH_TOKEN")
         .unset("ANTHROPIC_BASE_URL")
         .unset("CLAUDE_CODE_OAUTH_TOKEN");
+    // Its only way is to us on loopback; a proxy of the network would get every question to read.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        environment.unset(name).unset(&name.to_lowercase());
+    }
     match credential {
         Some(Credential::ApiKey(secret)) => environment.set("ANTHROPIC_API_KEY", secret.expose()),
         Some(Credential::OAuthToken(secret)) => {

@@ -363,6 +363,10 @@ impl ClaudeAgent {
             State::Ended(Err(_)) => (&[][..], false),
         };
         report.notes = run.notes(&transcript, report.survivors, names, cut);
+        let over = matches!(report.ended, AgentEnd::Finished | AgentEnd::Denied { .. });
+        if over && job.purpose == Purpose::Edit && report.reply.is_empty() {
+            report.notes.push("it gave no account of what it decided".into());
+        }
         if around {
             report.notes.push("its questions did not go through our proxy".into());
         }
@@ -441,6 +445,11 @@ impl Run<'_> {
         errors: &str,
         (ledger, broken): (Option<&Ledger>, bool),
     ) -> AgentEnd {
+        if let Some(refused @ Refused::Unbounded { .. }) =
+            ledger.and_then(|ledger| ledger.refused.as_ref())
+        {
+            return AgentEnd::Unfit { message: refused.to_string() };
+        }
         let refused = matches!(
             ledger.and_then(|ledger| ledger.refused.as_ref()),
             Some(Refused::Money { .. } | Refused::Tokens { .. })

@@ -169,13 +169,22 @@ pub(super) fn forget(home: &Path, number: u32) -> Result<(), files::Error> {
 }
 
 /// What the last run in a conversation's directory cost, when the runner died in the middle of it: to be
-/// asked before the next one begins. From the output that was left; `None` when there is none. An answer that
+/// asked before the next one begins. From the output that was left, nothing when there is none. An answer that
 /// was under way is charged with the most that one can cost, at most with what is left of `reserved`.
-pub fn spent_of_stream(home: &Path, reserved: Usd) -> Option<Spend> {
-    let number = *streams(home).last()?;
-    let from = std::fs::read_to_string(beginning(home, number)).unwrap_or_default();
+pub fn spent_of_stream(home: &Path, run_dir: &Path, reserved: Usd) -> Spend {
+    let (told, from) = match streams(home).last() {
+        Some(number) => {
+            let from = std::fs::read_to_string(beginning(home, *number)).unwrap_or_default();
+            (stream(home, *number), from.trim().parse().unwrap_or(0))
+        }
+        // The program had ended and all of its output was kept, or it was never started.
+        None => (run_dir.join("transcript.jsonl"), 0),
+    };
+    if !told.exists() {
+        return Spend::default();
+    }
     let mut transcript = Transcript::of_any();
-    Tail::of(&stream(home, number), from.trim().parse().unwrap_or(0)).read(u64::MAX, |line| {
+    Tail::of(&told, from).read(u64::MAX, |line| {
         if let Whole::Line(line) = line {
             transcript.line(&String::from_utf8_lossy(line));
         }
@@ -186,7 +195,7 @@ pub fn spent_of_stream(home: &Path, reserved: Usd) -> Option<Spend> {
         spend.usd = spend.usd.minus(spend.cut);
         spend.cut = Usd::ZERO;
     }
-    Some(spend)
+    spend
 }
 
 /// More than any conversation's sum: nothing is left of the program's own figure.
@@ -313,22 +322,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path();
         let reserved = Usd::from_micros(9_000);
-        assert_eq!(spent_of_stream(home, reserved), None);
+        assert_eq!(spent_of_stream(home, home, reserved), Spend::default());
         let earlier = format!("{INIT}\n{START}\n{DELTA}\n{STOP}\n{RESULT}\n");
         std::fs::write(stream(home, 1), &earlier).unwrap();
         std::fs::write(stream(home, 2), "old").unwrap();
         assert_eq!(next_stream(home), 3);
         begin(home, 1, earlier.len() as u64).unwrap();
         assert!(!stream(home, 2).exists());
-        assert_eq!(spent_of_stream(home, reserved), Some(Spend::default()));
+        assert_eq!(spent_of_stream(home, home, reserved), Spend::default());
         let second = START.replace("m1", "m2");
         let all = format!("{earlier}{INIT}\n{second}\n{DELTA}\n{STOP}\n{ASKED}\n{{\"type\":\"as");
         std::fs::write(stream(home, 1), all).unwrap();
-        let spend = spent_of_stream(home, reserved).unwrap();
+        let spend = spent_of_stream(home, home, reserved);
         assert_eq!((spend.usd, spend.cut), (reserved, Usd::from_micros(9_000 - CALL)));
-        let spend = spent_of_stream(home, Usd::ZERO).unwrap();
+        let spend = spent_of_stream(home, home, Usd::ZERO);
         assert_eq!((spend.usd.micros(), spend.is_estimated()), (CALL, false));
         forget(home, 1).unwrap();
-        assert_eq!(spent_of_stream(home, reserved), None);
+        assert_eq!(spent_of_stream(home, home, reserved), Spend::default());
     }
 }

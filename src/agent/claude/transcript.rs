@@ -251,7 +251,8 @@ impl Transcript {
     }
 
     fn assistant(&mut self, frame: &Frame<'_>) {
-        self.last_error = frame.text("error").or(self.last_error.take());
+        // An answer after it says that it has passed.
+        self.last_error = frame.text("error");
         let time = frame.text("timestamp").and_then(|time| time.parse::<Timestamp>().ok());
         self.time = time.map(Timestamp::as_second).or(self.time);
         let Some(message) = frame.object("message") else { return };

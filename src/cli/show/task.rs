@@ -41,7 +41,7 @@ pub(super) fn in_full(
         let what = match found.night.why_not_started(id, found.night.last_fact()) {
             Some(NotStarted::Needs(need)) => format!("it needs {need}, which did not land"),
             Some(NotStarted::TaskLimit) => "the night's number of tasks was reached".to_owned(),
-            Some(NotStarted::Money) => "the money is spent".to_owned(),
+            Some(NotStarted::Money) => "the money or the tokens are spent".to_owned(),
             Some(NotStarted::NoModel | NotStarted::Stopped) => match found.night.stop() {
                 Some(reason) => report::stop_reason(reason),
                 None => "the night had stopped".to_owned(),

@@ -297,3 +297,22 @@ async fn a_medium_decision_needs_a_second_opinion_and_a_high_one_a_person() {
     assert!(second.body.get("tools").is_none_or(|tools| tools.as_array().unwrap().is_empty()));
     assert_eq!(model.surprises(), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_refused_is_put_back_and_the_rest_lands() {
+    let stray = json!({ "file_path": "{cwd}/stray.txt", "content": "stray\n" });
+    let model = Model::start(vec![lane(
+        "Add a file",
+        vec![write("t1").and("Write", stray), Turn::text("Done."), Turn::text("It is gone.")],
+    )])
+    .await;
+    let Some(night) = night(&model, "") else { return };
+    let ran = run(with_key(night).task("t1", "Add a file")).await.exit(0).landed(["t1"]);
+    let ran = ran.holds("src/t1.txt", "t1\n").lacks("stray.txt");
+    assert_eq!(ends(&ran, "t1"), ["finished", "finished"]);
+    let told = model.asked();
+    let told = told.last().unwrap().last();
+    assert!(told.contains("stray.txt"), "it is told what was put back: {told}");
+    assert!(!ran.everything_kept().contains("\"sessionId\""), "what the program kept is gone");
+    assert_eq!(model.surprises(), [""; 0]);
+}

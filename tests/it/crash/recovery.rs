@@ -133,8 +133,16 @@ fn each_end_of_an_agent_leads_to_one_decision() {
         (AgentEnd::ContextFull, Class::Recovers),
         (AgentEnd::ConversationLost, Class::Recovers),
         (limited(Some(1_800_003_600), LimitScope::Account), Class::RecoversAndCloses),
-        (limited(None, LimitScope::Model), Class::RecoversAndCloses),
+        (limited(None, LimitScope::Model), Class::Recovers),
+        (limited(None, LimitScope::Account), Class::RecoversAndCloses),
         (AgentEnd::ModelUnavailable { message: text() }, Class::RecoversAndCloses),
+        (
+            AgentEnd::BudgetTooSmall,
+            Class::Is(unusable(
+                "what `limits.cost`, `limits.task_cost` or `limits.tokens` leave does not pay for a \
+                 single call",
+            )),
+        ),
         (AgentEnd::Interrupted, Class::Is(Then::Uncounted)),
         (
             AgentEnd::NotInstalled { program: "claude".into() },
@@ -297,8 +305,119 @@ fn a_model_that_does_not_exist_is_left_for_the_night() {
     let mut scene = Scene::new(|_| {});
     scene.ends(AgentEnd::ModelUnavailable { message: text() });
     assert_eq!(scene.next().0, Some("sonnet".into()));
-    let setback = scene.ends(AgentEnd::ModelUnavailable { message: text() });
-    assert!(matches!(setback.then, Then::StopNight(StopReason::AgentUnusable { .. })));
+    scene.ends(AgentEnd::ModelUnavailable { message: text() });
+    assert!(scene.night.is_over(scene.now));
+    let Some(StopReason::AgentUnusable { message }) = scene.night.stop_reason(scene.now) else {
+        panic!("{:?}", scene.night.stop_reason(scene.now))
+    };
+    assert!(message.contains("is not available"), "{message}");
+}
+
+impl Scene {
+    /// The next agent run makes a candidate, and these decisions.
+    fn edits(&mut self, world: &mut World, decisions: &[Level]) -> AttemptId {
+        let order = self.order();
+        let Command::RunAgent { attempt, base, .. } = order else { panic!("{order:?}") };
+        let mut report = agent_report(AgentEnd::Finished);
+        report.reply.decisions = decisions
+            .iter()
+            .map(|level| Decision { level: *level, what: format!("{level:?}"), why: text() })
+            .collect();
+        let result = Ok(world.commit(&base));
+        self.fact(Event::AgentEnded { attempt: attempt.clone(), report, result, kept: None });
+        attempt
+    }
+
+    fn gates(&mut self, green: bool) {
+        let order = self.order();
+        let Command::RunGate { attempt, commit, tree } = order else { panic!("{order:?}") };
+        let report = report(&commit, &tree, green, Some(&attempt));
+        let failure = || Failure::Gate(Box::new(report.clone()));
+        let setback = (!green).then(|| self.night.judge(self.now, &attempt, failure()));
+        self.fact(Event::GateEnded { attempt, report, setback });
+    }
+
+    fn reviewed(&mut self, agree: bool, ended: AgentEnd) {
+        let order = self.order();
+        let Command::Review { attempt, .. } = order else { panic!("{order:?}") };
+        let spent = Spend { usd: Usd::from_micros(7), ..Spend::default() };
+        let review = Review { agree, why: text(), ended, spent, model: None };
+        let night = &self.night;
+        let setback = (!agree).then(|| night.without_agreement(self.now, &attempt, &review));
+        self.fact(Event::Reviewed { attempt, review, setback });
+    }
+}
+
+fn world() -> World {
+    night(1).1
+}
+
+#[test]
+fn what_an_earlier_attempt_of_the_conversation_decided_still_needs_its_opinion() {
+    let (mut scene, mut world) = (Scene::new(|_| {}), world());
+    scene.edits(&mut world, &[Level::Medium]);
+    scene.gates(false);
+    scene.edits(&mut world, &[]);
+    scene.gates(true);
+    scene.reviewed(true, AgentEnd::Finished);
+    assert!(matches!(scene.order(), Command::Land { .. }));
+}
+
+#[test]
+fn a_candidate_cannot_land_before_its_second_opinion() {
+    let (mut scene, mut world) = (Scene::new(|_| {}), world());
+    let attempt = scene.edits(&mut world, &[Level::Medium]);
+    scene.gates(true);
+    let Stage::Gated(candidate) = scene.task("a").stage.clone() else { panic!() };
+    let land = Command::Land {
+        attempt,
+        from: candidate.base.clone(),
+        to: candidate.commit.clone(),
+        tree: candidate.tree.clone(),
+    };
+    let refused = scene.night.apply(scene.now, Event::Began(land)).unwrap_err();
+    assert_eq!(refused.why, "landed without its second opinion");
+}
+
+#[test]
+fn a_service_in_trouble_leaves_gated_work_gated_and_is_asked_again() {
+    let (mut scene, mut world) = (Scene::new(|_| {}), world());
+    scene.edits(&mut world, &[Level::Medium]);
+    scene.gates(true);
+    let reset = at(3_600).as_second();
+    scene.reviewed(false, AgentEnd::Limited { until: Some(reset), scope: LimitScope::Account });
+    assert!(matches!(scene.task("a").stage, Stage::Gated(_)));
+    assert!(scene.night.due(scene.now).is_empty());
+    let end = scene.night.wake_at(scene.now).unwrap();
+    assert!((reset..=reset + 65).contains(&end.as_second()));
+    scene.now = end;
+    scene.reviewed(true, AgentEnd::Finished);
+    assert_eq!(scene.task("a").spent().usd, Usd::from_micros(10_014), "both are paid");
+    assert!(matches!(scene.order(), Command::Land { .. }));
+}
+
+#[test]
+fn an_opinion_against_it_is_told_and_none_at_all_asks_a_person() {
+    let (mut scene, mut world) = (Scene::new(|_| {}), world());
+    scene.edits(&mut world, &[Level::Medium]);
+    scene.gates(true);
+    scene.reviewed(false, AgentEnd::Finished);
+    assert_eq!(scene.next(), (Some("opus".into()), true));
+    scene.edits(&mut world, &[Level::Medium]);
+    scene.gates(true);
+    scene.reviewed(false, AgentEnd::TimedOut);
+    assert!(scene.task("a").parked().is_some());
+}
+
+#[test]
+fn time_between_two_processes_is_no_time_of_the_night() {
+    let mut scene = Scene::new(|_| {});
+    let reset = at(5 * 3_600).as_second();
+    scene.ends(AgentEnd::Limited { until: Some(reset), scope: LimitScope::Account });
+    assert!(scene.night.is_over(scene.now));
+    scene.later(6 * 3_600);
+    scene.fact(Event::Restarted { charges: Vec::new() });
+    assert_eq!(scene.next(), (Some("opus".into()), true), "the morning goes on with it");
 }
 
 #[test]
