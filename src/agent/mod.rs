@@ -314,6 +314,13 @@ fn read_reply(purpose: Purpose, ended: AgentEnd, said: &str) -> (Reply, AgentEnd
     }
 }
 
+/// True when an agent came to its end and said nothing of its own work.
+fn gave_no_account(purpose: Purpose, report: &AgentReport) -> bool {
+    purpose == Purpose::Edit
+        && matches!(report.ended, AgentEnd::Finished | AgentEnd::Denied { .. })
+        && report.reply.is_empty()
+}
+
 /// What a person should know of processes that were killed.
 fn killed(survivors: u32, names: &[String]) -> Option<String> {
     (survivors > 0).then(|| format!("killed what it left running: {}", names.join(", ")))

@@ -155,7 +155,10 @@ async fn a_session_that_finishes_is_reported_with_its_cost_and_what_it_left_runn
     );
     let kept = fs::read_to_string(scene.path("run/transcript.jsonl")).unwrap();
     assert!(kept.contains("Done with ***") && kept.lines().count() == 3, "{kept}");
-    assert_eq!(report.notes, ["killed what it left running: sleep"]);
+    assert_eq!(
+        report.notes,
+        ["killed what it left running: sleep", "it gave no account of what it decided"]
+    );
     assert_eq!(fs::read_to_string(scene.path("run/system.md")).unwrap(), "Be kind.");
     let mode = fs::metadata(scene.path("run")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);

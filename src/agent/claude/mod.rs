@@ -28,11 +28,11 @@ use self::{
     live::{STREAM_LIMIT, Turn, Watched},
     spent::Counted,
     tail::{Kept, Tail},
-    transcript::{NEWER, OLDEST, Transcript, parse_version},
+    transcript::{NEWER, OLDEST, Transcript, parse_version, show},
 };
 use super::{
-    Agent, AgentError, AgentFacts, BoxFuture, Job, Purpose, Ran, Session, Unusable, killed,
-    last_words, read_reply, write_private,
+    Agent, AgentError, AgentFacts, BoxFuture, Job, Purpose, Ran, Session, Unusable,
+    gave_no_account, killed, last_words, read_reply, write_private,
 };
 use crate::{
     budget::Spend,
@@ -363,8 +363,7 @@ impl ClaudeAgent {
             State::Ended(Err(_)) => (&[][..], false),
         };
         report.notes = run.notes(&transcript, report.survivors, names, cut);
-        let over = matches!(report.ended, AgentEnd::Finished | AgentEnd::Denied { .. });
-        if over && job.purpose == Purpose::Edit && report.reply.is_empty() {
+        if gave_no_account(job.purpose, &report) {
             report.notes.push("it gave no account of what it decided".into());
         }
         if around {
@@ -592,19 +591,12 @@ impl Agent for ClaudeAgent {
                 crate::ids::NAME
             ));
         }
-        for command in invocation::not_allowed(self) {
-            warnings.push(format!(
-                "the agent cannot be allowed to run `{}` itself: brackets, stars and backslashes mean \
-                 something else in its rules",
-                prompt::clean(command)
-            ));
-        }
+        warnings.extend(invocation::not_allowed(self).map(|command| {
+            let command = prompt::clean(command);
+            format!("the agent cannot run `{command}` itself: its rules read some signs otherwise")
+        }));
         Ok(AgentFacts { name: "claude".into(), version: Some(show(version)), warnings })
     }
-}
-
-fn show((major, minor, patch): (u32, u32, u32)) -> String {
-    format!("{major}.{minor}.{patch}")
 }
 
 #[cfg(test)]

@@ -516,6 +516,11 @@ pub(super) fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
     Some((parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
+/// A version as people write it.
+pub(super) fn show((major, minor, patch): (u32, u32, u32)) -> String {
+    format!("{major}.{minor}.{patch}")
+}
+
 /// An alias such as `sonnet` stands for every full name that contains it.
 fn same_model(wanted: &str, found: &str) -> bool {
     let bare = wanted.split('[').next().unwrap_or(wanted);

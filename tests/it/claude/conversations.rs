@@ -58,7 +58,10 @@ async fn a_second_attempt_is_the_next_line_of_the_same_frozen_program() {
     fs::write(scene.path("work/work.sh"), "setsid sleep 300 >/dev/null 2>&1 &\n").unwrap();
     let Ran { report, session } = scene.go_on(None, "Do the task.").await;
     assert_eq!((&report.ended, report.survivors), (&AgentEnd::Finished, 1), "{report:?}");
-    assert_eq!(report.notes, ["killed what it left running: sleep"]);
+    assert_eq!(
+        report.notes,
+        ["killed what it left running: sleep", "it gave no account of what it decided"]
+    );
     let frozen = programs(&scene);
     assert!(matches!(frozen[..], [(_, 'T')]), "{frozen:?}");
     let first = report.spent.usd;
@@ -122,7 +125,10 @@ async fn a_compaction_puts_the_brief_back() {
     let Some(scene) = compacted().await else { return };
     let report = scene.run().await;
     assert_eq!(report.ended, AgentEnd::Finished, "{report:?}");
-    assert_eq!(report.notes, ["its conversation was compacted once"]);
+    assert_eq!(
+        report.notes,
+        ["its conversation was compacted once", "it gave no account of what it decided"]
+    );
     let asked = scene.model.asked();
     let briefed = asked.iter().filter(|asked| asked.text().contains("the rules of the task"));
     assert_eq!(briefed.count(), 2, "the questions after it");

@@ -426,7 +426,7 @@ async fn an_attempt_that_uses_up_what_it_was_given_ends_as_that() {
         row("turns", vec![work(), work(), work()], Ends::As(AgentEnd::TurnsSpent))
             .with(|scene| scene.job.turns = Some(2))
             .asked(2),
-        row("no money", vec![], Ends::As(AgentEnd::BudgetSpent))
+        row("no money", vec![], Ends::As(AgentEnd::BudgetTooSmall))
             .with(|scene| scene.job.budget = Usd::from_micros(50_000))
             .asked(0),
         row("money", vec![work().usage(dear), work()], Ends::As(AgentEnd::BudgetSpent))
@@ -436,7 +436,7 @@ async fn an_attempt_that_uses_up_what_it_was_given_ends_as_that() {
         row(
             "a long answer",
             vec![cut_off(), cut_off(), cut_off(), cut_off()],
-            failed("response exceeded the 32000 output token maximum"),
+            failed("response exceeded the 16000 output token maximum"),
         )
         .asked(4),
         row(
