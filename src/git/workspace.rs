@@ -1,8 +1,8 @@
 //! A workspace: the files of one tree, laid out for an agent or a gate, and what changed in them.
 //!
-//! In this version a workspace is a plain directory, made for one use and removed after it. Everything
-//! outside sees only [`Workspace::lay_out`], [`Workspace::changes`] and [`Workspace::remove`], so that
-//! pools and overlays can take its inside. Reading back is our own walk: nothing is followed, no git
+//! In this version a workspace is a plain directory. An agent's is kept while its conversation goes on, and
+//! can be taken over from a killed process ([`Workspace::reopen`]) and brought to another state
+//! ([`Workspace::put`]); a gate's is made for one use. Pools and overlays can take its inside. Reading back is our own walk: nothing is followed, no git
 //! program and no repository of the agent's takes part.
 
 use std::{
