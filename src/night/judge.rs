@@ -24,10 +24,11 @@ impl Night {
                 // the same, another try is the harmless answer.
                 AgentEnd::Finished
                 | AgentEnd::Denied { .. }
-                | AgentEnd::BudgetSpent
                 | AgentEnd::TurnsSpent
                 | AgentEnd::TimedOut
                 | AgentEnd::Failed { .. } => Then::Retry,
+                // It had all that the task had left: another try would end at its first call.
+                AgentEnd::BudgetSpent => Then::FailTask,
                 AgentEnd::Overloaded | AgentEnd::Transport { .. } => {
                     self.pause(now, attempt, task, end)
                 }

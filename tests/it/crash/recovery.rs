@@ -120,7 +120,7 @@ fn each_end_of_an_agent_leads_to_one_decision() {
     for (end, class) in [
         (AgentEnd::Finished, Class::Counts),
         (AgentEnd::Denied { tools: vec!["Write".into()] }, Class::Counts),
-        (AgentEnd::BudgetSpent, Class::Counts),
+        (AgentEnd::BudgetSpent, Class::Is(Then::FailTask)),
         (AgentEnd::TurnsSpent, Class::Counts),
         (AgentEnd::TimedOut, Class::Counts),
         (AgentEnd::Failed { code: Some(1), message: text() }, Class::Counts),
@@ -161,7 +161,8 @@ fn each_end_of_an_agent_leads_to_one_decision() {
             other => Class::Is(other),
         };
         assert_eq!(found, class, "{end:?}");
-        assert_eq!(scene.task("a").counted, u32::from(class == Class::Counts), "{end:?}");
+        let counts = matches!(class, Class::Counts | Class::Is(Then::FailTask));
+        assert_eq!(scene.task("a").counted, u32::from(counts), "{end:?}");
     }
 }
 
