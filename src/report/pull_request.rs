@@ -6,7 +6,7 @@
 use crate::{
     ids::{NAME, NightId, TaskId},
     night::{AttemptRecord, Night, NotStarted, Stage, TaskState},
-    outcome::{Failure, GateReport},
+    outcome::{Failure, GateReport, StopReason},
     policy::{Refusal, Verdict},
     prompt::{Decision, Level},
     report::{facts, line, text},
@@ -201,7 +201,13 @@ fn not_landed(night: &Night) -> String {
                         "not finished: the night stopped".to_owned()
                     }
                 };
-                (why, "none: the next night takes it".to_owned())
+                let next = match night.stop() {
+                    Some(StopReason::AgentUnusable { .. }) => {
+                        format!("mend that, then {}", text::code(&format!("{NAME} resume")))
+                    }
+                    Some(_) | None => "none: the next night takes it".to_owned(),
+                };
+                (why, next)
             }
             Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => (
                 "under way when this was written".to_owned(),

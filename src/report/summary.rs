@@ -91,7 +91,7 @@ fn failed(night: &Night, lines: &mut Vec<String>) {
             "  FAIL  {}  {}  {} of {} tries",
             column(id.as_str(), 10),
             column(title(night, id), TITLE),
-            task.attempts.len(),
+            task.counted,
             night.attempts_allowed(id),
         ));
         lines.push(format!("        {}", text::inline_plain(&line::why(setback))));

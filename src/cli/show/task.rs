@@ -167,7 +167,7 @@ fn heading(found: &Found, id: &TaskId, state: &TaskState) -> String {
         "{id} · {} · {}, {} of {} tries · {} · {} · base {} · night {}",
         text::inline_plain(tell::title(&found.night, id)),
         tell::stage(state).to_uppercase(),
-        state.attempts.len(),
+        state.counted,
         found.night.attempts_allowed(id),
         report::seconds(seconds),
         report::spent_on(&found.night, state),
