@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     budget::Spend,
+    ids::TaskId,
     night::{AttemptRecord, Closing, Night, Setback, TaskState, Then, Trigger, decided},
     outcome::{AgentEnd, Failure},
     prompt::{Decision, Level},
@@ -123,6 +124,17 @@ pub(super) fn login_expired(night: &Night) -> bool {
             Some(Failure::Agent(AgentEnd::NotSignedIn { .. }))
         )
     })
+}
+
+/// How often a task was tried, and how many of these count against its limit.
+pub fn tries(night: &Night, id: &TaskId, task: &TaskState) -> String {
+    let (all, counted) = (task.attempts.len(), task.counted);
+    let allowed = night.attempts_allowed(id);
+    if u32::try_from(all) == Ok(counted) {
+        format!("{counted} of {allowed} tries")
+    } else {
+        format!("{all} tries, {counted} of {allowed} counted")
+    }
 }
 
 /// What a night cost, in words.

@@ -14,7 +14,7 @@ pub mod text;
 pub use commit::Message;
 pub use facts::{
     agent_notes, answer_lines, closed, decisions, decisions_in_words, moment, questions,
-    recovered_from, recoveries, recoveries_in_words, spent, spent_on,
+    recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries,
 };
 pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
 pub use progress::{at_work, heartbeat, phase, progress};

@@ -88,11 +88,10 @@ fn failed(night: &Night, lines: &mut Vec<String>) {
     ));
     for (id, task, setback) in failed {
         lines.push(format!(
-            "  FAIL  {}  {}  {} of {} tries",
+            "  FAIL  {}  {}  {}",
             column(id.as_str(), 10),
             column(title(night, id), TITLE),
-            task.counted,
-            night.attempts_allowed(id),
+            facts::tries(night, id, task),
         ));
         lines.push(format!("        {}", text::inline_plain(&line::why(setback))));
         lines.push(format!("        {NAME} show '{id}'"));

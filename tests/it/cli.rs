@@ -431,7 +431,7 @@ fn a_task_that_asks_is_shown_with_its_question_and_waits_for_the_answer() {
     ]);
     let show = scene.run(&["show", "task_1"]);
     show.holds(&[
-        "WAITS FOR YOU, 2 of 3 tries",
+        "WAITS FOR YOU, 2 tries, 0 of 3 counted",
         "model            claude-opus-x (asked for opus)",
         "conversation     try 2 went on in try 1's",
         "recovered from   overload",

@@ -164,11 +164,10 @@ fn heading(found: &Found, id: &TaskId, state: &TaskState) -> String {
     let seconds: u64 = state.attempts.iter().map(millis).sum();
     let base = state.attempts.first().map_or(&found.night.opening().base.commit, |r| &r.base);
     format!(
-        "{id} · {} · {}, {} of {} tries · {} · {} · base {} · night {}",
+        "{id} · {} · {}, {} · {} · {} · base {} · night {}",
         text::inline_plain(tell::title(&found.night, id)),
         tell::stage(state).to_uppercase(),
-        state.counted,
-        found.night.attempts_allowed(id),
+        report::tries(&found.night, id, state),
         report::seconds(seconds),
         report::spent_on(&found.night, state),
         base.short(),
