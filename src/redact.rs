@@ -7,6 +7,8 @@
 use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use regex::{Captures, Regex, RegexBuilder};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 /// What stands where a secret stood.
 pub const MASK: &str = "***";
@@ -91,6 +93,31 @@ impl Redactor {
             .build()
             .expect("escaped characters and fixed groups are a valid pattern");
         Redactor { known: Some(known) }
+    }
+
+    /// A value with every text in it redacted by itself. One that does not fit its type any more, because a
+    /// secret is a word of its form, comes back as it was.
+    pub fn redact_all<T: Serialize + DeserializeOwned>(&self, said: T) -> T {
+        let Ok(mut value) = serde_json::to_value(&said) else { return said };
+        self.walk(&mut value);
+        serde_json::from_value(value).unwrap_or(said)
+    }
+
+    fn walk(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.redact(text).into_owned(),
+            Value::Array(values) => {
+                for value in values {
+                    self.walk(value);
+                }
+            }
+            Value::Object(fields) => {
+                for value in fields.values_mut() {
+                    self.walk(value);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     /// The text with every secret replaced by [`MASK`].
@@ -243,6 +270,14 @@ mod tests {
 
     fn redactor() -> Redactor {
         Redactor::new([VALUE.to_owned(), "correct-horse".to_owned()])
+    }
+
+    #[test]
+    fn every_text_of_a_value_is_redacted_by_itself() {
+        let redactor = Redactor::new(["quo\"ted-secret".to_owned()]);
+        let said = vec![("a quo\"ted-secret".to_owned(), 7), ("plain".to_owned(), 8)];
+        let shown = redactor.redact_all(said);
+        assert_eq!(shown, [("a ***".to_owned(), 7), ("plain".to_owned(), 8)]);
     }
 
     #[test]

@@ -20,7 +20,6 @@ use crate::{
     night::{AttemptRecord, Conversation, Opening},
     outcome::{AgentEnd, AgentReport, Failure},
     policy::{AdmittedTask, Authority, RuleSet, Verdict, inspect},
-    redact::Redactor,
     runner::{
         conversations::{self, Held},
         deed::{Deed, Error},
@@ -108,7 +107,7 @@ impl Hands {
         let ran = self.agent.run(&job, session, &self.stop).await;
         self.conversations.done(edit.attempt);
         let Ran { report, session } = ran?;
-        let report = redacted(&self.redactor, report);
+        let report = self.redactor.redact_all(report);
         // Long work on files: other deeds and signals must go on meanwhile.
         let deed = tokio::task::block_in_place(|| {
             self.judge_work(brief, task, &edit, &workspace, report)
@@ -336,28 +335,4 @@ fn questions(opening: &Opening, report: &AgentReport) -> Vec<String> {
         above.map(|decision| format!("is this right: {} ({})", decision.what, decision.why)),
     );
     questions
-}
-
-/// The report without secrets in anything that the agent said.
-fn redacted(redactor: &Redactor, report: AgentReport) -> AgentReport {
-    fn walk(redactor: &Redactor, value: &mut serde_json::Value) {
-        match value {
-            serde_json::Value::String(text) => *text = redactor.redact(text).into_owned(),
-            serde_json::Value::Array(values) => {
-                for value in values {
-                    walk(redactor, value);
-                }
-            }
-            serde_json::Value::Object(fields) => {
-                for value in fields.values_mut() {
-                    walk(redactor, value);
-                }
-            }
-            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
-            }
-        }
-    }
-    let Ok(mut value) = serde_json::to_value(&report) else { return report };
-    walk(redactor, &mut value);
-    serde_json::from_value(value).unwrap_or(report)
 }

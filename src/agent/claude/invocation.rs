@@ -243,15 +243,11 @@ pub(super) fn arguments(agent: &ClaudeAgent, job: &Job, files: &Files) -> Vec<St
     if let Some(model) = &job.model {
         option("--model", model.clone());
     }
-    if !agent.fallback.is_empty() {
-        option("--fallback-model", agent.fallback.join(","));
-    }
     if let Some(system) = &files.system {
         option("--append-system-prompt-file", path(system));
     }
     // 0 would mean unlimited.
-    let turns = job.turns.into_iter().chain(agent.max_turns).filter(|turns| *turns > 0).min();
-    if let Some(turns) = turns {
+    if let Some(turns) = job.turns.filter(|turns| *turns > 0) {
         option("--max-turns", turns.to_string());
     }
     option("--tools", tools(job.purpose).join(","));
@@ -419,11 +415,11 @@ mod tests {
     #[test]
     fn no_limit_is_no_argument_because_zero_means_something_else() {
         let mut job = job();
-        job.turns = None;
-        let mut agent = agent();
-        agent.max_turns = Some(0);
-        let argv = arguments(&agent, &job, &files()).join(" ");
-        assert!(!argv.contains("--max-turns"), "{argv}");
+        for turns in [None, Some(0)] {
+            job.turns = turns;
+            let argv = arguments(&agent(), &job, &files()).join(" ");
+            assert!(!argv.contains("--max-turns"), "{argv}");
+        }
     }
 
     #[test]

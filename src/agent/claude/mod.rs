@@ -16,7 +16,6 @@ mod transcript;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::OnceCell, time::Instant};
 use url::Url;
 
@@ -96,10 +95,6 @@ pub struct ClaudeAgent {
     pub bash: Vec<String>,
     /// Globs, from the workspace's root, where it may not write.
     pub no_edit: Vec<String>,
-    /// Models to fall back to when the first is overloaded.
-    pub fallback: Vec<String>,
-    /// Turns for one attempt.
-    pub max_turns: Option<u32>,
     /// From SIGINT, after which it writes its result and cost, to SIGTERM.
     pub grace: Duration,
     /// Whether its questions go through our proxy, which holds the credential and the budget. Without it the
@@ -141,8 +136,6 @@ impl ClaudeAgent {
             base_url: None,
             bash: Vec::new(),
             no_edit: Vec::new(),
-            fallback: Vec::new(),
-            max_turns: None,
             grace: process::GRACE,
             proxy: true,
             server: Arc::default(),
@@ -477,7 +470,7 @@ impl Run<'_> {
         let words = transcript.last_text().unwrap_or_default();
         let (reply, ended) = read_reply(self.job.purpose, report.ended, words);
         AgentReport {
-            ended: self.redacted(ended),
+            ended: self.redactor.redact_all(ended),
             spent,
             seconds: self.started.elapsed().as_millis().div_ceil(1000).try_into().unwrap_or(0),
             turns: transcript.turns(),
@@ -486,7 +479,7 @@ impl Run<'_> {
             last_words: last_words(&self.redactor.redact(words)),
             total: transcript.result.as_ref().and_then(|result| result.cost),
             window: transcript.window_used().cloned(),
-            reply: self.redacted(reply),
+            reply: self.redactor.redact_all(reply),
             ..report
         }
     }
@@ -521,12 +514,6 @@ impl Run<'_> {
         notes.extend(self.kept.trouble());
         let clean = |note: String| self.redactor.redact(&prompt::clean(&note)).into_owned();
         notes.into_iter().map(clean).collect()
-    }
-
-    /// The same without secrets, whatever it was made to say.
-    fn redacted<T: Serialize + DeserializeOwned>(&self, said: T) -> T {
-        let text = serde_json::to_string(&said).unwrap_or_default();
-        serde_json::from_str(&self.redactor.redact(&text)).unwrap_or(said)
     }
 }
 
