@@ -20,10 +20,12 @@ pub mod report;
 // First floor: hands. Each touches one thing outside.
 pub mod sys;
 pub mod files;
+pub mod sandbox;
 pub mod process;
 pub mod http;
 pub mod proxy;
 pub mod git;
+pub mod workspace;
 pub mod gate;
 pub mod agent;
 pub mod forge;

@@ -31,6 +31,7 @@ use crate::{
     process::{self, Environment, Exit, Stop},
     prompt::{self, Reply},
     proxy,
+    sandbox::Walls,
 };
 
 /// A future behind `dyn`, until `async fn` in traits can stand there.
@@ -143,6 +144,9 @@ pub struct Job {
     pub activity: Activity,
     /// The environment to start from. Credentials are not in it.
     pub environment: Environment,
+    /// What stands around it but for its own files and its way to the model, which the agent adds; `None` =
+    /// nothing.
+    pub walls: Option<Walls>,
 }
 
 /// What a preflight found.

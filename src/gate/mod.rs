@@ -14,11 +14,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     files,
-    git::{self, TreeEntry, Vault, workspace::Workspace},
+    git::{self, TreeEntry, Vault},
     ids::{CommitId, GateId, RepoPath, TreeId, hex},
     night::{GateSpec, Step},
     outcome::{GateReport, StepEnd, StepReport},
     process::{self, Ended, Environment, Program, Stop, Supervisor, Why},
+    workspace::Workspace,
 };
 
 /// Why a gate could not be run at all. A red gate is no error.

@@ -9,9 +9,8 @@ pub mod network;
 mod compare;
 pub mod history;
 pub mod landing;
-mod tree;
+pub(crate) mod tree;
 pub mod user;
-pub mod workspace;
 
 use std::path::{Path, PathBuf};
 

@@ -35,6 +35,7 @@ pub use running::{Frozen, Running};
 pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;
 
+use crate::sandbox::Walls;
 use wire::{Failed, Frame, Spec, Status};
 
 /// The hidden first argument that makes our binary a supervisor.
@@ -128,6 +129,8 @@ pub struct Program {
     pub grace: Duration,
     /// What to call it in messages.
     pub label: String,
+    /// What stands around it; `None` = nothing.
+    pub walls: Option<Walls>,
 }
 
 impl Program {
@@ -148,6 +151,7 @@ impl Program {
             stderr: stderr.into(),
             output_limit: OUTPUT_LIMIT,
             grace: GRACE,
+            walls: None,
         }
     }
 }

@@ -13,10 +13,10 @@ use std::{
 use crate::{
     agent::{Activity, Session},
     files,
-    git::workspace::Workspace,
     ids::{AttemptId, TaskId},
     night::{Conversation, Night, Stage},
     runner::places::NightPlaces,
+    workspace::Workspace,
 };
 
 /// What agents keep for themselves in a conversation's directory.

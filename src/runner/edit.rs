@@ -14,7 +14,6 @@ use crate::{
     git::{
         history,
         landing::{self, Signed},
-        workspace::Workspace,
     },
     ids::{AttemptId, CommitId, NAME, RepoPath, TreeId},
     night::{AttemptRecord, Conversation, Opening},
@@ -25,6 +24,7 @@ use crate::{
         deed::{Deed, Error},
         hands::{Brief, Hands, blocking},
     },
+    workspace::Workspace,
 };
 
 /// An order to edit.
@@ -103,6 +103,7 @@ impl Hands {
             turns: Some(brief.opening.limits.turns).filter(|turns| *turns > 0),
             activity: self.conversations.activity_of(edit.attempt),
             environment: self.environment.clone(),
+            walls: None,
         };
         let ran = self.agent.run(&job, session, &self.stop).await;
         self.conversations.done(edit.attempt);

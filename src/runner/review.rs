@@ -71,6 +71,7 @@ impl Hands {
                 turns: Some(3),
                 activity: self.conversations.activity_of(attempt),
                 environment: self.environment.clone(),
+                walls: None,
             };
             let ran = self.agent.run(&job, None, &self.stop).await;
             self.conversations.done(attempt);

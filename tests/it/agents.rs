@@ -67,6 +67,7 @@ impl Scene {
             turns: None,
             activity: Activity::new(),
             environment,
+            walls: None,
         };
         Scene { dir, job }
     }

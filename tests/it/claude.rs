@@ -66,6 +66,7 @@ impl Scene {
             turns: None,
             activity: Activity::new(),
             environment,
+            walls: None,
         };
         let supervisor = Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() };
         let key = Credential::ApiKey(Secret::new(KEY));

@@ -4,8 +4,9 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use nightshift::{
     diff::FileMode,
-    git::{Vault, user::UserRepository, workspace::Workspace},
+    git::{Vault, user::UserRepository},
     ids::{RepoPath, TreeId},
+    workspace::Workspace,
 };
 
 struct Scene {

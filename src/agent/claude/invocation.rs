@@ -373,6 +373,7 @@ mod tests {
             turns: Some(7),
             activity: Activity::new(),
             environment: Environment::empty(),
+            walls: None,
         }
     }
 

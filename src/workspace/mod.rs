@@ -22,7 +22,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use crate::{
     diff::FileMode,
     files,
-    git::{Error, TreeEdit, TreeEntry, Vault, blob_id, git, oid},
+    git::{Error, TreeEdit, TreeEntry, Vault, blob_id, git, oid, tree},
     ids::{BlobId, RepoPath, TreeId},
     outcome::OddEntry,
 };
@@ -136,7 +136,7 @@ impl Workspace {
     ) -> Result<Workspace, Error> {
         files::create_private_dir(directory)?;
         let handles = vault.open()?;
-        let base = super::tree::list(&handles.read, tree)?;
+        let base = tree::list(&handles.read, tree)?;
         let mut made: HashSet<PathBuf> = HashSet::new();
         let mut stamps = HashMap::with_capacity(base.len());
         let mut rules = Rules::default();
@@ -182,7 +182,7 @@ impl Workspace {
         largest: u64,
     ) -> Result<Workspace, Error> {
         let handles = vault.open()?;
-        let base = super::tree::list(&handles.read, tree)?;
+        let base = tree::list(&handles.read, tree)?;
         let store = handles.read.odb().map_err(git("open the objects"))?;
         let mut rules = Rules::default();
         let mut stamps = HashMap::new();
@@ -213,7 +213,7 @@ impl Workspace {
         let mut wanted = Vec::new();
         // What goes, goes first: it may stand where a directory of another path belongs.
         for path in paths {
-            match super::tree::find(&handles.read, tree, path)? {
+            match tree::find(&handles.read, tree, path)? {
                 Some(entry) => wanted.push((path, entry)),
                 None if behind_other(&self.directory, path, is_dir) => {}
                 None => files::remove_any(&inside(&self.directory, path))?,
