@@ -24,6 +24,7 @@ pub mod sandbox;
 pub mod process;
 pub mod http;
 pub mod proxy;
+pub mod egress;
 pub mod git;
 pub mod workspace;
 pub mod gate;

@@ -103,10 +103,8 @@ fn walls(surroundings: &Surroundings, preparation: &Preparation) -> String {
     };
     match preparation.user_settings.sandbox {
         Some(Sandbox::Off) => format!("none, as {file} says"),
-        Some(Sandbox::Required) => {
-            format!(
-                "none in this version, and {file} says `sandbox: required`: nothing would start"
-            )
+        Some(Sandbox::Required | Sandbox::T2 | Sandbox::T1) => {
+            format!("none in this version, and {file} requires them: nothing would start")
         }
         Some(Sandbox::Auto) | None => {
             format!("none; unattended only with `sandbox: off` in {file}")

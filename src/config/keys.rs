@@ -70,7 +70,9 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("gate.env", Value),
     ("gate.baseline", Only("green")),
     ("gate.flaky_reruns", Only("0")),
-    ("gate.setup", Later),
+    ("gate.network", Value),
+    ("gate.setup", Value),
+    ("gate.setup_timeout", Value),
     ("gate.canary", Later),
     ("agent", Section),
     ("agent.use", Value),
@@ -97,6 +99,7 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("profile", Later),
     ("git", Later),
     ("sandbox", UserOnly),
+    ("workspaces", UserOnly),
     ("agents", UserOnly),
     ("repos", UserOnly),
 ];
@@ -105,6 +108,7 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
 pub(super) const USER: &[(&str, Key)] = &[
     ("version", Value),
     ("sandbox", Value),
+    ("workspaces", Value),
     ("agent", Section),
     ("agent.sandbox", Value),
     ("agent.use", Later),
@@ -143,6 +147,16 @@ pub(super) const FALLBACK: &[(&str, Key)] = &[("models", Value), ("at", Value)];
 
 /// Keys of one agent of the user's file.
 pub(super) const PROFILE: &[(&str, Key)] = &[("command", Value)];
+
+/// Keys of `sandbox`, where it is a map.
+pub(super) const SANDBOX: &[(&str, Key)] = &[
+    ("use", Value),
+    ("read", Value),
+    ("processes", Value),
+    ("memory", Value),
+    ("disk_reserve", Value),
+    ("file_size", Value),
+];
 
 /// What `path` is in `table`.
 pub(super) fn lookup(table: &[(&str, Key)], path: &str) -> Option<Key> {

@@ -27,8 +27,8 @@ mod yaml;
 
 pub use settings::{
     AgentProfile, AgentSettings, Base, CLAUDE, Draft, Fallback, GateSettings, Override, PlanFile,
-    PlanSettings, PrSettings, Sandbox, Sections, Settings, UserSettings, env_passes, looks_secret,
-    plan_files,
+    PlanSettings, PrSettings, Sandbox, Sections, Settings, UserSettings, WallSettings, Workspaces,
+    env_passes, looks_secret, plan_files,
 };
 
 use crate::{
@@ -127,6 +127,41 @@ pub fn parse_millis(text: &str) -> Result<u64, String> {
         Ok(_) | Err(_) => Err("expected more than nothing and at most a week".to_owned()),
     }
 }
+
+/// Bytes of a size such as `8GiB`, `512 MiB`, `2G`; zero needs no unit. Units are powers of 1024, as memory
+/// and files are counted; `GB` is refused because it means two things.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u32); 8] = [
+        ("KiB", 10),
+        ("MiB", 20),
+        ("GiB", 30),
+        ("TiB", 40),
+        ("K", 10),
+        ("M", 20),
+        ("G", 30),
+        ("T", 40),
+    ];
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 =
+        number.parse().map_err(|_| "not a size: write `512MiB` or `8GiB`".to_owned())?;
+    let shift = UNITS.iter().find(|(name, _)| *name == unit.trim_start()).map(|(_, shift)| *shift);
+    match shift {
+        None if unit.is_empty() && number == 0 => Ok(0),
+        None if unit.is_empty() => {
+            Err(format!("a number without a unit: write `{number}MiB` or `{number}GiB`"))
+        }
+        None => Err(format!("`{}` is no unit: use KiB, MiB, GiB or TiB", unit.trim())),
+        Some(shift) => number
+            .checked_mul(1 << shift)
+            .filter(|bytes| *bytes <= MOST_BYTES)
+            .ok_or_else(|| "expected at most 1024TiB".to_owned()),
+    }
+}
+
+/// Largest size that a setting takes.
+const MOST_BYTES: u64 = 1 << 50;
 
 /// An amount of US dollars such as `10` or `2.50`; zero = no limit.
 pub fn parse_money(text: &str) -> Result<Usd, String> {

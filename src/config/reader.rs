@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use super::{
     keys::{Key, lookup, nearest},
-    parse_duration, parse_millis, parse_money,
+    parse_duration, parse_millis, parse_money, parse_size,
     yaml::Spot,
 };
 use crate::{
@@ -301,6 +301,20 @@ impl Reader {
         };
         let message = format!("`{}` is not a duration", spot.path);
         self.error("C007", spot.caret(), message, label, Some(help));
+        None
+    }
+
+    /// Bytes, at least `least`; with `zero` also none at all, which is no limit.
+    pub(super) fn size(&mut self, spot: &Spot<'_>, least: u64, zero: bool) -> Option<u64> {
+        let read = match as_text(spot.value) {
+            Some(text) => parse_size(&text),
+            None => Err("expected a size".to_owned()),
+        };
+        match read {
+            Ok(size) if size >= least || size == 0 && zero => return Some(size),
+            Ok(_) => self.wrong(spot, format!("expected at least {}MiB", least >> 20), ""),
+            Err(why) => self.wrong(spot, why, "write for example `512MiB` or `8GiB`"),
+        }
         None
     }
 

@@ -6,11 +6,13 @@ use super::{
     keys::{self, Key},
     reader::Reader,
     settings::{
-        Base, CLAUDE, Fallback, PlanFile, STEP_TIMEOUT_S, Settings, looks_secret, named_model,
+        Base, CLAUDE, Fallback, PlanFile, SETUP_TIMEOUT_S, STEP_TIMEOUT_S, Settings, looks_secret,
+        named_model,
     },
     yaml::Spot,
 };
 use crate::{
+    egress::Rule,
     ids::RepoPath,
     night::Step,
     policy::{Authorities, Authority, Origin, RuleSet},
@@ -164,6 +166,10 @@ fn gate(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
         settings.gate.steps = steps;
         settings.gate.configured = true;
     }
+    set(&mut settings.gate.network, root, "gate.network", |spot| network(reader, spot));
+    let mut timeout_s = SETUP_TIMEOUT_S;
+    set(&mut timeout_s, root, "gate.setup_timeout", |spot| reader.duration(spot));
+    set(&mut settings.gate.setup, root, "gate.setup", |spot| setup(reader, spot, timeout_s));
     if let Some(names) = root.find("agent.env").and_then(|spot| variables(reader, &spot)) {
         // One list for both unless the gate has its own.
         settings.gate.env.clone_from(&names);
@@ -172,15 +178,72 @@ fn gate(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     set(&mut settings.gate.env, root, "gate.env", |spot| variables(reader, spot));
 }
 
+/// A script runs with bash, anything else as it stands.
+fn command_line(text: String) -> String {
+    let script = text.strip_suffix(".sh").is_some_and(|stem| !stem.contains(char::is_whitespace));
+    if script { format!("bash {text}") } else { text }
+}
+
+/// `none`, or a list of hosts, each in its one form.
+fn network(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
+    if spot.value.as_str() == Some("none") {
+        return Some(Vec::new());
+    }
+    let mut hosts: Vec<String> = Vec::new();
+    reader.list(spot, |reader, item, text| match text.parse::<Rule>() {
+        Ok(_) if text == "none" => {
+            reader.wrong(item, "`none` stands alone", "write `network: none`");
+            false
+        }
+        Ok(rule) => {
+            let host = rule.to_string();
+            let new = !hosts.contains(&host);
+            if new {
+                hosts.push(host);
+            } else {
+                reader.wrong(item, "the host stands here twice", "keep one of them");
+            }
+            new
+        }
+        Err(why) => {
+            reader.wrong(item, why.to_string(), "");
+            false
+        }
+    })?;
+    Some(hosts)
+}
+
+/// `none`, a command, or a list of commands, each in the form in which a gate's steps are run.
+fn setup(reader: &mut Reader, spot: &Spot<'_>, timeout_s: u64) -> Option<Vec<Step>> {
+    let list = matches!(spot.value, serde_yaml::Value::Sequence(_));
+    let runs = match spot.value.as_str() {
+        Some("none") => return Some(Vec::new()),
+        Some("auto") => {
+            let help = "write the command, such as `npm ci` or `cargo fetch --locked`";
+            reader.wrong(spot, "what has to be set up is not guessed", help);
+            return None;
+        }
+        _ if list => reader.words(spot)?,
+        _ => vec![reader.text(spot)?],
+    };
+    let step = |(number, run)| Step {
+        name: format!("setup-{number}"),
+        run: command_line(run),
+        timeout_s,
+        required: true,
+        weight: 1,
+    };
+    Some((1..).zip(runs).map(step).collect())
+}
+
 /// One text is one step: a script (`x.sh`) runs with bash, anything else is a command line.
 fn steps(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<Step>> {
     if !matches!(spot.value, serde_yaml::Value::Sequence(_)) {
-        let text = reader.text(spot)?;
-        let script =
-            text.strip_suffix(".sh").is_some_and(|stem| !stem.contains(char::is_whitespace));
+        let run = command_line(reader.text(spot)?);
+        let name = "quality".to_owned();
         return Some(vec![Step {
-            name: "quality".to_owned(),
-            run: if script { format!("bash {text}") } else { text },
+            name,
+            run,
             timeout_s: STEP_TIMEOUT_S,
             required: true,
             weight: 1,

@@ -1,6 +1,9 @@
 //! What can be set, with the values that hold when nothing is: plain data, no text and no file.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     budget::{Limits, Usd},
@@ -84,6 +87,10 @@ pub struct GateSettings {
     pub configured: bool,
     /// Names of environment variables that reach the steps; see [`env_passes`].
     pub env: Vec<String>,
+    /// Hosts that the steps may talk to, as [`crate::egress::Rule`] writes them; empty = nobody.
+    pub network: Vec<String>,
+    /// What runs once on the base, with the network, before anything else. All of them are required.
+    pub setup: Vec<Step>,
 }
 
 /// The program that edits.
@@ -151,6 +158,10 @@ pub enum Draft {
 pub struct UserSettings {
     /// Whether walls stand around agents; `None` = not set.
     pub sandbox: Option<Sandbox>,
+    /// What the walls let through, and what may be used up inside.
+    pub walls: WallSettings,
+    /// How workspaces are made.
+    pub workspaces: Workspaces,
     /// Programs that `agent.use` and `--agent` may name.
     pub agents: BTreeMap<String, AgentProfile>,
 }
@@ -165,6 +176,44 @@ pub enum Sandbox {
     Auto,
     /// The best; without one nothing runs.
     Required,
+    /// Namespaces; without them nothing runs.
+    T2,
+    /// Landlock alone, also where there could be more; without it nothing runs.
+    T1,
+}
+
+/// What the walls let through, and what may be used up inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WallSettings {
+    /// Files and directories that agents and gates may read, besides what they need; see
+    /// [`WallSettings::readable`].
+    pub read: Vec<String>,
+    /// What one agent or gate may use up.
+    pub limits: crate::sandbox::Limits,
+}
+
+impl WallSettings {
+    /// [`WallSettings::read`] as paths: `~` is the user's home directory.
+    pub fn readable(&self, home: &Path) -> Vec<PathBuf> {
+        let path = |text: &String| match text.strip_prefix("~/") {
+            Some(below) => home.join(below),
+            None => text.into(),
+        };
+        self.read.iter().map(path).collect()
+    }
+}
+
+/// How workspaces are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workspaces {
+    /// The way that costs less on this machine.
+    #[default]
+    Auto,
+    /// Directories that are kept and brought from one tree to the next.
+    Pool,
+    /// Layers over the base; needs the sandbox's T2.
+    Overlay,
 }
 
 /// A program of the user's that can work as agent.
@@ -300,6 +349,8 @@ impl Default for PlanSettings {
 
 /// Seconds for a step that sets no time of its own.
 pub(super) const STEP_TIMEOUT_S: u64 = 20 * 60;
+/// Seconds for one command of the set-up: a cold build of all dependencies is slower than any gate.
+pub(super) const SETUP_TIMEOUT_S: u64 = 30 * 60;
 
 impl Default for GateSettings {
     fn default() -> GateSettings {
@@ -313,6 +364,8 @@ impl Default for GateSettings {
             }],
             configured: false,
             env: AgentSettings::default().env,
+            network: Vec::new(),
+            setup: Vec::new(),
         }
     }
 }

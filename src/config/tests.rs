@@ -184,7 +184,6 @@ fn a_setting_that_is_not_held_is_an_error() {
         "agent: {sandbox: required}",
         "gate: {baseline: compare}",
         "gate: {flaky_reruns: 1}",
-        "gate: {setup: auto}",
         "gate: {canary: off}",
         "pr: {split: task}",
         "pr: {open_limit: 3}",
@@ -272,6 +271,8 @@ fn a_repository_chooses_no_programs_and_drops_no_walls() {
     assert_eq!(only("agents: {x: {command: [sh]}}"), ("C010", "agents"));
     assert_eq!(only("agent:\n  sandbox: off\n"), ("C010", "sandbox"));
     assert_eq!(only("sandbox: off"), ("C010", "sandbox"));
+    assert_eq!(only("sandbox: {read: [/]}"), ("C010", "sandbox"));
+    assert_eq!(only("workspaces: pool"), ("C010", "workspaces"));
     assert!(help("agents: {}").contains("nightshift/nightshift.yml"));
     assert_eq!(only("agent: {env: [LANG, GITHUB_TOKEN]}"), ("C010", "GITHUB_TOKEN"));
     assert_eq!(only("gate: {env: ['ANTHROPIC_API_KEY*']}"), ("C010", "'ANTHROPIC_API_KEY*'"));
@@ -427,12 +428,113 @@ fn the_users_file_is_checked_like_any_other() {
         ("agents: {a: {comand: [x]}}", "C002"),
         ("agents: [a]", "C004"),
         ("limits: {tasks: 1}", "C009"),
+        ("sandbox: {use: t3}", "C004"),
+        ("sandbox: {usse: t2}", "C002"),
+        ("sandbox: {read: [sdk]}", "C004"),
+        ("sandbox: {read: [/]}", "C004"),
+        ("sandbox: {read: ['~']}", "C004"),
+        ("sandbox: {read: ['~/']}", "C004"),
+        ("sandbox: {read: [/a/../..]}", "C004"),
+        ("sandbox: {read: /opt}", "C004"),
+        ("sandbox: {processes: 5}", "C004"),
+        ("sandbox: {memory: 8}", "C004"),
+        ("sandbox: {memory: 1MiB}", "C004"),
+        ("sandbox: {memory: [1]}", "C004"),
+        ("sandbox: {file_size: 0}", "C004"),
+        ("sandbox: [auto]", "C004"),
+        ("workspaces: pol", "C004"),
+        ("sandbox: t1\nworkspaces: overlay", "C004"),
         ("banana: 1", "C002"),
         ("agents: {a: {command: [x]}, a: {command: [y]}}", "C003"),
     ] {
         let found = parse_user(text).expect_err(text);
         assert_eq!((found[0].code, found.len()), (code, 1), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn a_gate_talks_to_the_hosts_that_are_named_and_to_nobody_by_default() {
+    assert!(good("gate: {network: none}").gate.network.is_empty());
+    assert!(good("gate: {network: []}").gate.network.is_empty());
+    let settings = good("gate: {network: [Registry.NPMJS.org., '*.crates.io', 127.1:5432]}");
+    assert_eq!(settings.gate.network, ["registry.npmjs.org", "*.crates.io", "127.0.0.1:5432"]);
+    assert!(matches!(settings.origin("gate.network"), Origin::File { .. }));
+    for (text, caret) in [
+        ("gate: {network: all}", "all"),
+        ("gate: {network: ['*']}", "'*'"),
+        ("gate: {network: [none]}", "none"),
+        ("gate: {network: ['https://a.example/x']}", "'https://a.example/x'"),
+        ("gate: {network: [a.example, A.example.]}", "A.example."),
+        ("gate: {network: [a.example:0]}", "a.example:0"),
+    ] {
+        assert_eq!(only(text), ("C004", caret), "{text}");
+    }
+    assert_eq!(bad("gate: {network: ['*.com', 'a b']}").3, 2);
+}
+
+#[test]
+fn a_set_up_is_a_command_or_several_and_never_guessed() {
+    assert!(good("gate: {setup: none}").gate.setup.is_empty());
+    let step = |name: &str, run: &str, timeout_s| Step {
+        name: name.into(),
+        run: run.into(),
+        timeout_s,
+        required: true,
+        weight: 1,
+    };
+    assert_eq!(good("gate: {setup: npm ci}").gate.setup, [step("setup-1", "npm ci", 1800)]);
+    let settings = good("gate: {setup: [ci/setup.sh, cargo fetch], setup_timeout: 5m}");
+    let setup = [step("setup-1", "bash ci/setup.sh", 300), step("setup-2", "cargo fetch", 300)];
+    assert_eq!(settings.gate.setup, setup);
+    for (text, caret) in [
+        ("gate: {setup: auto}", "auto"),
+        ("gate: {setup: ''}", "''"),
+        ("gate: {setup: [npm ci, 5]}", "5"),
+        ("gate: {setup: {run: npm ci}}", "setup"),
+    ] {
+        assert_eq!(only(text), ("C004", caret), "{text}");
+    }
+    assert!(help("gate: {setup: auto}").contains("npm ci"));
+    assert_eq!(only("gate: {setup: npm ci, setup_timeout: 5}"), ("C007", "5"));
+}
+
+#[test]
+fn walls_are_described_in_the_users_file() {
+    let user = parse_user(
+        "sandbox:\n  use: t1\n  read: [/opt/sdk, ~/.cache/models]\n  processes: 500\n  memory: 8GiB\n  disk_reserve: 0\n  file_size: 512 MiB\nworkspaces: pool\n",
+    )
+    .unwrap();
+    assert_eq!((user.sandbox, user.workspaces), (Some(Sandbox::T1), Workspaces::Pool));
+    let readable = user.walls.readable(std::path::Path::new("/home/ann"));
+    let expected = ["/opt/sdk", "/home/ann/.cache/models"];
+    assert_eq!(readable, expected.map(std::path::PathBuf::from));
+    let limits = crate::sandbox::Limits {
+        processes: 500,
+        memory_bytes: 8 << 30,
+        disk_reserve: 0,
+        file_bytes: 512 << 20,
+        ..crate::sandbox::Limits::default()
+    };
+    assert_eq!(user.walls.limits, limits);
+    let some = parse_user("sandbox: {memory: 0}\nworkspaces: overlay").unwrap();
+    assert_eq!((some.sandbox, some.walls), (None, WallSettings::default()));
+    assert_eq!(some.workspaces, Workspaces::Overlay);
+    for word in ["t2", "t1", "required", "auto", "off"] {
+        assert!(parse_user(&format!("sandbox: {word}")).unwrap().sandbox.is_some());
+    }
+}
+
+#[test]
+fn sizes_need_a_unit_and_one_that_means_one_thing() {
+    for (text, bytes) in
+        [("0", 0), ("1KiB", 1024), ("512 MiB", 512 << 20), ("2G", 2 << 30), ("1TiB", 1 << 40)]
+    {
+        assert_eq!(parse_size(text), Ok(bytes), "{text}");
+    }
+    for text in ["8", "8GB", "8gib", "-1G", "1.5G", "G", "", "2000TiB", "99999999999999999999K"] {
+        assert!(parse_size(text).is_err(), "{text}");
+    }
+    assert!(parse_size("8").unwrap_err().contains("8GiB"));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The user's own file: programs that may work as agents, and whether walls stand around them.
+//! The user's own file: programs that may work as agents, and what walls stand around them.
 
 use super::{
     keys::{self, nearest},
     reader::Reader,
     repository::{is_agent_name, version},
-    settings::{AgentProfile, UserSettings},
+    settings::{AgentProfile, Sandbox, UserSettings, Workspaces},
     yaml::Spot,
 };
 
@@ -22,7 +22,20 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>) -> UserSettings {
         reader.wrong(second, "`sandbox` says it already", "keep one of them");
     }
     if let Some(spot) = places.into_iter().flatten().next() {
-        settings.sandbox = reader.word(&spot, &["off", "auto", "required"]);
+        sandbox(reader, &spot, &mut settings);
+    }
+    if let Some(spot) = root.find("workspaces") {
+        settings.workspaces = reader.word(&spot, &["auto", "pool", "overlay"]).unwrap_or_default();
+        if settings.workspaces == Workspaces::Overlay
+            && matches!(settings.sandbox, Some(Sandbox::Off | Sandbox::T1))
+        {
+            let help = "use `workspaces: auto`, or `sandbox: t2`";
+            reader.wrong(
+                &spot,
+                "layers are mounted by `sandbox: t2`, which is not used here",
+                help,
+            );
+        }
     }
     let Some(agents) = root.find("agents") else { return settings };
     if !agents.value.is_mapping() {
@@ -42,6 +55,50 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>) -> UserSettings {
         }
     }
     settings
+}
+
+/// One word, or a map with more.
+fn sandbox(reader: &mut Reader, spot: &Spot<'_>, settings: &mut UserSettings) {
+    const WORDS: [&str; 5] = ["off", "auto", "required", "t2", "t1"];
+    if !spot.value.is_mapping() {
+        settings.sandbox = reader.word(spot, &WORDS);
+        return;
+    }
+    reader.keys(spot, "", keys::SANDBOX);
+    settings.sandbox = spot.find("use").and_then(|spot| reader.word(&spot, &WORDS));
+    if let Some(spot) = spot.find("read") {
+        let paths = reader.list(&spot, readable);
+        settings.walls.read = paths.unwrap_or_default();
+    }
+    let limits = &mut settings.walls.limits;
+    // Fewer, and Claude Code or a parallel compiler could not start its threads.
+    let processes = spot.find("processes").and_then(|spot| reader.number(&spot, 64..=1_000_000));
+    limits.processes = processes.map_or(limits.processes, u64::from);
+    let mut size = |key: &str, place: &mut u64, least, zero| {
+        if let Some(size) = spot.find(key).and_then(|spot| reader.size(&spot, least, zero)) {
+            *place = size;
+        }
+    };
+    // With less Node does not start.
+    size("memory", &mut limits.memory_bytes, 256 << 20, true);
+    size("disk_reserve", &mut limits.disk_reserve, 1 << 20, true);
+    size("file_size", &mut limits.file_bytes, 1 << 20, false);
+}
+
+/// A path that the walls may let through.
+fn readable(reader: &mut Reader, item: &Spot<'_>, path: &str) -> bool {
+    let below = path.strip_prefix("~/").or_else(|| path.strip_prefix('/'));
+    let label = match below {
+        None if path == "~" => "this is all that you have",
+        None => "expected an absolute path, or one below `~/`",
+        Some(below) if below.split('/').any(|part| part == "..") => "`..` is not followed",
+        Some(below) if below.split('/').all(|part| part.is_empty() || part == ".") => {
+            "names everything: nothing would be left of the walls"
+        }
+        Some(_) => return true,
+    };
+    reader.wrong(item, label, "name the directory that is needed, such as `~/.cache/models`");
+    false
 }
 
 fn profile(reader: &mut Reader, agent: &Spot<'_>) -> Option<AgentProfile> {

@@ -190,11 +190,14 @@ fn score(all: &[Step], done: &[StepReport]) -> u32 {
     (100 * green).checked_div(weight).map_or(100, |score| u32::try_from(score).unwrap_or(100))
 }
 
-/// The identity of a gate: SHA-256 over its resolved steps, the environment names it sees, and the mode and
-/// blob of every protected file. The same id at the same tree means the same question.
+/// The identity of a gate: SHA-256 over its resolved steps and those of its set-up, the environment names it
+/// sees, the hosts it may talk to, and the mode and blob of every protected file. The same id at the same tree
+/// means the same question.
 pub fn id<'e>(
     steps: &[Step],
+    setup: &[Step],
     env: &[String],
+    network: &[String],
     protected: impl IntoIterator<Item = &'e TreeEntry>,
 ) -> GateId {
     let mut hash = Sha256::new();
@@ -203,18 +206,22 @@ pub fn id<'e>(
         hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(bytes);
     };
-    part(b"gate 1");
-    for step in steps {
-        part(b"step");
+    // 2: steps without `network` talk to nobody, where 1 left them the machine's network.
+    part(b"gate 2");
+    let kinds = [(b"step".as_slice(), steps), (b"setup", setup)];
+    for (kind, step) in kinds.iter().flat_map(|(kind, list)| list.iter().map(move |s| (kind, s))) {
+        part(kind);
         part(step.name.as_bytes());
         part(step.run.as_bytes());
         part(&step.timeout_s.to_be_bytes());
         part(&[u8::from(step.required)]);
         part(&step.weight.to_be_bytes());
     }
-    for name in env {
-        part(b"env");
-        part(name.as_bytes());
+    for (kind, word) in
+        env.iter().map(|name| ("env", name)).chain(network.iter().map(|host| ("host", host)))
+    {
+        part(kind.as_bytes());
+        part(word.as_bytes());
     }
     for entry in protected {
         part(b"file");
@@ -272,15 +279,21 @@ mod tests {
     fn any_change_of_a_gate_is_another_gate() {
         let steps = [step("a", "true")];
         let files = [entry("check.sh", 'a')];
-        let same = id(&steps, &[], &files);
-        assert_eq!(same, id(&steps, &[], &files));
-        assert_ne!(same, id(&[step("a", "false")], &[], &files));
-        assert_ne!(same, id(&steps, &["LANG".into()], &files));
-        assert_ne!(same, id(&steps, &[], &[entry("check.sh", 'b')]));
+        let same = id(&steps, &[], &[], &[], &files);
+        assert_eq!(same, id(&steps, &[], &[], &[], &files));
+        assert_ne!(same, id(&[step("a", "false")], &[], &[], &[], &files));
+        assert_ne!(same, id(&steps, &steps, &[], &[], &files));
+        assert_ne!(id(&[], &steps, &[], &[], &files), id(&steps, &[], &[], &[], &files));
+        let lang = ["LANG".to_owned()];
+        assert_ne!(same, id(&steps, &[], &lang, &[], &files));
+        assert_ne!(same, id(&steps, &[], &[], &lang, &files));
+        assert_ne!(id(&steps, &[], &lang, &[], &files), id(&steps, &[], &[], &lang, &files));
+        assert_ne!(same, id(&steps, &[], &[], &[], &[entry("check.sh", 'b')]));
         let mut executable = entry("check.sh", 'a');
         executable.mode = FileMode::Executable;
-        assert_ne!(same, id(&steps, &[], &[executable]));
-        assert_ne!(id(&[step("a", "bc")], &[], &[]), id(&[step("ab", "c")], &[], &[]));
+        assert_ne!(same, id(&steps, &[], &[], &[], &[executable]));
+        let one = |name, run| id(&[step(name, run)], &[], &[], &[], &[]);
+        assert_ne!(one("a", "bc"), one("ab", "c"));
     }
 
     #[test]

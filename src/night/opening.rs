@@ -85,15 +85,21 @@ pub struct RefusedTask {
 /// A gate, resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateSpec {
-    /// Its identity: steps and protected files.
+    /// Its identity: steps, set-up, network and protected files.
     pub id: GateId,
     /// What runs, in order.
     pub steps: Vec<Step>,
     /// Names or globs of environment variables that agent and gate may see.
     pub env: Vec<String>,
+    /// Hosts that the steps may talk to, as `egress::Rule` reads them; empty = nobody.
+    #[serde(default)]
+    pub network: Vec<String>,
+    /// What runs once on the base, with the network, before anything else. All of them are required.
+    #[serde(default)]
+    pub setup: Vec<Step>,
 }
 
-/// One step of a gate.
+/// One step of a gate, or of its set-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name in logs and reports.
@@ -163,4 +169,16 @@ pub struct PublishSpec {
     pub labels: Vec<String>,
     /// Users whose review is asked for.
     pub reviewers: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_of_an_older_night_names_nobody_and_has_no_set_up() {
+        let older = format!(r#"{{"id":"{}","steps":[],"env":["LANG"]}}"#, "0".repeat(64));
+        let gate: GateSpec = serde_json::from_str(&older).unwrap();
+        assert!(gate.network.is_empty() && gate.setup.is_empty());
+    }
 }

@@ -76,7 +76,13 @@ impl Story {
             policy,
             tasks,
             refused: Vec::new(),
-            gate: GateSpec { id: gate_id(), steps: vec![step], env: Vec::new() },
+            gate: GateSpec {
+                id: gate_id(),
+                steps: vec![step],
+                env: Vec::new(),
+                network: Vec::new(),
+                setup: Vec::new(),
+            },
             agent: AgentSpec {
                 name: "claude".into(),
                 command: None,

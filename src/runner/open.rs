@@ -370,8 +370,8 @@ fn walls(sandbox: Option<Sandbox>, wishes: Wishes) -> Result<String, Refused> {
     let file = "nightshift.yml in your configuration directory";
     match sandbox {
         Some(Sandbox::Off) => none,
-        Some(Sandbox::Required) => Err(Refused::environment(
-            "this version has no sandbox, and your own file says `sandbox: required`",
+        Some(Sandbox::Required | Sandbox::T2 | Sandbox::T1) => Err(Refused::environment(
+            "this version has no sandbox, and your own file requires one",
             format!("set `sandbox: off` in {file} to run without walls"),
         )),
         Some(Sandbox::Auto) | None if wishes.attended => none,

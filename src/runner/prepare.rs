@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    config::{self, Override, PlanFile, Settings, UserSettings},
+    config::{self, GateSettings, Override, PlanFile, Settings, UserSettings},
     diagnostic::{Diagnostic, Level, Style},
     files, gate,
     git::TreeEntry,
@@ -100,7 +100,10 @@ impl Preparation {
         };
         let gate_files = gate::named_files(&settings.gate.steps, &listing);
         let mut policy = settings.policy.clone();
-        let own = gate_files.iter().chain(plan_source.as_ref().map(|found| &found.path));
+        // What the set-up runs is trusted as the steps are.
+        let setup_files = gate::named_files(&settings.gate.setup, &listing);
+        let own = gate_files.iter().chain(&setup_files);
+        let own = own.chain(plan_source.as_ref().map(|found| &found.path));
         policy.protected.extend(own.map(|path| glob_of(&path.to_string())));
         policy.protected.extend(settings_file.iter().map(|file| glob_of(file)));
         let rules = RuleSet::new(&policy).map_err(|problem| {
@@ -119,12 +122,9 @@ impl Preparation {
         let protected = listing
             .iter()
             .filter(|entry| rules.protects(&entry.path) && Some(&entry.path) != plan_at);
-        let env = settings.gate.env.clone();
-        let gate = GateSpec {
-            id: gate::id(&settings.gate.steps, &env, protected),
-            steps: settings.gate.steps.clone(),
-            env,
-        };
+        let GateSettings { steps, setup, env, network, configured: _ } = settings.gate.clone();
+        let id = gate::id(&steps, &setup, &env, &network, protected);
+        let gate = GateSpec { id, steps, env, network, setup };
         Ok(Preparation {
             home,
             base,

@@ -252,6 +252,8 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
                 weight: 1,
             }],
             env: Vec::new(),
+            network: Vec::new(),
+            setup: Vec::new(),
         },
         agent: AgentSpec {
             name: "pretend".into(),

@@ -107,7 +107,10 @@ fn the_documents_show_the_settings_that_hold() {
     let defaults = Settings::default();
     // `policy.protected` adds to the built-in list.
     assert_eq!(settings, defaults);
-    assert!(config::parse_user(&shown[1]).is_ok(), "{}", shown[1]);
+    for mine in &shown[1..] {
+        let user = config::parse_user(mine).unwrap_or_else(|found| panic!("{mine}: {found:?}"));
+        assert_eq!(user.walls.limits, nightshift::sandbox::Limits::default(), "{mine}");
+    }
 }
 
 #[test]
