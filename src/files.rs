@@ -104,6 +104,21 @@ pub fn create_dir_all(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(error("create the directory", path))
 }
 
+/// Copies a directory of ours: files and directories with their modes, not synced. Nothing is there yet.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
+    create_dir_all(to)?;
+    for entry in fs::read_dir(from).map_err(error("list", from))? {
+        let entry = entry.map_err(error("list", from))?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().map_err(error("look at", &from))?.is_dir() {
+            copy_tree(&from, &to)?;
+        } else {
+            fs::copy(&from, &to).map_err(error("copy", &from))?;
+        }
+    }
+    Ok(())
+}
+
 /// Syncs a directory, so that names made in it survive a power cut.
 pub fn sync_dir(path: &Path) -> Result<(), Error> {
     fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(error("sync", path))

@@ -2,18 +2,42 @@
 //!
 //! No attribute, driver, external program or configuration takes part: only the two trees.
 
+use std::collections::BTreeMap;
+
 use git2::{Delta, DiffFindOptions, DiffFormat, DiffOptions, Patch, Repository};
 
 use crate::{
     diff::{ChangeKind, Diff, FileChange, FileMode, Side},
-    git::{Error, blob_id, git, oid},
+    git::{Error, TreeEdit, blob_id, git, oid},
     ids::{RepoPath, TreeId},
 };
 
 /// Added lines beyond this many bytes in one diff are not kept, and inspection refuses such a diff.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
-fn raw<'r>(
+/// What makes `new` of `old`, file by file. Costs what differs: equal directories are not looked into.
+pub(crate) fn edits(
+    repository: &Repository,
+    old: &TreeId,
+    new: &TreeId,
+) -> Result<BTreeMap<RepoPath, TreeEdit>, Error> {
+    let diff = plain(repository, old, new)?;
+    let gone = diff.deltas().filter_map(|delta| {
+        let path = delta.old_file().path_bytes().map(RepoPath::new)?;
+        Some((path, None))
+    });
+    let mut edits: BTreeMap<RepoPath, TreeEdit> = gone.collect();
+    for delta in diff.deltas().filter(|delta| delta.status() != Delta::Deleted) {
+        let file = delta.new_file();
+        if let Some(path) = file.path_bytes() {
+            let mode = FileMode::from_raw(i32::from(file.mode()));
+            edits.insert(RepoPath::new(path), Some((mode, blob_id(file.id()))));
+        }
+    }
+    Ok(edits)
+}
+
+fn plain<'r>(
     repository: &'r Repository,
     old: &TreeId,
     new: &TreeId,
@@ -23,12 +47,19 @@ fn raw<'r>(
     let new = repository.find_tree(oid(new.as_str())).map_err(wrap())?;
     let mut options = DiffOptions::new();
     options.include_typechange(true).ignore_submodules(false);
-    let mut diff =
-        repository.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options)).map_err(wrap())?;
+    repository.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options)).map_err(wrap())
+}
+
+fn raw<'r>(
+    repository: &'r Repository,
+    old: &TreeId,
+    new: &TreeId,
+) -> Result<git2::Diff<'r>, Error> {
+    let mut diff = plain(repository, old, new)?;
     let mut find = DiffFindOptions::new();
     // git's own figure. Copies are additions: the original is still there.
     find.renames(true).rename_threshold(50).copies(false);
-    diff.find_similar(Some(&mut find)).map_err(wrap())?;
+    diff.find_similar(Some(&mut find)).map_err(git("compare two trees"))?;
     Ok(diff)
 }
 

@@ -19,6 +19,7 @@ mod forge;
 mod model;
 #[cfg(target_os = "linux")]
 mod heavy;
+mod histories;
 mod network;
 mod proxy;
 mod night;
