@@ -7,6 +7,7 @@
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod find;
 mod init;
 mod live;
@@ -31,6 +32,7 @@ use crate::{
         places::Surroundings,
         refused::{Refused, RefusedKind},
     },
+    sandbox::trial::{TRY, trial_main},
 };
 
 pub use output::Output;
@@ -97,6 +99,10 @@ enum Command {
     Resume(resume::Resume),
     /// Stop the running night, and start no other until `resume`
     Stop(stop::Stop),
+    /// Say which walls hold on this machine, and what they do not stop
+    ///
+    /// Tries each way out with and without walls. Exit code 1 when no walls hold that your own file allows.
+    Doctor(doctor::Doctor),
     /// Write a configuration and a plan to begin with
     Init(init::Init),
     /// Watch a whole night on a throw-away repository: no account, no cost
@@ -135,6 +141,7 @@ pub fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(SUPERVISE) => return supervise_main(),
         Some(DEMO_AGENT) => return demo_agent_main(),
+        Some(TRY) => return trial_main(),
         _ => {}
     }
     let arguments = match Arguments::try_parse() {
@@ -187,6 +194,7 @@ fn dispatch(
         Command::Logs(command) => logs::logs(surroundings, global, command, output),
         Command::Resume(command) => resume::resume(surroundings, global, command, output),
         Command::Stop(command) => stop::stop(surroundings, global, command, output),
+        Command::Doctor(command) => doctor::doctor(surroundings, global, command, output),
         Command::Init(command) => init::init(surroundings, global, command, output),
         Command::Demo(command) => demo::demo(surroundings, global, command, output),
         Command::Completions(command) => Ok(completions::completions(command, output)),

@@ -17,6 +17,7 @@ pub mod prepare;
 pub mod refused;
 mod review;
 pub mod stop;
+pub mod walls;
 mod words;
 
 use std::{sync::Arc, time::Duration};

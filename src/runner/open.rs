@@ -25,10 +25,11 @@ use crate::{
         conversations::{self, Conversations},
         hands::Hands,
         home::{Home, redactor},
-        places::{self, NightPlaces, Surroundings},
+        places::{NightPlaces, Surroundings},
         prepare::{Preparation, section_words, user_settings},
         refused::{Refused, RefusedKind},
         stop::StopFiles,
+        walls,
     },
 };
 
@@ -466,7 +467,7 @@ fn agent(
 
 fn environment(surroundings: &Surroundings, env: &[String]) -> Environment {
     let mut environment = Environment::from_allowed(&surroundings.environment, env);
-    for (name, value) in places::toolchains(surroundings) {
+    for (name, value) in walls::toolchains(surroundings) {
         environment.set(name, value);
     }
     environment

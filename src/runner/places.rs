@@ -214,31 +214,3 @@ impl NightPlaces {
         self.directory.join("log.jsonl")
     }
 }
-
-/// Where toolchains live below the user's home when their variables do not say so. HOME itself is private
-/// for agents and gates, and these programs would not find themselves without it.
-const TOOLCHAINS: [(&str, &str); 9] = [
-    ("RUSTUP_HOME", ".rustup"),
-    ("CARGO_HOME", ".cargo"),
-    ("PYENV_ROOT", ".pyenv"),
-    ("NVM_DIR", ".nvm"),
-    ("VOLTA_HOME", ".volta"),
-    ("GOPATH", "go"),
-    ("SDKMAN_DIR", ".sdkman"),
-    ("RBENV_ROOT", ".rbenv"),
-    ("npm_config_cache", ".npm"),
-];
-
-/// Variables that lead toolchains to their own directories, where those exist.
-pub fn toolchains(surroundings: &Surroundings) -> Vec<(&'static str, String)> {
-    TOOLCHAINS
-        .iter()
-        .filter_map(|(name, directory)| {
-            let path = match surroundings.value(name) {
-                Some(set) => PathBuf::from(set),
-                None => surroundings.home.join(directory),
-            };
-            path.is_dir().then(|| (*name, path.display().to_string()))
-        })
-        .collect()
-}

@@ -4,6 +4,8 @@
 //! Everything that they do not name is not there (T2) or not allowed (T1). Never decides what a program may
 //! see: the runner does. Never starts anything but the program itself.
 
+pub mod trial;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

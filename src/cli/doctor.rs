@@ -1,0 +1,127 @@
+//! `nightshift doctor`: what this machine can do for a night, found by trying.
+//!
+//! Changes nothing. Never says that something works which was not tried.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{Global, Output, code},
+    config::Sandbox,
+    diagnostic::Style,
+    report::text,
+    runner::{
+        places::Surroundings,
+        prepare::user_settings,
+        refused::Refused,
+        walls::{self, Found, Outcome, Trial},
+    },
+    sandbox::{Tier, trial::WAYS},
+};
+
+/// Say which walls hold on this machine, and what they do not stop
+#[derive(Debug, clap::Args)]
+pub(super) struct Doctor {}
+
+pub(super) fn doctor(
+    surroundings: &Surroundings,
+    _global: &Global,
+    _command: &Doctor,
+    output: &mut Output,
+) -> Result<u8, Refused> {
+    let settings = user_settings(surroundings, Style::Plain)?;
+    let wish = settings.sandbox.unwrap_or(Sandbox::Auto);
+    let found = walls::find(surroundings, wish, &surroundings.cache, true)?;
+    let enough = found.tier != Tier::None || wish == Sandbox::Off;
+    let exit = if enough { code::DONE } else { code::FINDINGS };
+    if output.is_json() {
+        output.json("doctor", &in_json(&found, exit));
+    } else if !output.is_quiet() || !enough {
+        output.result(&in_words(&found, wish));
+    }
+    Ok(exit)
+}
+
+fn in_words(found: &Found, wish: Sandbox) -> String {
+    let mut lines = Vec::new();
+    let used = match (found.tier, wish) {
+        (_, Sandbox::Off) => "none, as your own file says: every report names it".to_owned(),
+        (Tier::None, _) => {
+            "none holds: nothing runs without `sandbox: off` in your own file".to_owned()
+        }
+        (tier, _) => format!("{} ({})", tier.name(), about(tier)),
+    };
+    lines.push(format!("walls    {used}"));
+    for trial in &found.trials {
+        lines.push(format!("  {} {:<5} {}", mark(trial), trial.tier.name(), verdict(trial)));
+    }
+    if let Some(control) = &found.control {
+        lines.push(format!(
+            "  (the same trial without walls led out {} of {} ways)",
+            control.out.len(),
+            WAYS.len()
+        ));
+    }
+    if found.tier != Tier::None {
+        let gaps = found.tier.gaps();
+        lines.push(match gaps {
+            [] => "does not stop   nothing that we know of and tried".to_owned(),
+            gaps => format!("does not stop   {}", gaps.join("\n                ")),
+        });
+    }
+    lines.push(match &found.no_overlays {
+        None => "overlays ✓ large trees and caches cost only what changes".to_owned(),
+        Some(why) => {
+            format!(
+                "overlays – {}: workspaces are directories that stay warm",
+                text::inline_plain(why)
+            )
+        }
+    });
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn about(tier: Tier) -> &'static str {
+    match tier {
+        Tier::T2 => "own files, processes, network and loopback; Landlock, seccomp, limits",
+        Tier::T1 => "Landlock, seccomp, limits",
+        Tier::Mac => "sandbox-exec",
+        Tier::None => "nothing",
+    }
+}
+
+fn mark(trial: &Trial) -> char {
+    match trial.outcome {
+        Outcome::Holds => '✓',
+        Outcome::Breaks(_) => '✗',
+        Outcome::Missing(_) => '–',
+    }
+}
+
+fn verdict(trial: &Trial) -> String {
+    match trial.outcome.problem() {
+        None => format!("tried {} ways out, none led out", trial.closed.len()),
+        Some(problem) => text::inline_plain(&problem),
+    }
+}
+
+fn in_json(found: &Found, exit: u8) -> Value {
+    let trial = |trial: &Trial| {
+        json!({
+            "tier": trial.tier.name(),
+            "holds": trial.outcome == Outcome::Holds,
+            "problem": trial.outcome.problem(),
+            "led_out": trial.out,
+            "closed": trial.closed,
+        })
+    };
+    json!({
+        "tier": found.tier.name(),
+        "gaps": found.tier.gaps(),
+        "trials": found.trials.iter().map(trial).collect::<Vec<_>>(),
+        "control": found.control.as_ref().map(trial),
+        "overlays": found.no_overlays.is_none(),
+        "no_overlays": found.no_overlays,
+        "exit": exit,
+    })
+}

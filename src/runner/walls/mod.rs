@@ -1,0 +1,222 @@
+//! Which walls this machine can put up, found by trying; and what stands around each program of a night.
+//!
+//! A wall is believed when a program of ours tried to get out and could not. Never weaker than what the user's
+//! own file asks for: what it does not allow is refused, not run without.
+
+mod lists;
+mod trial;
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    config::Sandbox,
+    files,
+    ids::NAME,
+    runner::{
+        places::{Places, Surroundings},
+        refused::Refused,
+    },
+    sandbox::{Limits, Network, Overlay, Tier, Walls},
+};
+
+pub use self::{
+    lists::{Lists, toolchains},
+    trial::{Outcome, Trial},
+};
+
+/// What this machine can put up.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The strongest tier that held, of those that may be used.
+    pub tier: Tier,
+    /// Every tier that was tried, and what came of it, strongest first.
+    pub trials: Vec<Trial>,
+    /// Why there are no overlays; `None` = there are.
+    pub no_overlays: Option<String>,
+    /// What the same trial could do without walls: what it could not do there proves nothing.
+    pub control: Option<Trial>,
+}
+
+/// What stands around the programs of one night.
+#[derive(Clone, Debug)]
+pub struct Fence {
+    tier: Tier,
+    lists: Lists,
+    limits: Limits,
+    overlays: bool,
+}
+
+/// The private directories of one program's run, all on the disk of the workspaces.
+#[derive(Clone, Copy, Debug)]
+pub struct Private<'a> {
+    /// What `/tmp` is, or `TMPDIR`; exists.
+    pub tmp: &'a Path,
+    /// A directory of this run for layers over package stores; made when needed.
+    pub stores: &'a Path,
+    /// What else it may write; exists.
+    pub write: &'a [PathBuf],
+    /// What else it may read.
+    pub read: &'a [PathBuf],
+}
+
+/// The tiers that a wish allows, strongest first. Empty: nothing is to stand around anything.
+fn candidates(wish: Sandbox) -> &'static [Tier] {
+    let best: &[Tier] =
+        if cfg!(target_os = "macos") { &[Tier::Mac] } else { &[Tier::T2, Tier::T1] };
+    match wish {
+        Sandbox::Off => &[],
+        Sandbox::Auto | Sandbox::Required => best,
+        Sandbox::T1 => &[Tier::T1],
+        Sandbox::T2 => &[Tier::T2],
+    }
+}
+
+/// Finds the strongest tier that holds, by trying. Takes some tens of milliseconds: this is the self-test
+/// before the first task of a night, and what `doctor` shows. `every`: also try weaker ones than the first
+/// that holds.
+pub fn find(
+    surroundings: &Surroundings,
+    wish: Sandbox,
+    place: &Path,
+    every: bool,
+) -> Result<Found, Refused> {
+    let mut found = Found {
+        tier: Tier::None,
+        trials: Vec::new(),
+        no_overlays: Some("the tier has no overlays".to_owned()),
+        control: None,
+    };
+    if candidates(wish).is_empty() && !every {
+        return Ok(found);
+    }
+    files::create_private_dir(place)?;
+    let scene = trial::Scene::set(surroundings, place)?;
+    found.control = Some(scene.run(None, false));
+    let tiers = if every { candidates(Sandbox::Auto) } else { candidates(wish) };
+    for tier in tiers {
+        let mut trial = scene.run(Some(*tier), *tier == Tier::T2);
+        if *tier == Tier::T2 {
+            found.no_overlays = trial.outcome.problem();
+            if found.no_overlays.is_some() {
+                trial = scene.run(Some(*tier), false);
+            }
+        }
+        let holds = matches!(trial.outcome, Outcome::Holds);
+        let breaks = matches!(trial.outcome, Outcome::Breaks(_));
+        found.trials.push(trial);
+        if holds && found.tier == Tier::None && candidates(wish).contains(tier) {
+            found.tier = *tier;
+        }
+        // A wall that can be put up and does not hold is no reason to trust the next.
+        if !every && (holds || breaks) {
+            break;
+        }
+    }
+    if found.tier != Tier::T2 && found.no_overlays.is_none() {
+        found.no_overlays = Some("they need the tier t2".to_owned());
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// Says no when nothing that may be used holds, unless the user's own file wants none.
+    pub fn enough(&self, wish: Sandbox, user_file: &str) -> Result<(), Refused> {
+        if self.tier != Tier::None || wish == Sandbox::Off {
+            return Ok(());
+        }
+        let tried: Vec<String> = self.trials.iter().map(Trial::in_words).collect();
+        Err(Refused::environment(
+            format!("no walls hold on this machine: {}", tried.join("; ")),
+            format!(
+                "{NAME} doctor says what is missing; `sandbox: off` in {user_file} runs without walls, and \
+                 every report then says so"
+            ),
+        ))
+    }
+}
+
+impl Fence {
+    /// Walls of this tier for programs of one repository. `None` for [`Tier::None`].
+    pub fn new(
+        surroundings: &Surroundings,
+        found: &Found,
+        places: &Places,
+        repository: &[PathBuf],
+        extra: &[PathBuf],
+        limits: Limits,
+    ) -> Option<Fence> {
+        if found.tier == Tier::None {
+            return None;
+        }
+        let own = [places.state().to_owned(), places.work(), surroundings.config.clone()];
+        let keep_out: Vec<PathBuf> = repository.iter().cloned().chain(own).collect();
+        let mut lists = Lists::of(surroundings, extra, &keep_out);
+        lists.read.push(surroundings.exe.clone());
+        lists.read.push(places.history());
+        let overlays = found.tier == Tier::T2 && found.no_overlays.is_none();
+        Some(Fence { tier: found.tier, lists, limits, overlays })
+    }
+
+    /// What carries the walls.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// The walls of a program that works in `directory`, which is that of `overlay` where it is one.
+    pub fn around(
+        &self,
+        directory: &Path,
+        overlay: Option<Overlay>,
+        private: &Private<'_>,
+        network: Network,
+    ) -> Result<Walls, files::Error> {
+        let mut walls = self.without_files(private, network)?;
+        match overlay {
+            Some(overlay) => walls.overlays.push(overlay),
+            None => walls.write.push(directory.to_owned()),
+        }
+        Ok(walls)
+    }
+
+    /// The walls of a program that works on no files.
+    pub fn without_files(
+        &self,
+        private: &Private<'_>,
+        network: Network,
+    ) -> Result<Walls, files::Error> {
+        let (mut read, hidden) = match self.tier {
+            Tier::T2 => (self.lists.read.clone(), self.lists.hidden.clone()),
+            Tier::T1 | Tier::Mac | Tier::None => (self.lists.spelled_out(), Vec::new()),
+        };
+        let mut overlays = Vec::new();
+        if self.tier == Tier::T2 {
+            for (number, store) in self.lists.stores.iter().enumerate() {
+                if self.overlays {
+                    overlays.push(layered(store, &private.stores.join(number.to_string()))?);
+                } else {
+                    read.push(store.clone());
+                }
+            }
+        }
+        read.extend(private.read.iter().cloned());
+        Ok(Walls {
+            tier: self.tier,
+            read,
+            write: private.write.to_vec(),
+            hidden,
+            overlays,
+            tmp: private.tmp.to_owned(),
+            network,
+            limits: self.limits,
+        })
+    }
+}
+
+/// A package store that programs may add to, in a layer that is thrown away.
+fn layered(store: &Path, private: &Path) -> Result<Overlay, files::Error> {
+    let (upper, work) = (private.join("upper"), private.join("work"));
+    files::remove_tree(private)?;
+    files::create_private_dir(&upper)?;
+    files::create_private_dir(&work)?;
+    Ok(Overlay { at: store.to_owned(), lower: vec![store.to_owned()], upper, work })
+}
