@@ -14,12 +14,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     files,
-    git::{self, TreeEntry, Vault},
+    git::{self, TreeEntry},
     ids::{CommitId, GateId, RepoPath, TreeId, hex},
     night::{GateSpec, Step},
     outcome::{GateReport, StepEnd, StepReport},
     process::{self, Ended, Environment, Program, Stop, Supervisor, Why},
-    workspace::Workspace,
+    workspace::{Kind, Slot, Store, Workspace},
 };
 
 /// Why a gate could not be run at all. A red gate is no error.
@@ -38,8 +38,8 @@ pub enum Error {
 
 /// One run of a gate.
 pub struct GateRun<'a> {
-    /// Where the tree is read.
-    pub vault: &'a Vault,
+    /// Where the tree is laid out.
+    pub workspaces: &'a Store,
     /// What runs the steps.
     pub supervisor: &'a Supervisor,
     /// The gate.
@@ -48,7 +48,7 @@ pub struct GateRun<'a> {
     pub commit: &'a CommitId,
     /// Its tree.
     pub tree: &'a TreeId,
-    /// A directory that does not exist yet: the workspace, HOME and TMPDIR of this run.
+    /// A directory that does not exist yet: HOME and TMPDIR of this run.
     pub place: PathBuf,
     /// The directory for the steps' logs.
     pub logs: PathBuf,
@@ -69,9 +69,8 @@ impl GateRun<'_> {
         files::create_private_dir(&home)?;
         files::create_private_dir(&temporary)?;
         let workspace = {
-            let (vault, tree) = (self.vault.clone(), self.tree.clone());
-            let directory = self.place.join("tree");
-            let laid = move || Workspace::lay_out(&vault, &tree, &directory, u64::MAX);
+            let (workspaces, tree) = (self.workspaces.clone(), self.tree.clone());
+            let laid = move || workspaces.lay_out(Kind::Pool, &Slot::gate(), &tree, None, u64::MAX);
             tokio::task::spawn_blocking(laid).await.expect("laying out does not panic")?
         };
         let mut environment = self.environment.clone();
@@ -82,7 +81,7 @@ impl GateRun<'_> {
             let Some(report) =
                 self.step(number, step, workspace.directory(), &environment, stop).await?
             else {
-                self.clear();
+                self.clear(workspace);
                 return Ok(None);
             };
             let go_on = report.green() || !report.required;
@@ -91,14 +90,17 @@ impl GateRun<'_> {
                 break;
             }
         }
-        self.clear();
+        self.clear(workspace);
         Ok(Some(self.report(steps)?))
     }
 
-    /// Removes the place. What cannot be removed says nothing about the tree.
-    fn clear(&self) {
+    /// Gives the workspace back and removes the place. What cannot be removed says nothing about the tree.
+    fn clear(&self, workspace: Workspace) {
+        if let Err(problem) = workspace.release() {
+            tracing::warn!(%problem, "could not give a gate's workspace back");
+        }
         if let Err(problem) = files::remove_tree(&self.place) {
-            tracing::warn!(%problem, "could not remove a gate's workspace");
+            tracing::warn!(%problem, "could not remove a gate's home");
         }
     }
 

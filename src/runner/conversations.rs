@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,14 +15,13 @@ use crate::{
     files,
     ids::{AttemptId, TaskId},
     night::{Conversation, Night, Stage},
-    runner::places::NightPlaces,
-    workspace::Workspace,
+    workspace::{Slot, Workspace},
 };
 
 /// What agents keep for themselves in a conversation's directory.
 const OWN: [&str; 3] = ["claude", "home", "t"];
-/// The file that says that a conversation's workspace was laid out whole.
-const LAID_OUT: &str = "laid-out";
+/// The file that names a conversation's slot: agents know their files by their path.
+const SLOT: &str = "slot";
 
 /// What is kept of one task's conversation.
 pub struct Held {
@@ -96,7 +95,7 @@ impl Conversations {
 }
 
 impl Held {
-    /// Ends the program and removes the files, and what the program kept for itself: it is not masked, and
+    /// Ends the program and gives the files back, and removes what the program kept for itself: it is not masked, and
     /// nobody will go on with it.
     pub async fn end_for_good(self) {
         let home = self.home.clone();
@@ -108,23 +107,22 @@ impl Held {
         }
     }
 
-    /// Ends the program and removes the files. The conversation can be gone on with.
+    /// Ends the program and gives the files back. The conversation can be gone on with.
     pub async fn end(self) {
         if let Some(session) = self.session
             && let Err(problem) = session.close().await
         {
             tracing::warn!(%problem, "a conversation did not end by itself");
         }
-        remove(self.workspace).await;
+        release(self.workspace).await;
     }
 }
 
-/// Removes a workspace beside the loop. One that cannot be removed is left for the next start: it says
-/// nothing about the attempt.
-pub async fn remove(workspace: Workspace) {
-    let removed = tokio::task::spawn_blocking(move || workspace.remove()).await;
-    if let Ok(Err(problem)) = removed {
-        tracing::warn!(%problem, "could not remove a workspace");
+/// Gives a workspace back beside the loop. That it could not says nothing about the attempt.
+pub async fn release(workspace: Workspace) {
+    let released = tokio::task::spawn_blocking(move || workspace.release()).await;
+    if let Ok(Err(problem)) = released {
+        tracing::warn!(%problem, "could not give a workspace back");
     }
 }
 
@@ -136,12 +134,12 @@ fn wanted(night: &Night, id: &TaskId, conversation: &str) -> bool {
     })
 }
 
-/// The names of workspaces that a resumed night may go on with.
-pub fn places(night: &Night) -> BTreeSet<String> {
+/// The conversations whose workspaces a resumed night may go on with.
+pub fn owners(night: &Night) -> BTreeSet<String> {
     night
         .tasks()
         .filter(|(_, task)| matches!(task.stage, Stage::Waiting | Stage::Editing))
-        .filter_map(|(id, task)| Some(opener(id, task.goes_on()?).file_name()))
+        .filter_map(|(_, task)| Some(task.goes_on()?.id.clone()))
         .collect()
 }
 
@@ -150,7 +148,13 @@ pub fn opener(task: &TaskId, conversation: &Conversation) -> AttemptId {
     AttemptId { task: task.clone(), number: conversation.opened_by }
 }
 
-/// The mark of a workspace that was laid out whole.
-pub fn mark(places: &NightPlaces, opener: &AttemptId) -> PathBuf {
-    places.attempt(opener).join(LAID_OUT)
+/// The slot in which a conversation began, in its directory.
+pub fn slot(home: &Path) -> Option<Slot> {
+    Slot::named(&std::fs::read_to_string(home.join(SLOT)).ok()?)
+}
+
+/// Writes down in which slot a conversation works.
+pub fn remember_slot(home: &Path, slot: &Slot) -> Result<(), files::Error> {
+    files::create_private_dir(home)?;
+    files::write_atomic(&home.join(SLOT), slot.to_string().as_bytes())
 }

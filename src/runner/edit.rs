@@ -24,7 +24,7 @@ use crate::{
         deed::{Deed, Error},
         hands::{Brief, Hands, blocking},
     },
-    workspace::Workspace,
+    workspace::{Kind, Workspace},
 };
 
 /// An order to edit.
@@ -121,7 +121,7 @@ impl Hands {
                     older.end().await;
                 }
             }
-            None => conversations::remove(workspace).await,
+            None => conversations::release(workspace).await,
         }
         Ok(deed)
     }
@@ -134,8 +134,7 @@ impl Hands {
         opener: &AttemptId,
     ) -> Result<(Workspace, Option<Session>, Ground), Error> {
         let largest = brief.opening.policy.max_file_bytes;
-        let place = self.places.work().join(opener.file_name());
-        let mark = conversations::mark(&self.night_places, opener);
+        let home = self.night_places.attempt(opener);
         let held = self.conversations.take(&edit.attempt.task);
         let id = edit.conversation.map(|conversation| conversation.id.as_str());
         let held = match held {
@@ -146,23 +145,19 @@ impl Hands {
             }
             None => None,
         };
-        let there = edit.goes_on()
-            && mark.is_file()
-            && std::fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir());
-        let (vault, base) = (self.vault.clone(), edit.base.clone());
-        let found = match held {
-            Some(held) => Some((held.workspace, held.session)),
-            None if there => {
-                let (vault, base) = (vault.clone(), base.clone());
-                let directory = place.clone();
-                let reopened = blocking(move || {
-                    let tree = vault.tree_of(&base)?;
-                    Workspace::reopen(&vault, &tree, &directory, largest)
-                })
-                .await?;
-                Some((reopened, None))
+        let tree = self.vault.tree_of(edit.base)?;
+        let store = self.workspaces.clone();
+        let found = match (held, id) {
+            (Some(held), _) => Some((held.workspace, held.session)),
+            (None, Some(id)) if edit.goes_on() => {
+                let (store, tree, id) = (store.clone(), tree.clone(), id.to_owned());
+                let reopened = blocking(move || match store.slot_of(&id) {
+                    Some(slot) => store.reopen(&slot, &id, &tree, largest),
+                    None => Ok(None),
+                });
+                reopened.await?.map(|workspace| (workspace, None))
             }
-            None => None,
+            (None, _) => None,
         };
         if let Some((workspace, session)) = found {
             let put = tokio::task::block_in_place(|| self.put_back(brief, edit, &workspace));
@@ -180,17 +175,17 @@ impl Hands {
         }
         let history = self.places.history();
         let workspace = {
-            let mark = mark.clone();
+            let (vault, base) = (self.vault.clone(), edit.base.clone());
+            let owner = id.map(str::to_owned);
             blocking(move || {
-                files::remove_file(&mark)?;
-                files::remove_any(&place)?;
-                let tree = vault.tree_of(&base)?;
-                let workspace = Workspace::lay_out(&vault, &tree, &place, largest)?;
-                history::give(&vault, &base, &place, &history)?;
-                if let Some(directory) = mark.parent() {
-                    files::create_private_dir(directory)?;
+                let slot = conversations::slot(&home);
+                let workspace =
+                    store.lay_out_agent(Kind::Pool, slot.as_ref(), &tree, None, largest)?;
+                history::give(&vault, &base, workspace.own(), &history)?;
+                if let Some(owner) = owner {
+                    conversations::remember_slot(&home, workspace.slot())?;
+                    workspace.claim(&owner)?;
                 }
-                files::write_atomic(&mark, b"")?;
                 Ok::<_, Error>(workspace)
             })
             .await?
@@ -227,7 +222,7 @@ impl Hands {
             .flat_map(|change| change.paths().cloned())
             .filter(|path| *path != brief.opening.plan.path)
             .collect();
-        Ok(workspace.put(&self.vault, &tree, &paths)?)
+        Ok(workspace.put(&tree, &paths)?)
     }
 
     /// Puts back, as the base has them, the files for which a rule refused the last attempt.
@@ -245,10 +240,10 @@ impl Hands {
             let shown = path.to_string();
             refusals.iter().any(|refusal| refusal.value == shown)
         };
-        let edits = workspace.changes(&self.vault)?.edits;
+        let edits = workspace.changes()?.edits;
         let paths: Vec<RepoPath> = edits.into_keys().filter(refused).collect();
         let base = self.vault.tree_of(edit.base)?;
-        workspace.put(&self.vault, &base, &paths)?;
+        workspace.put(&base, &paths)?;
         Ok(paths.iter().map(ToString::to_string).collect())
     }
 
@@ -262,7 +257,7 @@ impl Hands {
         report: AgentReport,
     ) -> Result<Deed, Error> {
         let opening = &brief.opening;
-        let changes = workspace.changes(&self.vault)?;
+        let changes = workspace.changes()?;
         let base_tree = self.vault.tree_of(edit.base)?;
         let (tree, diff) = landing::store_tree(&self.vault, &base_tree, &changes.edits)?;
         let changed = tree != base_tree;

@@ -32,6 +32,7 @@ use crate::{
         edit::Edit,
         places::{NightPlaces, Places},
     },
+    workspace::Store,
 };
 
 /// Everything that a night's deeds need.
@@ -40,6 +41,8 @@ pub struct Hands {
     pub vault: Vault,
     /// The user's.
     pub user: UserRepository,
+    /// Where trees are laid out.
+    pub workspaces: Store,
     /// Directories of this repository.
     pub places: Places,
     /// Directories of this night.
@@ -174,7 +177,7 @@ impl Hands {
         let name = NightPlaces::gate_name(attempt);
         let place = attempt.map_or("base".to_owned(), AttemptId::file_name);
         let run = GateRun {
-            vault: &self.vault,
+            workspaces: &self.workspaces,
             supervisor: &self.supervisor,
             spec,
             commit,

@@ -22,6 +22,7 @@ use crate::{
         places::{Places, Surroundings},
         refused::Refused,
     },
+    workspace::Store,
 };
 
 /// A repository, before anything of a night is known.
@@ -57,6 +58,11 @@ impl Home {
         let vault = Vault::prepare(&places.vault(), &user)?;
         let remote = user.remote()?;
         Ok(Home { user, vault, places, remote })
+    }
+
+    /// The workspaces of this repository. One store serves a whole night: its clones share what is in use.
+    pub fn workspaces(&self) -> Store {
+        Store::new(&self.vault, &self.places.work())
     }
 
     /// The remote's address for people: without credentials.

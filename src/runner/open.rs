@@ -89,21 +89,6 @@ pub fn lock(home: &Home, night: Option<NightId>) -> Result<Lock, Refused> {
     }
 }
 
-/// Removes the workspaces of a killed night, in which nobody works any more, but for those named.
-fn clear_work(home: &Home, keep: &BTreeSet<String>) -> Result<(), Refused> {
-    let work = home.places.work();
-    let entries = std::fs::read_dir(&work).into_iter().flatten().flatten();
-    for entry in entries {
-        if keep.contains(&*entry.file_name().to_string_lossy()) {
-            continue;
-        }
-        if let Err(problem) = files::remove_any(&entry.path()) {
-            tracing::warn!(%problem, "could not remove an old workspace");
-        }
-    }
-    Ok(home.places.prepare()?)
-}
-
 /// Says no when the repository is stopped.
 pub fn not_stopped(home: &Home) -> Result<(), Refused> {
     match StopFiles::of(home).asked() {
@@ -157,7 +142,8 @@ pub fn open(
         limits.parallel = 1;
     }
     let forge = forge(surroundings, home, wishes)?;
-    clear_work(home, &BTreeSet::new())?;
+    home.workspaces().clear(&BTreeSet::new())?;
+    home.places.prepare()?;
     let night = claim(surroundings, home)?;
     let pr = &preparation.settings.pr;
     let opening = Opening {
@@ -250,7 +236,8 @@ pub fn resume(
     let night_places = home.places.night(id);
     let (journal, entries) = Journal::resume(&night_places.journal())?;
     let night = replay(entries.clone())?;
-    clear_work(home, &conversations::places(&night))?;
+    home.workspaces().clear(&conversations::owners(&night))?;
+    home.places.prepare()?;
     let opening = night.opening().clone();
     if home.remote_shown() != opening.publish.remote {
         return Err(Refused::environment(
@@ -305,6 +292,7 @@ impl Equipment {
         Hands {
             vault: home.vault.clone(),
             user: home.user.clone(),
+            workspaces: home.workspaces(),
             places: home.places.clone(),
             local: Arc::new(Local::new(night_places.directory())),
             night_places,

@@ -166,7 +166,7 @@ impl Places {
         self.state.join("receipts").join(gate.as_str()).join(format!("{tree}.json"))
     }
 
-    /// Where workspaces are laid out. Removed after use.
+    /// Where workspaces are laid out. They stay, for the next use.
     pub fn work(&self) -> PathBuf {
         self.cache.join("work")
     }
