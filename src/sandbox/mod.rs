@@ -4,6 +4,9 @@
 //! Everything that they do not name is not there (T2) or not allowed (T1). Never decides what a program may
 //! see: the runner does. Never starts anything but the program itself.
 
+#[cfg(target_os = "linux")]
+pub mod linux;
+pub mod macos;
 pub mod trial;
 
 use std::path::PathBuf;
