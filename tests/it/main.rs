@@ -12,6 +12,8 @@ mod agents;
 #[cfg(target_os = "linux")]
 mod claude;
 #[cfg(target_os = "linux")]
+mod layers;
+#[cfg(target_os = "linux")]
 mod processes;
 mod cli;
 mod crash;
