@@ -13,7 +13,7 @@ use std::{
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::watch;
 
-use super::ask::Ask;
+use super::{ask::Ask, body::Room};
 use crate::budget::{Spend, Tokens, Usage, Usd, price};
 
 /// What an account may spend. `None` is no limit.
@@ -232,11 +232,17 @@ impl Book {
 pub(super) struct Shared {
     book: Mutex<Book>,
     closed: watch::Sender<bool>,
+    room: Room,
 }
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For its requests while they are read and sent.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Comes back when the account is closed.
@@ -385,8 +391,11 @@ impl Account {
     pub(super) fn open(registry: &Arc<Registry>, allowance: Allowance) -> Account {
         let token = random_token();
         let book = Book { allowance, ..Book::default() };
-        let shared = Shared { book: Mutex::new(book), closed: watch::Sender::new(false) };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            book: Mutex::new(book),
+            closed: watch::Sender::new(false),
+            room: Room::of_account(),
+        });
         registry.open().insert(token.clone(), shared.clone());
         let registry = Arc::downgrade(registry);
         Account { holder: Arc::new(Holder { token, shared, registry }) }

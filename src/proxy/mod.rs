@@ -7,21 +7,32 @@
 
 mod account;
 mod ask;
+mod body;
 mod listener;
 mod meter;
 mod problem;
 mod relay;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{self, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
-use tokio::sync::oneshot;
+use tokio::net::TcpListener;
 use url::Url;
 
 pub use account::{Account, Allowance, Ledger, LimitSeen, Refused};
 
-use self::{account::Registry, listener::Limited, relay::Relay};
+pub(crate) use listener::{End, Open, serve};
+
+use self::{account::Registry, relay::Relay};
 use crate::{http, redact::Secret};
+
+/// The port of our server on a sandbox's own loopback: there it is the only one, and needs no looking for.
+pub const PORT_INSIDE: u16 = 3128;
 
 /// Where the questions go, and as whom.
 #[derive(Clone, Debug)]
@@ -92,8 +103,15 @@ pub struct Proxy {
 struct Server {
     address: SocketAddr,
     registry: Arc<Registry>,
-    /// The server ends when this is dropped.
-    _alive: oneshot::Sender<()>,
+    router: Router,
+    /// Every entrance closes when this is dropped.
+    open: Open,
+}
+
+/// A further entrance to a [`Proxy`]. Dropped, it closes, and connections that came through it break.
+#[derive(Debug)]
+pub struct Attached {
+    _open: Open,
 }
 
 impl fmt::Debug for Server {
@@ -118,24 +136,34 @@ impl Proxy {
     pub async fn start_with(upstream: Upstream, patience: Patience) -> Result<Proxy, Error> {
         let registry = Arc::new(Registry::default());
         let relay = Relay::new(upstream, patience, registry.clone())?;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Error::Listen)?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let router = Router::new().fallback(relay::relay).with_state(Arc::new(relay));
-        let (alive, end) = oneshot::channel::<()>();
-        tokio::spawn(async move {
-            let ended = async {
-                // Nothing is ever sent: the other end is dropped.
-                let _ = end.await;
-            };
-            // Problems of single connections are their own; accepting goes on.
-            let _ = axum::serve(Limited::new(listener), router).with_graceful_shutdown(ended).await;
-        });
-        Ok(Proxy { server: Arc::new(Server { address, registry, _alive: alive }) })
+        let open = Open::default();
+        serve(listener, router.clone(), open.end(End::default()));
+        Ok(Proxy { server: Arc::new(Server { address, registry, router, open }) })
     }
 
-    /// The address for `ANTHROPIC_BASE_URL`.
+    /// Serves the same accounts on a listener that was made elsewhere: on a sandbox's own loopback. It has
+    /// its own limit of connections, and ends with the proxy at the latest. Must be called on the runtime
+    /// that is to carry the calls.
+    pub fn attach(&self, listener: net::TcpListener) -> io::Result<Attached> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let open = Open::default();
+        let end = open.end(self.server.open.end(End::default()));
+        serve(listener, self.server.router.clone(), end);
+        Ok(Attached { _open: open })
+    }
+
+    /// The address for `ANTHROPIC_BASE_URL`, on this machine's loopback.
     pub fn url(&self) -> String {
         format!("http://{}", self.server.address)
+    }
+
+    /// Its port on this machine's loopback.
+    pub fn port(&self) -> u16 {
+        self.server.address.port()
     }
 
     /// Opens an account for one attempt. It is closed when its last clone is dropped.

@@ -51,9 +51,18 @@ impl Problem {
     }
 
     /// The question is too long.
-    pub(super) fn too_large(most: usize) -> Problem {
+    pub(super) fn too_large(most: u32) -> Problem {
         let message = format!("the request is longer than {most} bytes, or was broken off");
         Problem::lasting(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    /// The question began and did not go on.
+    pub(super) fn slow() -> Problem {
+        Problem::lasting(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout_error",
+            "the request did not come to its end",
+        )
     }
 
     /// The question is packed: what it can cost cannot be seen.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{
-    body::{Body, Bytes, HttpBody, to_bytes},
+    body::{Body, Bytes, HttpBody},
     extract::{Request, State},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
@@ -30,6 +30,7 @@ use super::{
     Error, Patience, Upstream, UpstreamCredential,
     account::{Call, LimitSeen, Registry, Shared},
     ask::Ask,
+    body::{self, Held, Room},
     check,
     meter::Meter,
     problem::Problem,
@@ -40,8 +41,6 @@ use crate::{
     redact::{Redactor, Secret},
 };
 
-/// The service itself takes 32 MB.
-const LONGEST_REQUEST: usize = 64 * 1024 * 1024;
 /// An error, or a number of tokens, is a few hundred bytes. Longer ones are not passed on: only what we
 /// hold as a whole can be searched for the credential.
 const LONGEST_SMALL: usize = 1024 * 1024;
@@ -89,6 +88,7 @@ pub(super) struct Relay {
     redactor: Redactor,
     patience: Patience,
     registry: Arc<Registry>,
+    room: Room,
 }
 
 /// Takes every request.
@@ -119,7 +119,16 @@ impl Relay {
         let mut value = HeaderValue::try_from(text).map_err(|_| Error::Credential)?;
         value.set_sensitive(true);
         let redactor = Redactor::new([secret.expose().to_owned()]);
-        Ok(Relay { client, service, sign_in: (name, value), secret, redactor, patience, registry })
+        Ok(Relay {
+            client,
+            service,
+            sign_in: (name, value),
+            secret,
+            redactor,
+            patience,
+            registry,
+            room: Room::of_all(),
+        })
     }
 
     async fn pass_on(&self, request: Request) -> Result<Response<Body>, Problem> {
@@ -133,8 +142,11 @@ impl Relay {
         if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(Problem::packed());
         }
-        let body = to_bytes(body, LONGEST_REQUEST).await;
-        let body = body.map_err(|_| Problem::too_large(LONGEST_REQUEST))?;
+        let Held { bytes: body, place } = tokio::select! {
+            biased;
+            () = account.closed() => return Err(Problem::no_account()),
+            read = body::read(&head.headers, body, account.room(), &self.room, body::PATIENCE) => read?,
+        };
         let call = match door {
             Door::CountTokens => None,
             Door::Messages => {
@@ -153,6 +165,7 @@ impl Relay {
             () = account.closed() => return Err(Problem::no_account()),
             sent = timeout(self.patience.start, request.send()) => sent,
         };
+        drop(place);
         match sent {
             Err(_) => Err(Problem::silent()),
             Ok(Err(error)) => {

@@ -13,7 +13,12 @@ use nightshift::{
 };
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc::Sender, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc::Sender,
+    time::timeout,
+};
 
 use crate::support::service::{Fed, Script, Service};
 
@@ -308,6 +313,137 @@ async fn nothing_else_is_passed_on() {
     assert_eq!(problem(packed).await.0, 415);
     assert!(house.service.asked().is_empty());
     assert_eq!(house.ledger(), Ledger::default());
+}
+
+/// What the proxy answers to these bytes, up to the end of the connection or of a second.
+async fn raw(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let _ = timeout(Duration::from_secs(1), read).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn it_is_no_way_to_anywhere_else() {
+    let house = house().await;
+    let address = house.proxy.url().replace("http://", "");
+    let key = house.account.token();
+    let body = body(10);
+    let rest =
+        format!("x-api-key: {key}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let ask = |line: &str, host: &str| format!("{line} HTTP/1.1\r\nhost: {host}\r\n{rest}{body}");
+    for (line, host, status) in [
+        // Attacks 23, 24, 26, 27 and 29: it tunnels nowhere, by name or by number.
+        ("CONNECT api.anthropic.com:22", "api.anthropic.com:22", "403"),
+        ("CONNECT api.anthropic.com:443", "api.anthropic.com", "403"),
+        ("CONNECT 169.254.169.254:80", "169.254.169.254", "403"),
+        ("CONNECT 127.0.0.1:22", "127.0.0.1:22", "404"),
+        ("CONNECT evil.example:443", &address, "403"),
+        ("GET http://evil.example/", "evil.example", "403"),
+        ("GET http://169.254.169.254/latest/meta-data/", &address, "403"),
+        ("POST http://evil.example/v1/messages", &address, "403"),
+        // 28: a host of another's.
+        ("POST http://127.0.0.1/v1/messages", "evil.example", "403"),
+        ("POST /v1/messages", "evil.example", "403"),
+        ("POST /v1/messages", "127.0.0.1.evil.example", "403"),
+        ("POST /v1/messages", "user@127.0.0.1", "403"),
+        // 30: other doors of the service.
+        ("POST /v1/files", &address, "404"),
+        ("POST /v1/messages/../files", &address, "404"),
+        ("POST /v1/%6dessages", &address, "404"),
+        ("POST /v1/messages%2f..%2ffiles", &address, "404"),
+        ("POST /v1/messages;x", &address, "404"),
+        ("OPTIONS *", &address, "404"),
+        ("PUT /v1/messages", &address, "404"),
+    ] {
+        let answer = raw(&address, &ask(line, host)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {host}: {answer}");
+    }
+    assert!(house.service.asked().is_empty());
+    // An address of our own in the request's line is our own; the service is the one that is fixed, whatever
+    // port is asked for.
+    house.service.will_stream(stream(1, 1));
+    let answer = raw(&address, &ask("POST http://127.0.0.1:1/v1/messages", &address)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let asked = house.service.asked().remove(0);
+    assert_eq!(asked.target, "POST /v1/messages");
+    assert_eq!(asked.headers["host"], house.service.url.replace("http://", "").as_str());
+}
+
+fn inside() -> (std::net::TcpListener, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// Comes back when nobody listens there any more.
+async fn gone(address: &str) {
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), refused).await.expect("somebody still listens");
+}
+
+#[tokio::test]
+async fn a_second_entrance_serves_the_same_accounts_until_it_is_closed() {
+    let house = house().await;
+    let (listener, address) = inside();
+    let attached = house.proxy.attach(listener).unwrap();
+    house.service.will_stream(stream(10, 20));
+    let ask = |body: String| {
+        let request = house.client.post(format!("http://{address}/v1/messages"));
+        request.header("x-api-key", house.account.token()).body(body)
+    };
+    let answer = ask(body(100)).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), stream(10, 20));
+    assert_eq!(house.settled().await.calls, 1);
+    let elsewhere = house.client.get(format!("http://{address}/v1/models"));
+    assert_eq!(problem(elsewhere.send().await.unwrap()).await.0, 404);
+
+    // Closed, it lets nobody in, and breaks what came through it: an answer that is read, and a connection
+    // on which nothing is said.
+    let fed = house.service.will_feed();
+    let mut answer = ask(body(100)).send().await.unwrap();
+    feed(&fed, start(usage(5, 1))).await;
+    answer.chunk().await.unwrap();
+    let mut silent = TcpStream::connect(&address).await.unwrap();
+    drop(attached);
+    let end =
+        timeout(Duration::from_secs(5), silent.read(&mut [0; 1])).await.expect("it is closed");
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    assert!(timeout(Duration::from_secs(5), answer.chunk()).await.expect("it is cut").is_err());
+    house.service.alive(0).await;
+    gone(&address).await;
+    // The first entrance goes on.
+    house.service.will_stream(stream(1, 1));
+    assert_eq!(house.ask(10).await.status(), 200);
+}
+
+#[tokio::test]
+async fn every_entrance_has_its_own_places_and_ends_with_the_proxy() {
+    let House { service, proxy, account, client } = house().await;
+    let (listener, address) = inside();
+    let _attached = proxy.attach(listener).unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(TcpStream::connect(&address).await.unwrap());
+    }
+    // Who comes through the other entrance is served meanwhile.
+    service.will_stream(stream(1, 1));
+    let request = client.post(format!("{}/v1/messages", proxy.url())).body(body(10));
+    let request = request.header("x-api-key", account.token());
+    let answer = timeout(Duration::from_secs(5), request.send()).await.expect("it has places");
+    assert_eq!(answer.unwrap().status(), 200);
+    drop(proxy);
+    let mut first = idle.swap_remove(0);
+    let end = timeout(Duration::from_secs(5), first.read(&mut [0; 1])).await.expect("it is closed");
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    drop(idle);
+    gone(&address).await;
 }
 
 #[tokio::test]
