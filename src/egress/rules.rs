@@ -56,17 +56,14 @@ pub enum Wrong {
 
 /// A host and a port that a program asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Whom.
-    pub host: Peer,
-    /// At which port.
-    pub port: u16,
+pub(super) struct Target {
+    pub(super) host: Peer,
+    pub(super) port: u16,
 }
 
 /// A host in its one form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A name, in small letters and without a dot at its end.
+pub(super) enum Peer {
     Name(String),
     /// An address, never an IPv4 one in IPv6 clothes.
     Address(IpAddr),
@@ -90,7 +87,7 @@ impl fmt::Display for Target {
 
 impl Target {
     /// `host:port`; without a port it is `port`. `None` for everything else: a login, a path, no host.
-    pub fn read(authority: &str, port: Option<u16>) -> Option<Target> {
+    pub(super) fn read(authority: &str, port: Option<u16>) -> Option<Target> {
         let (host, named) = split(authority).ok()?;
         Some(Target { host: peer(host).ok()?, port: named.or(port)? })
     }
@@ -188,7 +185,7 @@ impl fmt::Display for Rule {
 
 impl Rule {
     /// True when it names this host at this port.
-    pub fn names(&self, target: &Target) -> bool {
+    pub(super) fn names(&self, target: &Target) -> bool {
         let named = match (&self.whom, &target.host) {
             (Whom::Name(name), Peer::Name(asked)) => name == asked,
             (Whom::Below(name), Peer::Name(asked)) => {

@@ -14,7 +14,10 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::watch;
 
 use super::{ask::Ask, body::Room};
-use crate::budget::{Spend, Tokens, Usage, Usd, price};
+use crate::{
+    budget::{Spend, Tokens, Usage, Usd, price},
+    ids::hex,
+};
 
 /// What an account may spend. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -431,8 +434,13 @@ impl Account {
 
 /// 256 random bits in the form of the vendor's keys, which [`crate::redact`] takes out of every text.
 fn random_token() -> String {
+    format!("sk-ant-ns-{}", random_word())
+}
+
+/// 256 random bits, in hexadecimal.
+pub(crate) fn random_word() -> String {
     let mut bytes = [0_u8; 32];
     let random = rustls::crypto::ring::default_provider().secure_random;
     random.fill(&mut bytes).expect("the system has random numbers");
-    bytes.iter().fold("sk-ant-ns-".to_owned(), |token, byte| format!("{token}{byte:02x}"))
+    hex(&bytes)
 }

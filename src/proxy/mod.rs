@@ -26,7 +26,9 @@ use url::Url;
 
 pub use account::{Account, Allowance, Ledger, LimitSeen, Refused};
 
+pub(crate) use account::random_word;
 pub(crate) use listener::{End, Open, serve};
+pub(crate) use relay::end_to_end;
 
 use self::{account::Registry, relay::Relay};
 use crate::{http, redact::Secret};

@@ -294,7 +294,7 @@ fn is_ours(host: &str) -> bool {
 }
 
 /// The headers that are meant for the other end.
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     for value in headers.get_all(CONNECTION) {
         for name in value.to_str().unwrap_or_default().split(',') {

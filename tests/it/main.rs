@@ -17,6 +17,7 @@ mod layers;
 mod processes;
 mod cli;
 mod crash;
+mod egress;
 mod forge;
 mod model;
 #[cfg(target_os = "linux")]
