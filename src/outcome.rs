@@ -233,6 +233,8 @@ pub enum StepEnd {
     Signal(i32),
     /// Its time was over.
     TimedOut,
+    /// It used more than the walls allow, and was killed.
+    Breach(String),
     /// Its program could not be started.
     NotStarted(String),
     /// The night was stopped at once.
@@ -264,6 +266,7 @@ impl fmt::Display for StepEnd {
             StepEnd::Exit(code) => write!(f, "exit {code}"),
             StepEnd::Signal(signal) => write!(f, "signal {signal}"),
             StepEnd::TimedOut => f.write_str("timed out"),
+            StepEnd::Breach(what) => write!(f, "killed: {what}"),
             StepEnd::NotStarted(why) => write!(f, "could not start: {why}"),
             StepEnd::Interrupted => f.write_str("interrupted"),
         }

@@ -13,13 +13,14 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    egress::Egress,
     files,
     git::{self, TreeEntry},
-    ids::{CommitId, GateId, RepoPath, TreeId, hex},
+    ids::{CommitId, GateId, NAME, RepoPath, TreeId, hex},
     night::{GateSpec, Step},
     outcome::{GateReport, StepEnd, StepReport},
-    process::{self, Ended, Environment, Program, Stop, Supervisor, Why},
-    workspace::{Kind, Slot, Store, Workspace},
+    process::{self, Ended, Environment, Program, Running, Stop, Supervisor, Why},
+    sandbox::Walls,
 };
 
 /// Why a gate could not be run at all. A red gate is no error.
@@ -36,10 +37,8 @@ pub enum Error {
     Process(#[from] process::Error),
 }
 
-/// One run of a gate.
+/// One run of a gate, where exactly the tree lies.
 pub struct GateRun<'a> {
-    /// Where the tree is laid out.
-    pub workspaces: &'a Store,
     /// What runs the steps.
     pub supervisor: &'a Supervisor,
     /// The gate.
@@ -48,40 +47,41 @@ pub struct GateRun<'a> {
     pub commit: &'a CommitId,
     /// Its tree.
     pub tree: &'a TreeId,
-    /// A directory that does not exist yet: HOME and TMPDIR of this run.
-    pub place: PathBuf,
+    /// Where the steps run.
+    pub directory: &'a Path,
     /// The directory for the steps' logs.
     pub logs: PathBuf,
     /// `logs` relative to the night's directory, for the report.
     pub logs_name: String,
-    /// What the steps see of our environment, without HOME.
+    /// What stands around the steps, by name.
+    pub tier: &'a str,
+}
+
+/// Steps that run one after another with the same things around them.
+pub struct Part<'a> {
+    /// The steps.
+    pub steps: &'a [Step],
+    /// All that they see of our environment.
     pub environment: Environment,
+    /// What stands around them; `None` = nothing.
+    pub walls: Option<Walls>,
+    /// Their way to the hosts of the configuration, where there is one.
+    pub egress: Option<&'a Egress>,
 }
 
 impl GateRun<'_> {
     /// Runs the steps in order until a required one is red. `None` when the night was stopped at once:
     /// nothing can be said about the tree then.
-    pub async fn run(self, stop: &Stop) -> Result<Option<GateReport>, Error> {
-        files::remove_tree(&self.place)?;
-        files::create_private_dir(&self.place)?;
+    pub async fn run(
+        &self,
+        parts: &[Part<'_>],
+        stop: &Stop,
+    ) -> Result<Option<GateReport>, Error> {
         files::create_private_dir(&self.logs)?;
-        let (home, temporary) = (self.place.join("home"), self.place.join("tmp"));
-        files::create_private_dir(&home)?;
-        files::create_private_dir(&temporary)?;
-        let workspace = {
-            let (workspaces, tree) = (self.workspaces.clone(), self.tree.clone());
-            let laid = move || workspaces.lay_out(Kind::Pool, &Slot::gate(), &tree, None, u64::MAX);
-            tokio::task::spawn_blocking(laid).await.expect("laying out does not panic")?
-        };
-        let mut environment = self.environment.clone();
-        environment.set("HOME", home.display().to_string());
-        environment.set("TMPDIR", temporary.display().to_string());
         let mut steps = Vec::new();
-        for (number, step) in self.spec.steps.iter().enumerate() {
-            let Some(report) =
-                self.step(number, step, workspace.directory(), &environment, stop).await?
-            else {
-                self.clear(workspace);
+        let all = parts.iter().flat_map(|part| part.steps.iter().map(move |step| (part, step)));
+        for (number, (part, step)) in all.enumerate() {
+            let Some(report) = self.step(number, step, part, stop).await? else {
                 return Ok(None);
             };
             let go_on = report.green() || !report.required;
@@ -90,26 +90,15 @@ impl GateRun<'_> {
                 break;
             }
         }
-        self.clear(workspace);
-        Ok(Some(self.report(steps)?))
-    }
-
-    /// Gives the workspace back and removes the place. What cannot be removed says nothing about the tree.
-    fn clear(&self, workspace: Workspace) {
-        if let Err(problem) = workspace.release() {
-            tracing::warn!(%problem, "could not give a gate's workspace back");
-        }
-        if let Err(problem) = files::remove_tree(&self.place) {
-            tracing::warn!(%problem, "could not remove a gate's home");
-        }
+        let all: Vec<Step> = parts.iter().flat_map(|part| part.steps).cloned().collect();
+        Ok(Some(self.report(&all, steps)?))
     }
 
     async fn step(
         &self,
         number: usize,
         step: &Step,
-        directory: &Path,
-        environment: &Environment,
+        part: &Part<'_>,
         stop: &Stop,
     ) -> Result<Option<StepReport>, Error> {
         let name = format!("{}-{}.log", number + 1, file_name(&step.name));
@@ -117,23 +106,37 @@ impl GateRun<'_> {
         // One log for both streams, in the order in which they came: what a person would have seen.
         let argv = ["/bin/sh", "-c", "exec 2>&1\neval \"$0\"", &step.run].map(str::to_owned);
         let stderr = self.logs.join(format!("{name}.err"));
+        let environment = part.environment.clone();
         let mut program =
-            Program::new(argv.to_vec(), directory, environment.clone(), &log, &stderr);
+            Program::new(argv.to_vec(), self.directory, environment, &log, &stderr);
         program.label.clone_from(&step.name);
         program.grace = Duration::ZERO;
+        program.walls.clone_from(&part.walls);
         let limit = Duration::from_secs(step.timeout_s);
-        let (ended, millis) = match self.supervisor.run(program, b"", limit, stop).await {
-            Ok(done) => match (done.why, done.exit.ended) {
-                (Why::Interrupted, _) => return Ok(None),
-                (Why::TimedOut, _) => (StepEnd::TimedOut, done.exit.millis),
-                (Why::Ended, Ended::Code(code)) => (StepEnd::Exit(code), done.exit.millis),
-                (Why::Ended, Ended::Signal(signal)) => (StepEnd::Signal(signal), done.exit.millis),
+        let way_out = |running: &mut Running| {
+            let listener = running.listener()?;
+            // Without it the step talks to nobody, which is the safe side.
+            part.egress?.attach(listener).ok()
+        };
+        let run = self.supervisor.run_with(program, b"", limit, stop, way_out);
+        let (ended, millis) = match run.await {
+            Ok(done) => match (done.why, done.exit.breach, done.exit.ended) {
+                (Why::Interrupted, ..) => return Ok(None),
+                (_, Some(breach), _) => (StepEnd::Breach(breach.to_string()), done.exit.millis),
+                (Why::TimedOut, ..) => (StepEnd::TimedOut, done.exit.millis),
+                (Why::Ended, _, Ended::Code(code)) => (StepEnd::Exit(code), done.exit.millis),
+                (Why::Ended, _, Ended::Signal(signal)) => {
+                    (StepEnd::Signal(signal), done.exit.millis)
+                }
             },
             Err(process::Error::NotFound { .. }) => {
                 (StepEnd::NotStarted("/bin/sh is not there".to_owned()), 0)
             }
             Err(problem) => return Err(problem.into()),
         };
+        for refusal in part.egress.iter().flat_map(|egress| egress.refusals()) {
+            files::append_line(&log, format!("[{NAME}: not reached: {refusal}]").as_bytes())?;
+        }
         if std::fs::metadata(&stderr).is_ok_and(|found| found.len() == 0) {
             files::remove_file(&stderr)?;
         }
@@ -147,7 +150,7 @@ impl GateRun<'_> {
         }))
     }
 
-    fn report(&self, steps: Vec<StepReport>) -> Result<GateReport, Error> {
+    fn report(&self, all: &[Step], steps: Vec<StepReport>) -> Result<GateReport, Error> {
         let mut hash = Sha256::new();
         let mut failing = Vec::new();
         let mut counted: Option<u32> = None;
@@ -169,10 +172,10 @@ impl GateRun<'_> {
             commit: self.commit.clone(),
             tree: self.tree.clone(),
             gate: self.spec.id.clone(),
-            score: score(&self.spec.steps, &steps),
+            score: score(all, &steps),
             steps,
             log_hash: hex(&hash.finalize()),
-            tier: "none".to_owned(),
+            tier: self.tier.to_owned(),
             failing_tests: failing,
             tests_run: counted,
             reused: false,

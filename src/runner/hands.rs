@@ -11,7 +11,6 @@ use crate::{
     agent::Agent,
     files,
     forge::{Forge, PullRequestDraft},
-    gate::GateRun,
     git::{
         self, Vault,
         landing::{self, Signed, Tick},
@@ -20,7 +19,7 @@ use crate::{
     },
     ids::{AttemptId, CommitId, NAME, TaskId},
     night::{AttemptRecord, Command, Night, Opening},
-    outcome::{Candidate, Failure, GateReport},
+    outcome::{Candidate, Failure},
     plan::{self, SectionWords},
     policy::AdmittedTask,
     process::{Environment, Stop, Supervisor},
@@ -31,6 +30,7 @@ use crate::{
         deed::{Deed, Error},
         edit::Edit,
         places::{NightPlaces, Places},
+        yard::Yard,
     },
     workspace::Store,
 };
@@ -49,6 +49,8 @@ pub struct Hands {
     pub night_places: NightPlaces,
     /// What runs programs.
     pub supervisor: Supervisor,
+    /// What stands around them, and how their files are laid out.
+    pub yard: Yard,
     /// What edits.
     pub agent: Arc<dyn Agent>,
     /// Where the pull request goes; `None` = nowhere but the file.
@@ -158,45 +160,6 @@ impl Hands {
             }
             Command::Publish { tip } => self.publish(brief, tip).await,
         }
-    }
-
-    async fn gate(
-        &self,
-        brief: &Brief,
-        attempt: Option<&AttemptId>,
-        commit: &CommitId,
-        tree: &crate::ids::TreeId,
-    ) -> Result<Option<GateReport>, Error> {
-        let spec = &brief.opening.gate;
-        let receipt = self.places.receipt(&spec.id, tree);
-        if let Some(mut report) = read_receipt(&receipt, tree, spec) {
-            report.commit = commit.clone();
-            report.reused = true;
-            return Ok(Some(report));
-        }
-        let name = NightPlaces::gate_name(attempt);
-        let place = attempt.map_or("base".to_owned(), AttemptId::file_name);
-        let run = GateRun {
-            workspaces: &self.workspaces,
-            supervisor: &self.supervisor,
-            spec,
-            commit,
-            tree,
-            // A name of this process: what an earlier one could not remove is not in the way.
-            place: self.places.work().join(format!("gate-{place}-{}", std::process::id())),
-            logs: self.night_places.directory().join(&name),
-            logs_name: name,
-            environment: self.environment.clone(),
-        };
-        let report = run.run(&self.stop).await?;
-        if let Some(report) = report.as_ref().filter(|report| report.passed()) {
-            if let Some(parent) = receipt.parent() {
-                files::create_private_dir(parent)?;
-            }
-            let text = serde_json::to_vec_pretty(report).unwrap_or_default();
-            files::write_atomic(&receipt, &text)?;
-        }
-        Ok(report)
     }
 
     pub(super) fn keep_ref(
@@ -361,16 +324,6 @@ fn push(
         Err(problem) => format!("could not push: {problem}"),
     };
     Some((refused, again()))
-}
-
-/// A passing receipt for exactly this tree and gate.
-fn read_receipt(
-    path: &PathBuf,
-    tree: &crate::ids::TreeId,
-    spec: &crate::night::GateSpec,
-) -> Option<GateReport> {
-    let report: GateReport = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    (report.tree == *tree && report.gate == spec.id && report.passed()).then_some(report)
 }
 
 /// Runs blocking work beside the loop.

@@ -1,0 +1,134 @@
+//! Where a night's programs work: their walls, how their files are laid out, and the base's cache beneath.
+//!
+//! Decided once, when a night is opened or gone on with. Never decides what a program is told.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Workspaces,
+    files,
+    git::Error,
+    ids::GateId,
+    runner::{places::Places, walls::Fence},
+    sandbox::{Network, Walls},
+    workspace::{CacheId, Kind, Store, Workspace},
+};
+
+/// Files of a base from which layers cost less than a walk: a walk of 2,000 takes as long as a mount.
+const MANY_FILES: usize = 2_000;
+/// Bytes of a cache from which layers cost less than copies: half a second on most disks.
+const LARGE_CACHE: u64 = 64 * 1024 * 1024;
+
+/// What stands around a night's programs, and what lies beneath them.
+#[derive(Clone, Debug)]
+pub struct Yard {
+    /// The walls; `None` = none, as the user's own file wants it.
+    pub fence: Option<Fence>,
+    /// How workspaces are made.
+    pub kind: Kind,
+    /// What the base's own gate leaves in ignored paths.
+    pub cache: CacheId,
+    /// The last cache of this repository, which is where the base's own gate starts from.
+    pub last: Option<CacheId>,
+}
+
+/// The newest cache of a repository, as it is written down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LastCache {
+    /// Its name.
+    pub id: CacheId,
+    /// Of which gate.
+    pub gate: GateId,
+    /// Its files.
+    pub files: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl LastCache {
+    /// What is written down, where it is.
+    pub fn read(places: &Places) -> Option<LastCache> {
+        serde_json::from_slice(&std::fs::read(places.last_cache()).ok()?).ok()
+    }
+
+    /// Writes it down.
+    pub fn write(&self, places: &Places) -> Result<(), files::Error> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        files::write_atomic(&places.last_cache(), &text)
+    }
+}
+
+/// How workspaces are to be made: by what is possible, and by what costs less.
+pub fn kind(
+    wish: Workspaces,
+    fence: Option<&Fence>,
+    files: usize,
+    last: Option<&LastCache>,
+) -> Kind {
+    let possible = fence.is_some_and(Fence::has_overlays);
+    let large = files >= MANY_FILES || last.is_some_and(|cache| cache.bytes >= LARGE_CACHE);
+    match wish {
+        Workspaces::Overlay if possible => Kind::Overlay,
+        Workspaces::Auto if possible && large => Kind::Overlay,
+        Workspaces::Auto | Workspaces::Pool | Workspaces::Overlay => Kind::Pool,
+    }
+}
+
+/// The private directories of one program's run, on the disk of the workspaces.
+pub struct Private {
+    /// What `/tmp` is, or `TMPDIR`.
+    pub tmp: PathBuf,
+    /// For layers over package stores.
+    pub stores: PathBuf,
+    /// What else it may write.
+    pub write: Vec<PathBuf>,
+}
+
+impl Yard {
+    /// The name of what stands around programs.
+    pub fn tier(&self) -> &'static str {
+        self.fence.as_ref().map_or("none", |fence| fence.tier().name())
+    }
+
+    /// The base's cache, where it is there.
+    pub fn cache_in(&self, store: &Store) -> Option<&CacheId> {
+        Some(&self.cache).filter(|cache| store.has_cache(cache))
+    }
+
+    /// What to start the base's own gate from.
+    pub fn cache_for_base(&self, store: &Store) -> Option<&CacheId> {
+        self.cache_in(store).or(self.last.as_ref().filter(|cache| store.has_cache(cache)))
+    }
+
+    /// The walls of a program in `workspace`; `None` where there are none.
+    pub fn around(
+        &self,
+        workspace: &Workspace,
+        private: &Private,
+        network: Network,
+    ) -> Result<Option<Walls>, Error> {
+        let Some(fence) = &self.fence else { return Ok(None) };
+        let walls = fence.around(workspace.directory(), workspace.overlay(), private, network)?;
+        Ok(Some(walls))
+    }
+
+    /// The walls of a program that has no files.
+    pub fn without_files(
+        &self,
+        private: &Private,
+        network: Network,
+    ) -> Result<Option<Walls>, Error> {
+        let Some(fence) = &self.fence else { return Ok(None) };
+        Ok(Some(fence.without_files(private, network)?))
+    }
+
+    /// What `/tmp` is called inside: `tmp` itself where files are the machine's.
+    pub fn tmp_inside<'p>(&self, tmp: &'p Path) -> &'p Path {
+        match &self.fence {
+            Some(fence) if fence.tier() == crate::sandbox::Tier::T2 => Path::new("/tmp"),
+            Some(_) | None => tmp,
+        }
+    }
+}
