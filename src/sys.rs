@@ -1,6 +1,11 @@
 //! The calls that have no safe wrapper, each with its proof. Nothing else in the program is `unsafe`.
 
 use std::sync::Once;
+#[cfg(target_os = "linux")]
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
 
 /// Keeps libgit2 away from every configuration but the vault's own: no user, system or XDG file is read,
 /// so nothing that an agent might write there can change what we do with git.
@@ -34,4 +39,27 @@ pub fn isolate_libgit2() {
             let _ = git2::opts::set_verify_owner_validation(false);
         }
     });
+}
+
+/// Sets attributes (`MOUNT_ATTR_…`) of a mount that is open, with all mounts below it when `whole`. What
+/// is set already stays, so nothing that an outer namespace has locked is touched. Linux 5.12 and later.
+#[cfg(target_os = "linux")]
+pub fn set_mount_attributes(mount: impl AsFd, attributes: u64, whole: bool) -> io::Result<()> {
+    use nix::libc;
+    let wish = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if whole { libc::AT_RECURSIVE } else { 0 };
+    #[expect(unsafe_code, reason = "no crate of ours wraps mount_setattr")]
+    // SAFETY: the path is a constant string with its end, `wish` lives through the call and its size is
+    // given with it, and the descriptor is borrowed. The kernel writes to none of them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const wish,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

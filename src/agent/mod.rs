@@ -263,6 +263,7 @@ impl Job {
             }
             error @ (process::Error::NoDirectory { .. }
             | process::Error::Output { .. }
+            | process::Error::Walls { .. }
             | process::Error::NotStarted { .. }
             | process::Error::TimedOut { .. }) => Err(error.into()),
         }

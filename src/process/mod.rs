@@ -9,8 +9,12 @@
 //! Never decides what an exit code means, never retries, never inherits our environment.
 #![expect(clippy::disallowed_methods, reason = "this is the door")]
 
+mod apart;
 mod environment;
+mod guard;
+mod launch;
 mod probe;
+mod pump;
 mod running;
 mod stop;
 mod supervisor;
@@ -30,13 +34,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
+pub use guard::Breach;
 pub use probe::{Output, probe};
 pub use running::{Frozen, Running};
 pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;
 
-use crate::sandbox::Walls;
-use wire::{Failed, Frame, Spec, Status};
+use crate::sandbox::{Network, Tier, Walls};
+use wire::{Failed, Frame, Spec};
 
 /// The hidden first argument that makes our binary a supervisor.
 pub const SUPERVISE: &str = "__supervise";
@@ -81,6 +86,14 @@ pub enum Error {
     #[error("could not open the output file {message}")]
     Output {
         /// The path, and the system's words.
+        message: String,
+    },
+    /// A wall could not be put up. The program was not started.
+    #[error("could not put up the walls around `{program}`: {message}")]
+    Walls {
+        /// As it was asked for.
+        program: String,
+        /// Which wall, and the system's words.
         message: String,
     },
     /// The system refused to start the program, or our supervisor.
@@ -182,6 +195,8 @@ pub struct Exit {
     pub millis: u64,
     /// True when output was left out: too long, or the disk was full.
     pub output_cut: bool,
+    /// The limit of its walls for which it was killed.
+    pub breach: Option<Breach>,
 }
 
 /// Why [`Supervisor::run`] came back.
@@ -258,21 +273,25 @@ impl Supervisor {
             stdout: program.stdout,
             stderr: program.stderr,
             output_limit: program.output_limit,
+            walls: program.walls.clone(),
         }));
-        let spec = spec.encode().map_err(|error| not_started(error.to_string()))?;
-        let marker = format!("{MARKER}={marker}");
-        let mut running = Running::launch(&self.exe, spec, program.label, marker)
+        let mut frames = vec![spec];
+        if let Some(walls) = program.walls.filter(|walls| walls.tier == Tier::T2) {
+            frames.insert(0, Frame::Apart { host_network: walls.network == Network::Host });
+        }
+        let mut running = Running::launch(&self.exe, &frames, program.label, &marker)
             .map_err(|error| not_started(error.to_string()))?;
         match running.first_word().await {
-            Some(Status::Started { .. }) => Ok(running),
-            Some(Status::Failed { kind, message }) => Err(match kind {
+            Some(Ok(())) => Ok(running),
+            Some(Err((kind, message))) => Err(match kind {
                 Failed::NotFound => Error::NotFound { program: name },
                 Failed::NotExecutable => Error::NotExecutable { program: name, message },
                 Failed::NoDirectory => Error::NoDirectory { dir: program.dir },
                 Failed::Output => Error::Output { message },
+                Failed::Walls => Error::Walls { program: name, message },
                 Failed::Other => not_started(message),
             }),
-            Some(Status::Ended { .. } | Status::Swept { .. } | Status::Frozen { .. }) | None => {
+            None => {
                 running.lost().await;
                 Err(not_started(format!("{} is no supervisor", self.exe.display())))
             }

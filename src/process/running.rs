@@ -5,6 +5,8 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::net::UnixStream,
     path::Path,
     sync::{atomic::Ordering, mpsc as blocking},
     thread,
@@ -13,9 +15,12 @@ use std::{
 
 use tokio::sync::mpsc;
 
+use crate::sandbox::passed;
+
 use super::{
-    Ended, Error, Exit, PATIENCE, REAPER, SUPERVISE, children, tree,
-    wire::{Frame, Status},
+    Breach, Ended, Error, Exit, MARKER, PATIENCE, REAPER, SUPERVISE, children,
+    tree::{self, Process},
+    wire::{Failed, Frame, Status},
 };
 
 /// What was ended when a program was frozen.
@@ -35,7 +40,12 @@ pub struct Frozen {
 pub struct Running {
     control: blocking::Sender<Vec<u8>>,
     status: mpsc::UnboundedReceiver<Status>,
+    /// Our end of the channel, through which a descriptor can come.
+    channel: UnixStream,
     supervisor: i32,
+    /// The first process of the program's own namespace.
+    first: Option<Process>,
+    listener: Option<TcpListener>,
     label: String,
     marker: String,
     pid: i32,
@@ -51,6 +61,7 @@ struct Swept {
     names: Vec<String>,
     left: u32,
     output_cut: bool,
+    breach: Option<Breach>,
 }
 
 /// What came of asking for a freeze.
@@ -63,22 +74,28 @@ enum Answer {
 }
 
 impl Running {
-    /// Starts a supervisor and gives it `spec`, a frame.
+    /// Starts a supervisor and gives it `frames`; its program will carry `marker`.
     pub(super) fn launch(
         exe: &Path,
-        spec: Vec<u8>,
+        frames: &[Frame],
         label: String,
-        marker: String,
+        marker: &str,
     ) -> std::io::Result<Running> {
-        let (supervisor, control, status) = launch(exe)?;
-        // Fails only if the supervisor is gone, and then the status channel says so.
-        let _ = control.send(spec);
+        let frames: Vec<Vec<u8>> = frames.iter().map(Frame::encode).collect::<Result<_, _>>()?;
+        let (supervisor, channel, control, status) = launch(exe)?;
+        for frame in frames {
+            // Fails only if the supervisor is gone, and then the status channel says so.
+            let _ = control.send(frame);
+        }
         Ok(Running {
             control,
             status,
+            channel,
             supervisor,
+            first: None,
+            listener: None,
             label,
-            marker,
+            marker: format!("{MARKER}={marker}"),
             pid: 0,
             ended: None,
             swept: None,
@@ -86,18 +103,43 @@ impl Running {
         })
     }
 
-    /// Whether the program runs, as the supervisor says first of all.
-    pub(super) async fn first_word(&mut self) -> Option<Status> {
-        let word = self.status.recv().await;
-        if let Some(Status::Started { pid }) = word {
-            self.pid = pid;
+    /// Whether the program runs, as the supervisor says first of all; `None` when it said nothing of the
+    /// kind.
+    pub(super) async fn first_word(&mut self) -> Option<Result<(), (Failed, String)>> {
+        loop {
+            match self.status.recv().await? {
+                Status::Apart { pid, born } => {
+                    self.first = Some(Process { pid, born, name: String::new() });
+                }
+                Status::Listening => match passed(&self.channel) {
+                    Ok(listener) => self.listener = Some(listener.into()),
+                    Err(error) => return Some(Err((Failed::Walls, error.to_string()))),
+                },
+                Status::Started { pid } => {
+                    self.pid = match &self.first {
+                        Some(first) => tree::outside(first.pid, pid).unwrap_or(0),
+                        None => pid,
+                    };
+                    return Some(Ok(()));
+                }
+                Status::Failed { kind, message } => return Some(Err((kind, message))),
+                Status::Ended { .. } | Status::Swept { .. } | Status::Frozen { .. } => return None,
+            }
         }
-        word
     }
 
-    /// The program's process id, for messages.
+    /// The program's process id, for messages. With namespaces of its own it has another one inside; 0 when
+    /// it ended before we looked.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// The socket that listens on the program's own loopback, for [`Network::Ours`] in tier T2. Only the
+    /// first call has it. It blocks.
+    ///
+    /// [`Network::Ours`]: crate::sandbox::Network::Ours
+    pub fn listener(&mut self) -> Option<TcpListener> {
+        self.listener.take()
     }
 
     /// Sends bytes to the program's standard input. Never blocks; a program that does not read them
@@ -145,6 +187,7 @@ impl Running {
             left: swept.left,
             millis,
             output_cut: swept.output_cut,
+            breach: swept.breach,
         })
     }
 
@@ -203,17 +246,22 @@ impl Running {
     /// the machine, which takes milliseconds.
     pub fn cpu_time(&self) -> Option<Duration> {
         let there = children().contains(&self.supervisor);
-        if there { tree::cpu_time_below(self.supervisor) } else { None }
+        let root = self.first.as_ref().map_or(self.supervisor, |first| first.pid);
+        if there { tree::cpu_time_below(root) } else { None }
     }
 
     /// Keeps what `wait` will want.
     fn note(&mut self, status: Status) {
         match status {
             Status::Ended { ended, millis } => self.ended = Some((ended, millis)),
-            Status::Swept { survivors, names, left, output_cut } => {
-                self.swept = Some(Swept { survivors, names, left, output_cut });
+            Status::Swept { survivors, names, left, output_cut, breach } => {
+                self.swept = Some(Swept { survivors, names, left, output_cut, breach });
             }
-            Status::Started { .. } | Status::Failed { .. } | Status::Frozen { .. } => {}
+            Status::Apart { .. }
+            | Status::Listening
+            | Status::Started { .. }
+            | Status::Failed { .. }
+            | Status::Frozen { .. } => {}
         }
     }
 
@@ -230,18 +278,20 @@ impl Running {
     /// The supervisor is gone without a word. Ends what it left: what carries our mark, and, where
     /// orphans come to us, every child that this door did not start.
     pub(super) async fn lost(&self) -> Error {
-        let marker = self.marker.clone();
+        let (marker, first) = (self.marker.clone(), self.first.clone());
         let swept = tokio::task::spawn_blocking(move || {
             let end = Instant::now() + Duration::from_secs(10);
             let (mut killed, mut quiet) = (BTreeSet::new(), 0);
             // Two looks without a find: one could fall between a fork and the death of the parent.
             while quiet < 2 && Instant::now() < end {
+                // The kernel lets the first process of a namespace end as the last of all that are in it.
+                let ended = first.as_ref().is_none_or(tree::end);
                 let mut found = tree::kill_marked(&marker);
                 if REAPER.load(Ordering::SeqCst) {
                     let known = children();
                     found.extend(tree::kill_strangers(&known));
                 }
-                quiet = if found.is_empty() { quiet + 1 } else { 0 };
+                quiet = if found.is_empty() && ended { quiet + 1 } else { 0 };
                 killed.extend(found);
                 thread::sleep(Duration::from_millis(5));
             }
@@ -255,16 +305,17 @@ impl Running {
     }
 }
 
-type Channels = (i32, blocking::Sender<Vec<u8>>, mpsc::UnboundedReceiver<Status>);
+type Channels = (i32, UnixStream, blocking::Sender<Vec<u8>>, mpsc::UnboundedReceiver<Status>);
 
 /// Starts a supervisor. Two threads carry its channels, so that nothing here ever blocks on it.
 fn launch(exe: &Path) -> std::io::Result<Channels> {
-    let (reader, mut writer) = std::io::pipe()?;
+    let (channel, theirs) = UnixStream::pair()?;
+    let mut writer = channel.try_clone()?;
     let nothing: [(String, String); 0] = [];
     let expression = duct::cmd(exe, [SUPERVISE])
         .full_env(nothing)
         .dir("/")
-        .stdin_file(reader)
+        .stdin_file(theirs)
         .stderr_null()
         .unchecked();
     let handle = {
@@ -273,7 +324,7 @@ fn launch(exe: &Path) -> std::io::Result<Channels> {
         children.extend(handle.pids().first().and_then(|pid| i32::try_from(*pid).ok()));
         handle
     };
-    // The expression holds the reading end; while it is open, a write to a dead supervisor would hang.
+    // The expression holds their end; while it is open, a write to a dead supervisor would hang.
     drop(expression);
     let pid = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok()).unwrap_or(0);
 
@@ -295,5 +346,5 @@ fn launch(exe: &Path) -> std::io::Result<Channels> {
         }
         children().remove(&pid);
     });
-    Ok((pid, control, status))
+    Ok((pid, channel, control, status))
 }

@@ -6,12 +6,11 @@
 //! and verdicts are the runner's.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
-    path::Path,
-    process::{Child, Command, ExitCode, Stdio},
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    process::ExitCode,
     sync::mpsc::{self, Receiver, Sender},
     thread,
     time::{Duration, Instant},
@@ -19,8 +18,12 @@ use std::{
 
 use rustix::process::{Signal, WaitOptions};
 
+use crate::sandbox::{Network, Refused, Tier, Walls};
+
 use super::{
-    Ended,
+    Breach, Ended, apart, guard,
+    launch::{feed, launch},
+    pump::pump,
     tree::{self, Known, Process},
     wire::{Failed, Frame, Spec, Status},
 };
@@ -44,90 +47,141 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Longest wait for output after the tree is gone. Longer only if a process outside of it got hold of
 /// the pipe.
 const DRAIN: Duration = Duration::from_secs(2);
-/// The end of an output that was too long is kept too: that is where results and errors stand.
-const TAIL: u64 = 1024 * 1024;
 /// Names of killed processes that are reported, at most.
 const NAMES: usize = 10;
 
 enum Event {
     /// A frame, or the end of the channel.
     Control(Option<Frame>),
+    /// The walls stand and the program is there; or not.
+    Entered(Result<(), Refused>),
     Reaped(i32, Ended),
     /// The kernel says that we have no children.
     AllGone,
     /// An output is complete; true when something was left out.
     Drained(bool),
+    Breached(Breach),
 }
 
 /// Runs a supervisor on standard input and output. The entry behind the hidden argument `__supervise`.
 pub fn supervise_main() -> ExitCode {
-    match supervise() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&Status::Failed { kind: Failed::Other, message: error.to_string() });
+    let inside = std::env::args().nth(2).is_some_and(|argument| argument == apart::INSIDE);
+    match supervise(inside) {
+        Ok(code) => code,
+        Err((kind, message)) => {
+            tell(&Status::Failed { kind, message });
             ExitCode::FAILURE
         }
     }
 }
 
 /// A runner that does not listen any more is no reason to stop killing.
-fn tell(status: &Status) {
+pub(super) fn tell(status: &Status) {
     let mut line = serde_json::to_vec(status).unwrap_or_default();
     line.push(b'\n');
     let mut out = io::stdout();
     let _ = out.write_all(&line).and_then(|()| out.flush());
 }
 
-fn supervise() -> io::Result<()> {
-    let Some(Frame::Spec(spec)) = Frame::read(&mut io::stdin())? else {
-        return Err(io::Error::other("expected a program to start"));
+fn supervise(inside: bool) -> Result<ExitCode, (Failed, String)> {
+    let other = |error: io::Error| (Failed::Other, error.to_string());
+    let walls = |error: io::Error| (Failed::Walls, error.to_string());
+    // Not the standard library's, which reads ahead: what follows the first frame may be for another.
+    let channel = io::stdin().as_fd().try_clone_to_owned().map_err(other)?;
+    let mut control = File::from(channel);
+    if inside {
+        apart::arrive().map_err(walls)?;
+    }
+    let spec = match Frame::read(&mut control).map_err(other)? {
+        Some(Frame::Apart { host_network }) if !inside => {
+            return apart::leave(host_network).map_err(walls);
+        }
+        Some(Frame::Spec(spec)) => spec,
+        _ => return Err((Failed::Other, "expected a program to start".into())),
     };
     // Without a terminal, and out of reach of a Ctrl-C that is meant for the runner. Fails only if we
     // lead a group already, which is as good.
     let _ = rustix::process::setsid();
-    ignore_signals()?;
-    tree::adopt_orphans()?;
+    ignore_signals().map_err(other)?;
+    tree::adopt_orphans().map_err(other)?;
+    if let Some(spec_walls) = &spec.walls {
+        prepare(spec_walls, inside, &control).map_err(walls)?;
+    }
+    run(&spec, inside, control)?;
+    Ok(ExitCode::SUCCESS)
+}
 
+/// What walls need before the program is there.
+fn prepare(walls: &Walls, inside: bool, channel: &File) -> io::Result<()> {
+    if (walls.tier == Tier::T2) != inside {
+        return Err(io::Error::other("expected namespaces of its own exactly with tier t2"));
+    }
+    // The program is of the same user: our memory and descriptors are none of its business.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    if let (Network::Ours { port }, true) = (&walls.network, inside) {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", *port))?;
+        crate::sandbox::pass(channel, &listener)?;
+        tell(&Status::Listening);
+    }
+    Ok(())
+}
+
+fn run(spec: &Spec, inside: bool, mut control: File) -> Result<(), (Failed, String)> {
     let started = Instant::now();
-    let (mut child, stdout, stderr) = match spawn(&spec) {
-        Ok(started) => started,
-        Err((kind, message)) => {
-            tell(&Status::Failed { kind, message });
-            return Ok(());
-        }
-    };
-    let leader = i32::try_from(child.id()).map_err(io::Error::other)?;
-    tell(&Status::Started { pid: leader });
+    let mut launched = launch(spec)?;
+    let leader =
+        i32::try_from(launched.child.id()).map_err(|error| (Failed::Other, error.to_string()))?;
+    let me = rustix::process::getpid().as_raw_nonzero().get();
 
     let (events, inbox) = mpsc::channel();
-    let input = feed(&mut child);
+    let input = feed(launched.stdin);
     let limit = spec.output_limit;
-    if let Some(pipe) = child.stdout.take() {
-        let events = events.clone();
-        thread::spawn(move || events.send(Event::Drained(pump(pipe, stdout, limit))));
+    if let Some(pipe) = launched.child.stdout.take() {
+        let (events, file) = (events.clone(), launched.stdout);
+        thread::spawn(move || events.send(Event::Drained(pump(pipe, file, limit))));
     }
-    if let Some(pipe) = child.stderr.take() {
-        let events = events.clone();
-        thread::spawn(move || events.send(Event::Drained(pump(pipe, stderr, limit))));
+    if let Some(pipe) = launched.child.stderr.take() {
+        let (events, file) = (events.clone(), launched.stderr);
+        thread::spawn(move || events.send(Event::Drained(pump(pipe, file, limit))));
     }
-    let control = events.clone();
+    let frames = events.clone();
     thread::spawn(move || {
         loop {
             // A frame that cannot be read means the same as the end: nobody is in control.
-            let frame = Frame::read(&mut io::stdin()).unwrap_or(None);
+            let frame = Frame::read(&mut control).unwrap_or(None);
             let last = frame.is_none();
-            if control.send(Event::Control(frame)).is_err() || last {
+            if frames.send(Event::Control(frame)).is_err() || last {
                 return;
             }
         }
     });
-    thread::spawn(move || reap(&events));
+    if let Some(walls) = spec.walls.clone() {
+        let events = events.clone();
+        thread::spawn(move || {
+            if let Some(breach) = guard::until_breached(&walls, me) {
+                let _ = events.send(Event::Breached(breach));
+            }
+        });
+    }
+    let stage = launched.stage.take();
+    if stage.is_none() {
+        tell(&Status::Started { pid: leader });
+    }
+    thread::spawn(move || {
+        // Before anything is reaped: the runner hears of the start before it hears of the end.
+        if let Some(stage) = stage {
+            let _ = events.send(Event::Entered(stage.become_program()));
+        }
+        reap(&events);
+    });
     Watch {
         leader,
-        me: rustix::process::getpid().as_raw_nonzero().get(),
+        me,
+        inside,
         started,
         inbox,
-        input,
+        input: Some(input),
         ended: None,
         frozen: false,
         killed: BTreeSet::new(),
@@ -136,6 +190,7 @@ fn supervise() -> io::Result<()> {
         gone: false,
         drained: 0,
         cut: false,
+        breach: None,
     }
     .run();
     Ok(())
@@ -143,7 +198,7 @@ fn supervise() -> io::Result<()> {
 
 /// The agent runs as the same user and could end us with `kill $PPID`; systemd signals whole groups.
 /// We end when our work is done. SIGKILL cannot be ignored: then the runner sweeps.
-fn ignore_signals() -> io::Result<()> {
+pub(super) fn ignore_signals() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _inside = runtime.enter();
@@ -160,70 +215,6 @@ fn ignore_signals() -> io::Result<()> {
         let _ = signal(kind)?;
     }
     Ok(())
-}
-
-fn spawn(spec: &Spec) -> Result<(Child, File, File), (Failed, String)> {
-    let [program, arguments @ ..] = &spec.argv[..] else {
-        return Err((Failed::NotFound, "no program given".into()));
-    };
-    if !spec.dir.is_dir() {
-        return Err((Failed::NoDirectory, spec.dir.display().to_string()));
-    }
-    let open = |path: &Path| {
-        // Private; and never through a link that somebody put there.
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(path)
-            .map_err(|error| (Failed::Output, format!("{}: {error}", path.display())))
-    };
-    let (stdout, stderr) = (open(&spec.stdout)?, open(&spec.stderr)?);
-    let child = Command::new(program)
-        .args(arguments)
-        .current_dir(&spec.dir)
-        .env_clear()
-        .envs(&spec.environment)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // So that a stop reaches a shell and what it waits for, as Ctrl-C does, and not us.
-        .process_group(0)
-        .spawn();
-    match child {
-        Ok(child) => Ok((child, stdout, stderr)),
-        Err(error) => {
-            // "Not found" is also the kernel's answer when a script's interpreter is not there.
-            let missing = error.kind() == io::ErrorKind::NotFound;
-            let refused = error.kind() == io::ErrorKind::PermissionDenied
-                || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
-            let there = program.contains('/') && spec.dir.join(program).exists();
-            let kind = if missing && !there {
-                Failed::NotFound
-            } else if missing || refused {
-                Failed::NotExecutable
-            } else {
-                Failed::Other
-            };
-            Err((kind, error.to_string()))
-        }
-    }
-}
-
-/// Writes to the program in a thread of its own: one that does not read must not hold up a stop.
-fn feed(child: &mut Child) -> Option<Sender<Vec<u8>>> {
-    let mut stdin = child.stdin.take()?;
-    let (sender, receiver) = mpsc::channel::<Vec<u8>>();
-    thread::spawn(move || {
-        for bytes in receiver {
-            if stdin.write_all(&bytes).is_err() {
-                return;
-            }
-        }
-    });
-    Some(sender)
 }
 
 /// Reaps everything, the program and every orphan, until there is nothing left to reap.
@@ -249,47 +240,12 @@ fn reap(events: &Sender<Event>) {
     }
 }
 
-/// Copies an output to its file; true when something was left out.
-///
-/// The program does not write to the file itself because its size must have a limit, and the kernel's
-/// (`RLIMIT_FSIZE`) would bind every file that the program makes. What is over the limit is read and
-/// dropped, never left in the pipe: a program that waits for its reader can lose its last lines
-/// (Claude Code truncates its output after 4 s). Beginning and end are kept.
-fn pump(mut from: impl Read, mut to: impl Write, limit: u64) -> bool {
-    let tail_size = usize::try_from(TAIL.min(limit / 4)).unwrap_or(0);
-    let mut head_left = usize::try_from(limit).unwrap_or(usize::MAX) - tail_size;
-    let mut tail = VecDeque::with_capacity(0);
-    let (mut dropped, mut broken) = (0_u64, false);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let chunk = match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => &buffer[..count],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => break,
-        };
-        let (head, rest) = chunk.split_at(head_left.min(chunk.len()));
-        head_left -= head.len();
-        // A full disk: the rest is lost, and said to be.
-        broken |= to.write_all(head).is_err();
-        tail.extend(rest);
-        let excess = tail.len().saturating_sub(tail_size);
-        tail.drain(..excess);
-        dropped += excess as u64;
-    }
-    if dropped > 0 {
-        let marker = format!("\n[{}: {dropped} bytes left out]\n", crate::ids::NAME);
-        broken |= to.write_all(marker.as_bytes()).is_err();
-    }
-    broken |= to.write_all(tail.make_contiguous()).is_err();
-    broken |= to.flush().is_err();
-    dropped > 0 || broken
-}
-
 /// What the supervisor knows while the program runs.
 struct Watch {
     leader: i32,
     me: i32,
+    /// True when we are the first process of a namespace: then all others in it are the program's.
+    inside: bool,
     started: Instant,
     inbox: Receiver<Event>,
     input: Option<Sender<Vec<u8>>>,
@@ -305,6 +261,7 @@ struct Watch {
     gone: bool,
     drained: u32,
     cut: bool,
+    breach: Option<Breach>,
 }
 
 /// What the runner wants.
@@ -336,7 +293,7 @@ impl Watch {
         while self.drained < 2 && !matches!(self.next(Some(end)), Heard::Silence) {}
         let (survivors, names) = self.report();
         let output_cut = self.cut || self.drained < 2;
-        tell(&Status::Swept { survivors, names, left, output_cut });
+        tell(&Status::Swept { survivors, names, left, output_cut, breach: self.breach });
     }
 
     fn note(&mut self, killed: Vec<Process>) {
@@ -363,7 +320,9 @@ impl Watch {
         };
         let Some(event) = event else { return Heard::Silence };
         match event {
-            Event::Control(None | Some(Frame::Spec(_) | Frame::Stop { grace_ms: 0 })) => {
+            Event::Control(
+                None | Some(Frame::Apart { .. } | Frame::Spec(_) | Frame::Stop { grace_ms: 0 }),
+            ) => {
                 return Heard::Wish(Wish::Kill);
             }
             Event::Control(Some(Frame::Stop { grace_ms })) => {
@@ -380,6 +339,14 @@ impl Watch {
                 if self.frozen {
                     self.go_on();
                 }
+            }
+            Event::Entered(Ok(())) => tell(&Status::Started { pid: self.leader }),
+            Event::Entered(Err(Refused { kind, message })) => {
+                tell(&Status::Failed { kind: kind.into(), message });
+            }
+            Event::Breached(breach) => {
+                self.breach = Some(breach);
+                return Heard::Wish(Wish::Kill);
             }
             Event::Reaped(pid, ended) => {
                 self.buried += 1;
@@ -506,6 +473,9 @@ impl Watch {
     fn sweep(&mut self) -> u32 {
         let end = Instant::now() + SWEEP;
         let mut newest_first = false;
+        if self.inside && self.breach.is_some() {
+            tree::kill_all_others();
+        }
         while !self.gone && Instant::now() < end {
             if self.ended.is_none() {
                 tree::signal_group(self.leader, Signal::KILL);
@@ -514,6 +484,9 @@ impl Watch {
             // Nothing in sight and not gone: the dead wait for the reaper.
             let pause = if found.is_empty() { 2 } else { 0 };
             self.note(found);
+            if self.inside {
+                tree::kill_all_others();
+            }
             newest_first = !newest_first;
             // All that came, not one event for each look: behind thousands of dead stands the word that
             // none is left.
@@ -522,45 +495,5 @@ impl Watch {
         }
         let left = if self.gone { 0 } else { tree::kill_below(self.me, None, false).len() };
         u32::try_from(left).unwrap_or(u32::MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pumped(input: &[u8], limit: u64) -> (String, bool) {
-        let mut out = Vec::new();
-        let cut = pump(input, &mut out, limit);
-        (String::from_utf8(out).unwrap(), cut)
-    }
-
-    #[test]
-    fn an_output_up_to_its_limit_is_kept_whole() {
-        assert_eq!(pumped(b"0123456789", 10), ("0123456789".into(), false));
-        assert_eq!(pumped(b"", 10), (String::new(), false));
-    }
-
-    #[test]
-    fn of_a_longer_output_beginning_and_end_are_kept() {
-        let (text, cut) = pumped(b"0123456789abcdef", 8);
-        assert_eq!(text, "012345\n[nightshift: 8 bytes left out]\nef");
-        assert!(cut);
-    }
-
-    #[test]
-    fn a_full_disk_is_said_and_the_pipe_is_drained_all_the_same() {
-        struct Full;
-        impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let mut input = io::repeat(b'x').take(1_000_000);
-        assert!(pump(&mut input, Full, 10_000_000));
-        assert_eq!(input.limit(), 0);
     }
 }

@@ -42,10 +42,28 @@ pub(super) fn signal_group(leader: i32, signal: Signal) {
     }
 }
 
+/// What a tree uses.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    /// Processes and threads, the dead that nobody buried included.
+    pub(super) threads: u64,
+    /// Memory, counted for each process that has it.
+    pub(super) resident_bytes: u64,
+}
+
+/// Kills every other process of a namespace at once, whatever forks meanwhile. Only for its first process.
+pub(super) fn kill_all_others() {
+    let me = rustix::process::getpid();
+    // A process group with the number 1 means everybody (kill(2)): of the whole machine, for any other.
+    if me.is_init() {
+        let _ = rustix::process::kill_process_group(Pid::INIT, Signal::KILL);
+    }
+}
+
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
-    Known, adopt_orphans, cpu_time_below, is_stopped, kill_all_but, kill_below, kill_marked,
-    kill_strangers,
+    Known, adopt_orphans, cpu_time_below, end, identify, is_stopped, kill_all_but, kill_below,
+    kill_marked, kill_strangers, memory_below, outside, usage_below,
 };
 
 #[cfg(target_os = "linux")]
@@ -58,7 +76,7 @@ mod linux {
 
     use rustix::process::{self, Pid, PidfdFlags, Signal};
 
-    use super::{Process, Round};
+    use super::{Process, Round, Usage};
 
     /// From now on, orphans below us become our children.
     pub(in super::super) fn adopt_orphans() -> std::io::Result<()> {
@@ -73,6 +91,7 @@ mod linux {
         dead: bool,
         stopped: bool,
         threads: u64,
+        resident_pages: u64,
         /// CPU time in clock ticks: its own, and of all that it waited for.
         used: u64,
         reaped: u64,
@@ -114,6 +133,7 @@ mod linux {
             reaped: number(13)? + number(14)?,
             threads: number(17)?,
             born: number(19)?,
+            resident_pages: number(21)?,
         })
     }
 
@@ -263,6 +283,66 @@ mod linux {
             .map(Duration::from_millis)
     }
 
+    /// What everything below `root` uses, one look.
+    pub(in super::super) fn usage_below(root: i32) -> Usage {
+        let look = Look::new();
+        let mut usage = Usage::default();
+        for (_, stat) in look.below([root]) {
+            usage.threads += stat.threads;
+            usage.resident_bytes += stat.resident_pages * rustix::param::page_size() as u64;
+        }
+        usage
+    }
+
+    /// Memory of everything below `root` in bytes, what is shared divided among those that share it. Slow:
+    /// the kernel walks every page.
+    pub(in super::super) fn memory_below(root: i32) -> u64 {
+        let look = Look::new();
+        let of_one = |(pid, stat): (i32, &Stat)| {
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let kib: Option<u64> =
+                line.and_then(|line| line.trim_end_matches("kB").trim().parse().ok());
+            // Not ours to read, or gone.
+            let resident = stat.resident_pages * rustix::param::page_size() as u64;
+            kib.map_or(resident, |kib| kib * 1024)
+        };
+        look.below([root]).into_iter().map(of_one).sum()
+    }
+
+    /// A process by its number.
+    pub(in super::super) fn identify(pid: i32) -> Option<Process> {
+        stat(pid).map(|stat| stat.process(pid))
+    }
+
+    /// Our number of the child of `parent` that has the number `inside` in its own namespace.
+    pub(in super::super) fn outside(parent: i32, inside: i32) -> Option<i32> {
+        let is = |pid: &i32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            let last = line.and_then(|line| line.split_ascii_whitespace().next_back());
+            last.is_some_and(|last| last.parse() == Ok(inside))
+        };
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let children: Vec<i32> = match &children {
+            Ok(text) => text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+            // A kernel without that file.
+            Err(_) => Look::new().below([parent]).into_iter().map(|(pid, _)| pid).collect(),
+        };
+        children.into_iter().find(is)
+    }
+
+    /// Kills exactly this process, if it is still there. True when it is gone, or dead.
+    pub(in super::super) fn end(process: &Process) -> bool {
+        match stat(process.pid).filter(|stat| stat.born == process.born && !stat.dead) {
+            Some(stat) => {
+                kill(process.pid, &stat);
+                false
+            }
+            None => true,
+        }
+    }
+
     /// Kills processes whose environment holds `marker` (`NAME=value`), wherever they are; one look.
     pub(in super::super) fn kill_marked(marker: &str) -> Vec<Process> {
         let me = process::getpid().as_raw_nonzero().get();
@@ -329,18 +409,34 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use elsewhere::{
-    Known, adopt_orphans, cpu_time_below, is_stopped, kill_all_but, kill_below, kill_marked,
-    kill_strangers,
+    Known, adopt_orphans, cpu_time_below, end, is_stopped, kill_all_but, kill_below, kill_marked,
+    kill_strangers, memory_below, outside, usage_below,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::{Process, Round};
+    use super::{Process, Round, Usage};
 
     #[derive(Debug, Default)]
     pub(in super::super) struct Known {}
+
+    pub(in super::super) fn usage_below(_root: i32) -> Usage {
+        Usage::default()
+    }
+
+    pub(in super::super) fn memory_below(_root: i32) -> u64 {
+        0
+    }
+
+    pub(in super::super) fn outside(_parent: i32, _inside: i32) -> Option<i32> {
+        None
+    }
+
+    pub(in super::super) fn end(_process: &Process) -> bool {
+        true
+    }
 
     pub(in super::super) fn adopt_orphans() -> std::io::Result<()> {
         Ok(())

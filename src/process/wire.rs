@@ -11,10 +11,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::{Refusal, Walls};
+
 /// No frame may be longer; a longer one means that the two ends do not speak the same language.
 const LONGEST: u32 = 64 * 1024 * 1024;
 
-/// What to start. The first frame.
+/// What to start. The first frame, or the one behind [`Frame::Apart`].
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Spec {
     pub(super) argv: Vec<String>,
@@ -23,11 +25,16 @@ pub(super) struct Spec {
     pub(super) stdout: PathBuf,
     pub(super) stderr: PathBuf,
     pub(super) output_limit: u64,
+    pub(super) walls: Option<Walls>,
 }
 
 /// One message from the runner.
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
+    /// Before everything else: leave the machine's namespaces, and start the supervisor inside.
+    Apart {
+        host_network: bool,
+    },
     Spec(Box<Spec>),
     /// Bytes for the program's standard input.
     Data(Vec<u8>),
@@ -49,11 +56,37 @@ pub(super) enum Frame {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub(super) enum Status {
-    Started { pid: i32 },
-    Failed { kind: Failed, message: String },
-    Ended { ended: super::Ended, millis: u64 },
-    Swept { survivors: u32, names: Vec<String>, left: u32, output_cut: bool },
-    Frozen { turn: u64, survivors: u32, names: Vec<String>, left: u32 },
+    /// The first process of the new namespace, as it is seen from outside. It is the supervisor.
+    Apart {
+        pid: i32,
+        born: u64,
+    },
+    /// A listening socket is on its way through the channel.
+    Listening,
+    Started {
+        pid: i32,
+    },
+    Failed {
+        kind: Failed,
+        message: String,
+    },
+    Ended {
+        ended: super::Ended,
+        millis: u64,
+    },
+    Swept {
+        survivors: u32,
+        names: Vec<String>,
+        left: u32,
+        output_cut: bool,
+        breach: Option<super::Breach>,
+    },
+    Frozen {
+        turn: u64,
+        survivors: u32,
+        names: Vec<String>,
+        left: u32,
+    },
 }
 
 /// Why nothing was started.
@@ -64,12 +97,26 @@ pub(super) enum Failed {
     NotExecutable,
     NoDirectory,
     Output,
+    Walls,
     Other,
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Failed {
+        match refusal {
+            Refusal::NotFound => Failed::NotFound,
+            Refusal::NotExecutable => Failed::NotExecutable,
+            Refusal::NoDirectory => Failed::NoDirectory,
+            Refusal::Walls => Failed::Walls,
+            Refusal::Other => Failed::Other,
+        }
+    }
 }
 
 impl Frame {
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
         let (kind, body) = match self {
+            Frame::Apart { host_network } => (b'A', vec![u8::from(*host_network)]),
             Frame::Spec(spec) => (b'S', serde_json::to_vec(spec)?),
             Frame::Data(bytes) => (b'D', bytes.clone()),
             Frame::Close => (b'C', Vec::new()),
@@ -102,6 +149,7 @@ impl Frame {
             return Ok(None);
         }
         Ok(Some(match head[0] {
+            b'A' => Frame::Apart { host_network: body == [1] },
             b'S' => Frame::Spec(serde_json::from_slice(&body)?),
             b'D' => Frame::Data(body),
             b'C' => Frame::Close,
@@ -125,6 +173,8 @@ mod tests {
     #[test]
     fn frames_arrive_as_they_were_sent_and_the_end_is_a_message() {
         let frames = [
+            Frame::Apart { host_network: true },
+            Frame::Apart { host_network: false },
             Frame::Spec(Box::new(Spec {
                 argv: vec!["a b".into(), "→".into()],
                 dir: "/".into(),
@@ -132,6 +182,7 @@ mod tests {
                 stdout: "o".into(),
                 stderr: "e".into(),
                 output_limit: 7,
+                walls: None,
             })),
             Frame::Data(vec![0, 255, b'\n']),
             Frame::Stop { grace_ms: 10_000 },

@@ -4,14 +4,22 @@
 //! Everything that they do not name is not there (T2) or not allowed (T1). Never decides what a program may
 //! see: the runner does. Never starts anything but the program itself.
 
+mod enter;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod macos;
+<<<<<<< HEAD
 pub mod trial;
+=======
+mod passing;
+>>>>>>> 7747a1c (process, sandbox: a program with walls of tier T2 gets namespaces and files of its own)
 
-use std::path::PathBuf;
+use std::{fmt, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use enter::{ENTER, Entry, READY, Refusal, Refused, enter_main};
+pub use passing::{pass, passed};
 
 /// How much stands around a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,5 +138,20 @@ impl Default for Limits {
             memory_bytes: 0,
             disk_reserve: 1 << 30,
         }
+    }
+}
+
+/// A wall that could not be put up.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {deed}: {source}")]
+pub struct Error {
+    deed: String,
+    source: io::Error,
+}
+
+impl Error {
+    /// Wraps an error of the system with what was tried, as in "could not mount /proc: …".
+    pub fn at<E: Into<io::Error>>(deed: impl fmt::Display) -> impl FnOnce(E) -> Error {
+        move |source| Error { deed: deed.to_string(), source: source.into() }
     }
 }

@@ -28,6 +28,8 @@ mod proxy;
 mod night;
 mod recorded;
 mod resume;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod support;
 mod plan_scale;
 mod examples;

@@ -1,0 +1,163 @@
+//! The second stage: puts the walls up around itself and becomes the program.
+//!
+//! It is our own binary, started by a supervisor as `__enter` with an empty environment and a socket as its
+//! standard input. From there come the [`Entry`] and the program's real standard input; back goes a byte when
+//! the walls stand, and a [`Refused`] when something could not be done. The socket closes when the program
+//! is there. The program never runs without all of its walls. Never decides which.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Tier, Walls, passed};
+
+/// The hidden first argument that makes our binary the second stage.
+pub const ENTER: &str = "__enter";
+/// What it says when the walls stand.
+pub const READY: u8 = b'.';
+
+/// What to become.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What to put up before.
+    pub walls: Walls,
+    /// The program and its arguments, looked up inside the walls.
+    pub argv: Vec<String>,
+    /// The working directory, inside the walls.
+    pub dir: PathBuf,
+    /// All that the program sees of an environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Why there is no program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no such program.
+    NotFound,
+    /// It is there and cannot be executed.
+    NotExecutable,
+    /// The working directory is not there.
+    NoDirectory,
+    /// A wall could not be put up.
+    Walls,
+    /// The system refused for another reason.
+    Other,
+}
+
+/// Why there is no program, in words too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The kind.
+    pub kind: Refusal,
+    /// The system's words.
+    pub message: String,
+}
+
+impl Refused {
+    /// What a program that could not be executed means.
+    pub fn from_exec(program: &str, dir: &Path, error: &io::Error) -> Refused {
+        // "Not found" is also the kernel's answer when a script's interpreter is not there.
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        let refused = error.kind() == io::ErrorKind::PermissionDenied
+            || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
+        let there = program.contains('/') && dir.join(program).exists();
+        let kind = if missing && !there {
+            Refusal::NotFound
+        } else if missing || refused {
+            Refusal::NotExecutable
+        } else {
+            Refusal::Other
+        };
+        Refused { kind, message: error.to_string() }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused { kind: Refusal::Walls, message: error.to_string() }
+    }
+}
+
+/// Becomes a program behind its walls. The entry behind the hidden argument `__enter`; comes back only when
+/// that failed.
+pub fn enter_main() -> ExitCode {
+    // Without the socket there is nobody to tell.
+    if let Ok(socket) = io::stdin().as_fd().try_clone_to_owned() {
+        let mut socket = UnixStream::from(socket);
+        let refused = enter(&mut socket);
+        let _ = socket.write_all(&serde_json::to_vec(&refused).unwrap_or_default());
+    }
+    ExitCode::FAILURE
+}
+
+fn enter(socket: &mut UnixStream) -> Refused {
+    let other = |error: io::Error| Refused { kind: Refusal::Other, message: error.to_string() };
+    match prepare(socket) {
+        Err(refused) => refused,
+        Ok((entry, stdin)) => match socket.write_all(&[READY]) {
+            Ok(()) => become_program(&entry, stdin),
+            Err(error) => other(error),
+        },
+    }
+}
+
+fn prepare(socket: &mut UnixStream) -> Result<(Entry, OwnedFd), Refused> {
+    let stdin = passed(socket).map_err(Error::at("take the program's input"))?;
+    let mut text = Vec::new();
+    socket.read_to_end(&mut text).map_err(Error::at("read what to start"))?;
+    let entry: Entry = serde_json::from_slice(&text)
+        .map_err(|error| Error::at("read what to start")(io::Error::from(error)))?;
+    put_up(&entry.walls)?;
+    Ok((entry, stdin))
+}
+
+#[cfg(target_os = "linux")]
+fn put_up(walls: &Walls) -> Result<(), Error> {
+    use super::linux::mounts;
+    match walls.tier {
+        Tier::T2 => mounts::build(walls)?,
+        Tier::T1 => {}
+        Tier::Mac | Tier::None => {
+            let problem = format!("{} is not for Linux", walls.tier.name());
+            return Err(Error::at("put up walls")(io::Error::other(problem)));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn put_up(walls: &Walls) -> Result<(), Error> {
+    let problem = format!("{} is only for Linux", walls.tier.name());
+    Err(Error::at("put up walls")(io::Error::other(problem)))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this process becomes the program; it starts no other"
+)]
+fn become_program(entry: &Entry, stdin: OwnedFd) -> Refused {
+    let Some((program, arguments)) = entry.argv.split_first() else {
+        return Refused { kind: Refusal::NotFound, message: "no program given".into() };
+    };
+    if !entry.dir.is_dir() {
+        return Refused { kind: Refusal::NoDirectory, message: entry.dir.display().to_string() };
+    }
+    let error = Command::new(program)
+        .args(arguments)
+        .current_dir(&entry.dir)
+        .env_clear()
+        .envs(&entry.environment)
+        .stdin(Stdio::from(stdin))
+        .exec();
+    Refused::from_exec(program, &entry.dir, &error)
+}

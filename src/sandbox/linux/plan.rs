@@ -1,0 +1,281 @@
+//! Which mounts make the files that a program sees, in which order. Looks at the machine's files, and
+//! changes nothing.
+//!
+//! What is nested works whatever the order of the lists: the outer is mounted before the inner. A path that
+//! goes through a symbolic link is there under both names. A link that the program itself could have made
+//! is never followed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::OsString,
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use super::super::{Error, Overlay, Walls};
+
+/// More links on one path are a loop. The kernel's own limit.
+const LINKS: usize = 40;
+
+/// One thing to mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// The machine's file or directory, with all that is mounted below it.
+    Bind { source: PathBuf, directory: bool, writable: bool },
+    /// Processes, our own instance.
+    Processes,
+    /// A few devices.
+    Devices,
+    /// Memory shared by name.
+    SharedMemory,
+    /// Layers.
+    Layers { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
+    /// Nothing, over what is there.
+    Nothing { directory: bool },
+}
+
+/// A symbolic link to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) at: PathBuf,
+    pub(super) to: PathBuf,
+}
+
+/// What to do, in this order: the mounts, then the links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) mounts: Vec<(PathBuf, What)>,
+    pub(super) links: Vec<Link>,
+}
+
+/// A path without links, and the links that led there.
+struct Real {
+    path: PathBuf,
+    directory: bool,
+    links: Vec<Link>,
+}
+
+/// What is ours in every room; the machine's own is never shown there.
+const OURS: [(&str, What); 3] =
+    [("/proc", What::Processes), ("/dev", What::Devices), ("/dev/shm", What::SharedMemory)];
+
+/// Says what to mount for these walls.
+pub(super) fn plan(walls: &Walls) -> Result<Plan, Error> {
+    let mut made = Draft::default();
+    for path in &walls.read {
+        if let Some(real) = resolve_if_there(path)? {
+            made.bind(real, false);
+        }
+    }
+    for path in &walls.write {
+        made.bind(resolve(path)?, true);
+    }
+    for path in OF_THE_MACHINE {
+        if let Some(real) = resolve_if_there(Path::new(path))? {
+            made.bind(real, false);
+        }
+    }
+    let tmp = made.resolve_directory(&walls.tmp)?;
+    for at in ["/tmp", "/var/tmp"] {
+        let source = tmp.clone();
+        made.binds.insert(at.into(), What::Bind { source, directory: true, writable: true });
+    }
+    for overlay in &walls.overlays {
+        made.layers(overlay)?;
+    }
+    for path in &walls.hidden {
+        if let Some(real) = resolve_if_there(path)? {
+            made.links.extend(real.links);
+            made.hidden.push((real.path, What::Nothing { directory: real.directory }));
+        }
+    }
+    made.order()
+}
+
+/// What programs ask about the machine itself: how many processors there are.
+const OF_THE_MACHINE: [&str; 1] = ["/sys/devices/system"];
+
+/// What was found, not yet in order.
+#[derive(Default)]
+struct Draft {
+    binds: BTreeMap<PathBuf, What>,
+    layers: Vec<(PathBuf, What)>,
+    hidden: Vec<(PathBuf, What)>,
+    links: Vec<Link>,
+}
+
+impl Draft {
+    fn bind(&mut self, real: Real, writable: bool) {
+        self.links.extend(real.links);
+        let (source, directory) = (real.path, real.directory);
+        // A list for other walls may name them; here they are ours.
+        if source.starts_with("/proc")
+            || source.starts_with("/dev") && !source.starts_with("/dev/shm")
+            || OURS.iter().any(|(ours, _)| source == Path::new(ours))
+        {
+            return;
+        }
+        // Named twice, the wider wish holds: writable paths come after readable ones.
+        self.binds.insert(source.clone(), What::Bind { source, directory, writable });
+    }
+
+    fn resolve_directory(&mut self, path: &Path) -> Result<PathBuf, Error> {
+        let real = resolve(path)?;
+        if !real.directory {
+            return Err(look_at(path)(io::ErrorKind::NotADirectory.into()));
+        }
+        self.links.extend(real.links);
+        Ok(real.path)
+    }
+
+    fn layers(&mut self, overlay: &Overlay) -> Result<(), Error> {
+        let at = self.resolve_directory(&overlay.at)?;
+        let lower = overlay.lower.iter().map(|path| self.resolve_directory(path));
+        let lower = lower.collect::<Result<Vec<_>, _>>()?;
+        if lower.is_empty() {
+            let problem = io::Error::other("it has no layer below");
+            return Err(Error::at(format!("mount {}", overlay.at.display()))(problem));
+        }
+        let upper = self.resolve_directory(&overlay.upper)?;
+        let work = self.resolve_directory(&overlay.work)?;
+        self.layers.push((at, What::Layers { lower, upper, work }));
+        Ok(())
+    }
+
+    fn order(self) -> Result<Plan, Error> {
+        let ours = OURS.into_iter().map(|(at, what)| (PathBuf::from(at), what));
+        let mut all: Vec<(PathBuf, What)> = self.binds.into_iter().chain(ours).collect();
+        all.extend(self.layers);
+        all.extend(self.hidden);
+        // Stable: at the same place, what hides comes last.
+        all.sort_by_key(|(at, _)| at.components().count());
+        let mut plan = Plan::default();
+        for (at, what) in all {
+            let around = around(&plan.mounts, &at);
+            // What is shown there because the machine has it there, and whether it can be written.
+            let shown = match around {
+                Some((outer, What::Bind { source, writable, .. })) if outer == source => {
+                    Some(*writable)
+                }
+                Some(_) | None => None,
+            };
+            let needed = match &what {
+                What::Nothing { .. } => shown.is_some(),
+                What::Bind { writable, source, .. } if at == *source => shown != Some(*writable),
+                What::Bind { .. }
+                | What::Processes
+                | What::Devices
+                | What::SharedMemory
+                | What::Layers { .. } => true,
+            };
+            if needed {
+                plan.mounts.push((at, what));
+            }
+        }
+        for link in self.links {
+            match around(&plan.mounts, &link.at) {
+                None => plan.link(link),
+                Some((at, What::Bind { source, writable, .. })) if at == source => {
+                    if *writable {
+                        return Err(Error::at(format!("follow {}", link.at.display()))(
+                            io::Error::other(
+                                "it is a symbolic link in a directory that the program may write; \
+                                 name where it leads to",
+                            ),
+                        ));
+                    }
+                }
+                // An empty directory of ours: the link is not there yet.
+                Some((_, What::Bind { .. } | What::SharedMemory)) => plan.link(link),
+                Some((
+                    _,
+                    What::Processes | What::Devices | What::Layers { .. } | What::Nothing { .. },
+                )) => {}
+            }
+        }
+        Ok(plan)
+    }
+}
+
+impl Plan {
+    fn link(&mut self, link: Link) {
+        if !self.links.contains(&link) {
+            self.links.push(link);
+        }
+    }
+}
+
+/// The innermost mount at or above a path.
+fn around<'a>(mounts: &'a [(PathBuf, What)], path: &Path) -> Option<&'a (PathBuf, What)> {
+    mounts
+        .iter()
+        .rev()
+        .filter(|(at, _)| path.starts_with(at))
+        .max_by_key(|(at, _)| at.components().count())
+}
+
+fn look_at(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    Error::at(format!("look at {}", path.display()))
+}
+
+/// As [`resolve`]; `None` when it is not there, or when nobody of ours may go there.
+fn resolve_if_there(path: &Path) -> Result<Option<Real>, Error> {
+    match follow(path) {
+        Ok(real) => Ok(Some(real)),
+        Err(problem)
+            if matches!(
+                problem.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(problem) => Err(look_at(path)(problem)),
+    }
+}
+
+fn resolve(path: &Path) -> Result<Real, Error> {
+    follow(path).map_err(look_at(path))
+}
+
+/// Follows every link of a path, and keeps them.
+fn follow(path: &Path) -> io::Result<Real> {
+    if !path.is_absolute() {
+        return Err(io::Error::other("it is not absolute"));
+    }
+    let parts = |path: &Path| -> Vec<OsString> {
+        path.components().map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let mut ahead: VecDeque<OsString> = parts(path).into();
+    let mut real = Real { path: "/".into(), directory: true, links: Vec::new() };
+    while let Some(name) = ahead.pop_front() {
+        match Path::new(&name).components().next() {
+            Some(Component::RootDir) => (real.path, real.directory) = ("/".into(), true),
+            Some(Component::ParentDir) => real.directory = real.path.pop(),
+            Some(Component::Normal(_)) => {
+                let here = real.path.join(&name);
+                let found = fs::symlink_metadata(&here)?;
+                real.directory = found.is_dir();
+                if !found.is_symlink() {
+                    real.path = here;
+                    continue;
+                }
+                let to = fs::read_link(&here)?;
+                for part in parts(&to).into_iter().rev() {
+                    ahead.push_front(part);
+                }
+                real.links.push(Link { at: here, to });
+                if real.links.len() > LINKS {
+                    return Err(io::Error::other("its symbolic links lead in a circle"));
+                }
+            }
+            Some(Component::CurDir | Component::Prefix(_)) | None => {}
+        }
+    }
+    if real.path == Path::new("/") {
+        return Err(io::Error::other("the whole machine is no room"));
+    }
+    Ok(real)
+}
