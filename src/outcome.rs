@@ -195,7 +195,7 @@ pub struct GateReport {
     pub score: u32,
     /// SHA-256 over the steps' logs, in hexadecimal.
     pub log_hash: String,
-    /// What stood around the steps: `none` until the walls are built.
+    /// What stood around the steps: `t2`, `t1`, `mac` or `none`.
     pub tier: String,
     /// Names of failing tests that the logs show, sorted. Empty when none could be recognised.
     pub failing_tests: Vec<String>,

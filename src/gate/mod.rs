@@ -72,15 +72,12 @@ pub struct Part<'a> {
 impl GateRun<'_> {
     /// Runs the steps in order until a required one is red. `None` when the night was stopped at once:
     /// nothing can be said about the tree then.
-    pub async fn run(
-        &self,
-        parts: &[Part<'_>],
-        stop: &Stop,
-    ) -> Result<Option<GateReport>, Error> {
+    pub async fn run(&self, parts: &[Part<'_>], stop: &Stop) -> Result<Option<GateReport>, Error> {
         files::create_private_dir(&self.logs)?;
         let mut steps = Vec::new();
-        let all = parts.iter().flat_map(|part| part.steps.iter().map(move |step| (part, step)));
-        for (number, (part, step)) in all.enumerate() {
+        let all: Vec<(&Part<'_>, &Step)> =
+            parts.iter().flat_map(|part| part.steps.iter().map(move |step| (part, step))).collect();
+        for (number, (part, step)) in all.into_iter().enumerate() {
             let Some(report) = self.step(number, step, part, stop).await? else {
                 return Ok(None);
             };
@@ -107,8 +104,7 @@ impl GateRun<'_> {
         let argv = ["/bin/sh", "-c", "exec 2>&1\neval \"$0\"", &step.run].map(str::to_owned);
         let stderr = self.logs.join(format!("{name}.err"));
         let environment = part.environment.clone();
-        let mut program =
-            Program::new(argv.to_vec(), self.directory, environment, &log, &stderr);
+        let mut program = Program::new(argv.to_vec(), self.directory, environment, &log, &stderr);
         program.label.clone_from(&step.name);
         program.grace = Duration::ZERO;
         program.walls.clone_from(&part.walls);

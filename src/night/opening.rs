@@ -125,8 +125,11 @@ pub struct AgentSpec {
     pub model: Option<String>,
     /// Files of the base commit whose text goes into the prompt, where they exist.
     pub context: Vec<String>,
-    /// What stands around agent and gate: `none` until the walls are built.
+    /// What stands around agent and gate: `t2`, `t1`, `mac` or `none`.
     pub walls: String,
+    /// What these walls do not stop, each in a few words.
+    #[serde(default)]
+    pub gaps: Vec<String>,
     /// Models to ask when the first may not be asked, in this order.
     #[serde(default)]
     pub fallback: Vec<String>,

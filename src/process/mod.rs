@@ -307,8 +307,22 @@ impl Supervisor {
         time_limit: Duration,
         stop: &Stop,
     ) -> Result<Completed, Error> {
+        self.run_with(program, input, time_limit, stop, |_| ()).await
+    }
+
+    /// [`Supervisor::run`], with something that is made when the program runs and dropped at its end, such as
+    /// the other end of its network.
+    pub async fn run_with<T>(
+        &self,
+        program: Program,
+        input: &[u8],
+        time_limit: Duration,
+        stop: &Stop,
+        beside: impl FnOnce(&mut Running) -> T,
+    ) -> Result<Completed, Error> {
         let grace = program.grace;
         let mut running = self.start(program).await?;
+        let _beside = beside(&mut running);
         running.send(input);
         running.close_stdin();
         let why = tokio::select! {

@@ -89,6 +89,7 @@ impl Story {
                 model: Some("opus".into()),
                 context: Vec::new(),
                 walls: "none".into(),
+                gaps: Vec::new(),
                 fallback: vec!["sonnet".into()],
                 fallback_at: 80,
                 retry_ms: vec![2_000],

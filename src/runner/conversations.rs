@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What agents keep for themselves in a conversation's directory.
-const OWN: [&str; 3] = ["claude", "home", "t"];
+const OWN: [&str; 4] = ["claude", "home", "stores", "t"];
 /// The file that names a conversation's slot: agents know their files by their path.
 const SLOT: &str = "slot";
 

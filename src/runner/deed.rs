@@ -31,6 +31,9 @@ pub enum Error {
     /// The policy in the journal no longer compiles.
     #[error(transparent)]
     Rules(#[from] crate::policy::RuleSetError),
+    /// The gate's way to the hosts of the configuration could not be opened.
+    #[error("could not listen for the gate's programs")]
+    Egress(#[source] std::io::Error),
 }
 
 /// What a deed came to.

@@ -23,8 +23,10 @@ use crate::{
         conversations::{self, Held},
         deed::{Deed, Error},
         hands::{Brief, Hands, blocking},
+        walls::Private,
     },
-    workspace::{Kind, Workspace},
+    sandbox::Network,
+    workspace::Workspace,
 };
 
 /// An order to edit.
@@ -77,6 +79,12 @@ impl Hands {
         let words = self.words(brief, task, &edit, &ground)?;
         words.write(&run_dir)?;
         let conversation = edit.conversation;
+        let home = self.night_places.attempt(&opener);
+        let private = Private {
+            tmp: home.join("t"),
+            stores: home.join("stores").join(edit.attempt.number.to_string()),
+            write: Vec::new(),
+        };
         let total = edit
             .earlier(brief)
             .filter(|record| record.conversation.as_ref() == conversation)
@@ -85,7 +93,7 @@ impl Hands {
             purpose: Purpose::Edit,
             attempt: edit.attempt.clone(),
             workspace: workspace.directory().to_owned(),
-            home: self.night_places.attempt(&opener),
+            home,
             run_dir,
             talk: conversation.map(|conversation| Talk {
                 id: conversation.id.clone(),
@@ -103,7 +111,7 @@ impl Hands {
             turns: Some(brief.opening.limits.turns).filter(|turns| *turns > 0),
             activity: self.conversations.activity_of(edit.attempt),
             environment: self.environment.clone(),
-            walls: None,
+            walls: self.yard.around(&workspace, &private, Network::Nobody)?,
         };
         let ran = self.agent.run(&job, session, &self.stop).await;
         self.conversations.done(edit.attempt);
@@ -177,10 +185,11 @@ impl Hands {
         let workspace = {
             let (vault, base) = (self.vault.clone(), edit.base.clone());
             let owner = id.map(str::to_owned);
+            let (kind, cache) = (self.yard.kind, self.yard.cache_in(&store).cloned());
             blocking(move || {
                 let slot = conversations::slot(&home);
-                let workspace =
-                    store.lay_out_agent(Kind::Pool, slot.as_ref(), &tree, None, largest)?;
+                let (slot, cache) = (slot.as_ref(), cache.as_ref());
+                let workspace = store.lay_out_agent(kind, slot, &tree, cache, largest)?;
                 history::give(&vault, &base, workspace.own(), &history)?;
                 if let Some(owner) = owner {
                     conversations::remember_slot(&home, workspace.slot())?;

@@ -18,7 +18,8 @@ use crate::{
         deed::Error,
         hands::{Brief, Hands, blocking},
         places::NightPlaces,
-        yard::{LastCache, Private},
+        walls::Private,
+        yard::LastCache,
     },
     sandbox::Network,
     workspace::{Slot, Workspace},
@@ -62,11 +63,8 @@ impl Hands {
             }
         };
         if let Some(report) = report.as_ref().filter(|report| report.passed()) {
-            let workspace = if attempt.is_none() {
-                self.keep_cache(spec, workspace).await?
-            } else {
-                workspace
-            };
+            let workspace =
+                if attempt.is_none() { self.keep_cache(spec, workspace).await? } else { workspace };
             if let Some(parent) = receipt.parent() {
                 files::create_private_dir(parent)?;
             }
@@ -91,15 +89,9 @@ impl Hands {
         };
         let (store, tree, cache) = (self.workspaces.clone(), tree.clone(), cache.cloned());
         let kind = self.yard.kind;
-        let included = self.included.clone();
-        let base = attempt.is_none();
         blocking(move || {
             let slot = Slot::gate();
-            let workspace = store.lay_out(kind, &slot, &tree, cache.as_ref(), u64::MAX)?;
-            if base {
-                included.write_into(workspace.own())?;
-            }
-            Ok(workspace)
+            Ok(store.lay_out(kind, &slot, &tree, cache.as_ref(), u64::MAX)?)
         })
         .await
     }
@@ -132,17 +124,19 @@ impl Hands {
         };
         // On the machine's own loopback, where there is no other.
         let door = match &egress {
-            Some(egress) if self.yard.tier() != "t2" => Some(egress.listen().await?),
+            Some(egress) if self.yard.tier() != "t2" => {
+                Some(egress.listen().await.map_err(Error::Egress)?)
+            }
             Some(_) | None => None,
         };
         let network = match (&egress, &door) {
             (None, _) => Network::Nobody,
-            (Some(_), None) => Network::Ours { port: proxy::INSIDE_PORT },
+            (Some(_), None) => Network::Ours { port: proxy::PORT_INSIDE },
             (Some(_), Some(door)) => Network::Ours { port: door.port() },
         };
         let variables = match (&egress, &door) {
             (_, Some(door)) => door.variables(),
-            (Some(_), None) => egress::variables(proxy::INSIDE_PORT),
+            (Some(_), None) => egress::variables(proxy::PORT_INSIDE),
             (None, None) => Vec::new(),
         };
         let mut parts = Vec::new();
@@ -194,10 +188,16 @@ impl Hands {
     /// Keeps what the base's own gate left. That it could not be kept makes the night slower, not wrong.
     async fn keep_cache(&self, spec: &GateSpec, workspace: Workspace) -> Result<Workspace, Error> {
         let (store, id) = (self.workspaces.clone(), self.yard.cache.clone());
-        let (kept, workspace) = blocking(move || (store.keep_cache(&workspace, &id), workspace)).await;
+        let (kept, workspace) =
+            blocking(move || (store.keep_cache(&workspace, &id), workspace)).await;
         match kept {
             Ok(kept) => {
-                tracing::info!(files = kept.files, bytes = kept.bytes, copied = kept.copied_bytes, "cache kept");
+                tracing::info!(
+                    files = kept.files,
+                    bytes = kept.bytes,
+                    copied = kept.copied_bytes,
+                    "cache kept"
+                );
                 let (id, gate) = (self.yard.cache.clone(), spec.id.clone());
                 let last = LastCache { id, gate, files: kept.files, bytes: kept.bytes };
                 last.write(&self.places)?;

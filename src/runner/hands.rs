@@ -3,13 +3,12 @@
 //! Does, and reports what happened; what follows is for the night to say. Every deed is safe to do twice,
 //! by the design that its command names.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::{
     agent::Agent,
-    files,
     forge::{Forge, PullRequestDraft},
     git::{
         self, Vault,

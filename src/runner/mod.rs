@@ -9,6 +9,7 @@ pub mod conversations;
 pub mod earlier;
 pub mod deed;
 mod edit;
+mod gating;
 pub mod hands;
 pub mod home;
 pub mod open;
@@ -19,6 +20,7 @@ mod review;
 pub mod stop;
 pub mod walls;
 mod words;
+pub mod yard;
 
 use std::{sync::Arc, time::Duration};
 

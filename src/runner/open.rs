@@ -30,6 +30,7 @@ use crate::{
         refused::{Refused, RefusedKind},
         stop::StopFiles,
         walls,
+        yard::{Plot, Yard},
     },
 };
 
@@ -118,8 +119,20 @@ pub fn open(
             format!("{NAME} init proposes one; nothing is started without a gate"),
         ));
     }
-    let walls = walls(preparation.user_settings.sandbox, wishes)?;
-    let agent_spec = agent_spec(surroundings, preparation, walls)?;
+    home.workspaces().clear(&BTreeSet::new())?;
+    home.places.prepare()?;
+    let settings = &preparation.user_settings;
+    let yard = Yard::build(&Plot {
+        surroundings,
+        home,
+        settings,
+        wish: settings.sandbox.unwrap_or(Sandbox::Auto),
+        demo: wishes.demo,
+        gate: &preparation.gate,
+        base: &preparation.base,
+        included: "",
+    })?;
+    let agent_spec = agent_spec(surroundings, preparation, &yard)?;
     let supervisor = Supervisor { exe: surroundings.exe.clone() };
     let steps: Vec<String> = preparation.gate.steps.iter().map(|step| step.run.clone()).collect();
     let policy = preparation.rules.policy();
@@ -142,8 +155,6 @@ pub fn open(
         limits.parallel = 1;
     }
     let forge = forge(surroundings, home, wishes)?;
-    home.workspaces().clear(&BTreeSet::new())?;
-    home.places.prepare()?;
     let night = claim(surroundings, home)?;
     let pr = &preparation.settings.pr;
     let opening = Opening {
@@ -175,7 +186,7 @@ pub fn open(
     let entry = Entry::new(1, opening.at, &opening.agent.name, opened);
     journal.append(&entry)?;
     let words = section_words(&preparation.settings);
-    let equipment = Equipment { supervisor, agent, forge, environment, words, stop };
+    let equipment = Equipment { supervisor, yard, agent, forge, environment, words, stop };
     let hands = equipment.hands(surroundings, home, night_places, wishes);
     let stop_files = StopFiles::of(home);
     let night = Night::open(opening);
@@ -231,14 +242,13 @@ pub fn resume(
     lock: Lock,
     stop: Stop,
 ) -> Result<Opened, Refused> {
-    // What the person allows is asked anew: it may have changed, and nobody may sit there any more.
-    walls(user_settings(surroundings, Style::Plain)?.sandbox, wishes)?;
     let night_places = home.places.night(id);
     let (journal, entries) = Journal::resume(&night_places.journal())?;
     let night = replay(entries.clone())?;
     home.workspaces().clear(&conversations::owners(&night))?;
     home.places.prepare()?;
     let opening = night.opening().clone();
+    let yard = yard_again(surroundings, home, &opening, wishes)?;
     if home.remote_shown() != opening.publish.remote {
         return Err(Refused::environment(
             format!(
@@ -266,14 +276,43 @@ pub fn resume(
     let forge = forge(surroundings, home, wishes)?;
     let tree = home.vault.tree_of(&opening.base.commit)?;
     let words = crate::runner::prepare::words_of(home, &tree, Style::Plain)?;
-    let equipment = Equipment { supervisor, agent, forge, environment, words, stop };
+    let equipment = Equipment { supervisor, yard, agent, forge, environment, words, stop };
     let hands = equipment.hands(surroundings, home, night_places, wishes);
     Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries })
+}
+
+/// What stood around a night's programs when it began stands around them again, tried anew. What the person
+/// allows is asked anew too: it may have changed, and nobody may sit there any more.
+fn yard_again(
+    surroundings: &Surroundings,
+    home: &Home,
+    opening: &Opening,
+    wishes: Wishes,
+) -> Result<Yard, Refused> {
+    let settings = user_settings(surroundings, Style::Plain)?;
+    let now = settings.sandbox.unwrap_or(Sandbox::Auto);
+    let wish = match opening.agent.walls.as_str() {
+        "t2" => Sandbox::T2,
+        "t1" => Sandbox::T1,
+        "none" if now == Sandbox::Off => Sandbox::Off,
+        _ => Sandbox::Auto,
+    };
+    Yard::build(&Plot {
+        surroundings,
+        home,
+        settings: &settings,
+        wish,
+        demo: wishes.demo,
+        gate: &opening.gate,
+        base: &opening.base,
+        included: "",
+    })
 }
 
 /// What a fresh night and a resumed one find in different ways.
 struct Equipment {
     supervisor: Supervisor,
+    yard: Yard,
     agent: Arc<dyn Agent>,
     forge: Option<Arc<dyn Forge>>,
     environment: Environment,
@@ -297,6 +336,7 @@ impl Equipment {
             local: Arc::new(Local::new(night_places.directory())),
             night_places,
             supervisor: self.supervisor,
+            yard: self.yard,
             agent: self.agent,
             forge: self.forge,
             remote: remote(surroundings, home).filter(|_| !wishes.no_push),
@@ -350,33 +390,10 @@ pub fn no_plan(home: &Home) -> Refused {
     )
 }
 
-/// Until the walls are built there is one honest answer; who may choose it is decision 12's.
-fn walls(sandbox: Option<Sandbox>, wishes: Wishes) -> Result<String, Refused> {
-    let none = Ok("none".to_owned());
-    if wishes.demo {
-        return none;
-    }
-    let file = "nightshift.yml in your configuration directory";
-    match sandbox {
-        Some(Sandbox::Off) => none,
-        Some(Sandbox::Required | Sandbox::T2 | Sandbox::T1) => Err(Refused::environment(
-            "this version has no sandbox, and your own file requires one",
-            format!("set `sandbox: off` in {file} to run without walls"),
-        )),
-        Some(Sandbox::Auto) | None if wishes.attended => none,
-        Some(Sandbox::Auto) | None => Err(Refused::environment(
-            "this version has no sandbox, so it does not run unattended by itself",
-            format!(
-                "write `sandbox: off` into {file} to allow it; every report then says \"no walls\""
-            ),
-        )),
-    }
-}
-
 fn agent_spec(
     surroundings: &Surroundings,
     preparation: &Preparation,
-    walls: String,
+    yard: &Yard,
 ) -> Result<AgentSpec, Refused> {
     let settings = &preparation.settings.agent;
     let name = settings.use_.clone();
@@ -408,7 +425,8 @@ fn agent_spec(
         command,
         model: settings.model().map(str::to_owned),
         context: settings.context.clone(),
-        walls,
+        walls: yard.tier().to_owned(),
+        gaps: yard.gaps(),
         fallback: if claude { settings.fallback.models.clone() } else { Vec::new() },
         fallback_at: if claude { settings.fallback.at } else { 0 },
         retry_ms: settings.retry_ms.clone(),

@@ -171,6 +171,11 @@ impl Places {
         self.cache.join("work")
     }
 
+    /// What is known of the newest cache that the base's own gate left.
+    pub fn last_cache(&self) -> PathBuf {
+        self.cache.join("cache.json")
+    }
+
     /// Packs of history that agents may look at.
     pub fn history(&self) -> PathBuf {
         self.cache.join("history")

@@ -14,7 +14,9 @@ use crate::{
     runner::{
         deed::{Deed, Error},
         hands::{Brief, Hands},
+        walls::Private,
     },
+    sandbox::Network,
 };
 
 /// A short conversation: it reads one diff and answers.
@@ -53,6 +55,11 @@ impl Hands {
             let workspace = run_dir.join("empty");
             files::create_private_dir(&workspace)?;
             files::write_atomic(&run_dir.join("prompt.md"), words.as_bytes())?;
+            let private = Private {
+                tmp: run_dir.join("t"),
+                stores: run_dir.join("stores"),
+                write: vec![workspace.clone()],
+            };
             let job = Job {
                 purpose: Purpose::Review,
                 attempt: attempt.clone(),
@@ -71,7 +78,7 @@ impl Hands {
                 turns: Some(3),
                 activity: self.conversations.activity_of(attempt),
                 environment: self.environment.clone(),
-                walls: None,
+                walls: self.yard.without_files(&private, Network::Nobody)?,
             };
             let ran = self.agent.run(&job, None, &self.stop).await;
             self.conversations.done(attempt);

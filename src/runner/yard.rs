@@ -2,17 +2,23 @@
 //!
 //! Decided once, when a night is opened or gone on with. Never decides what a program is told.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Workspaces,
+    config::{Sandbox, UserSettings, Workspaces},
     files,
     git::Error,
     ids::GateId,
-    runner::{places::Places, walls::Fence},
-    sandbox::{Network, Walls},
+    night::{Base, GateSpec},
+    runner::{
+        home::Home,
+        places::{Places, Surroundings},
+        refused::Refused,
+        walls::{self, Fence, Private},
+    },
+    sandbox::{Network, Tier, Walls},
     workspace::{CacheId, Kind, Store, Workspace},
 };
 
@@ -76,17 +82,57 @@ pub fn kind(
     }
 }
 
-/// The private directories of one program's run, on the disk of the workspaces.
-pub struct Private {
-    /// What `/tmp` is, or `TMPDIR`.
-    pub tmp: PathBuf,
-    /// For layers over package stores.
-    pub stores: PathBuf,
-    /// What else it may write.
-    pub write: Vec<PathBuf>,
+/// What a yard is made for.
+pub struct Plot<'a> {
+    /// The machine.
+    pub surroundings: &'a Surroundings,
+    /// The repository.
+    pub home: &'a Home,
+    /// What the user's own file says.
+    pub settings: &'a UserSettings,
+    /// Which walls are wanted.
+    pub wish: Sandbox,
+    /// True for the demonstration: its agent is ours, so it runs where no walls hold.
+    pub demo: bool,
+    /// The gate.
+    pub gate: &'a GateSpec,
+    /// Where the night starts from.
+    pub base: &'a Base,
+    /// What the person's own ignored files are, in one word.
+    pub included: &'a str,
 }
 
 impl Yard {
+    /// Tries the walls, and decides how workspaces are made. Says no when no walls hold that may be used.
+    pub fn build(plot: &Plot<'_>) -> Result<Yard, Refused> {
+        let Plot { surroundings, home, settings, .. } = plot;
+        let found = walls::find(surroundings, plot.wish, &home.places.work(), false)?;
+        if !plot.demo {
+            found.enough(plot.wish, &surroundings.user_file().display().to_string())?;
+        }
+        let own =
+            home.user.work_tree().into_iter().chain([home.user.root(), home.user.common_dir()]);
+        let own: Vec<_> = own.map(Path::to_owned).collect();
+        let extra = settings.walls.readable(&surroundings.home);
+        let limits = settings.walls.limits;
+        let fence = Fence::new(surroundings, &found, &home.places, &own, &extra, limits);
+        let last = LastCache::read(&home.places).filter(|last| last.gate == plot.gate.id);
+        let files = home.vault.list(&plot.base.tree)?.len();
+        let parts = [plot.gate.id.as_str(), plot.base.tree.as_str(), plot.included];
+        Ok(Yard {
+            kind: kind(settings.workspaces, fence.as_ref(), files, last.as_ref()),
+            fence,
+            cache: CacheId::new(&parts.map(str::as_bytes)),
+            last: last.map(|last| last.id),
+        })
+    }
+
+    /// What does not stop a program, each in a few words.
+    pub fn gaps(&self) -> Vec<String> {
+        let tier = self.fence.as_ref().map_or(Tier::None, Fence::tier);
+        tier.gaps().iter().map(|gap| (*gap).to_owned()).collect()
+    }
+
     /// The name of what stands around programs.
     pub fn tier(&self) -> &'static str {
         self.fence.as_ref().map_or("none", |fence| fence.tier().name())
@@ -127,7 +173,7 @@ impl Yard {
     /// What `/tmp` is called inside: `tmp` itself where files are the machine's.
     pub fn tmp_inside<'p>(&self, tmp: &'p Path) -> &'p Path {
         match &self.fence {
-            Some(fence) if fence.tier() == crate::sandbox::Tier::T2 => Path::new("/tmp"),
+            Some(fence) if fence.tier() == Tier::T2 => Path::new("/tmp"),
             Some(_) | None => tmp,
         }
     }

@@ -8,11 +8,8 @@ mod enter;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod macos;
-<<<<<<< HEAD
-pub mod trial;
-=======
 mod passing;
->>>>>>> 7747a1c (process, sandbox: a program with walls of tier T2 gets namespaces and files of its own)
+pub mod trial;
 
 use std::{fmt, io, path::PathBuf};
 

@@ -47,16 +47,14 @@ pub struct Fence {
 }
 
 /// The private directories of one program's run, all on the disk of the workspaces.
-#[derive(Clone, Copy, Debug)]
-pub struct Private<'a> {
-    /// What `/tmp` is, or `TMPDIR`; exists.
-    pub tmp: &'a Path,
+#[derive(Clone, Debug)]
+pub struct Private {
+    /// What `/tmp` is, or `TMPDIR`; exists when the program starts.
+    pub tmp: PathBuf,
     /// A directory of this run for layers over package stores; made when needed.
-    pub stores: &'a Path,
-    /// What else it may write; exists.
-    pub write: &'a [PathBuf],
-    /// What else it may read.
-    pub read: &'a [PathBuf],
+    pub stores: PathBuf,
+    /// What else it may write; exists when the program starts.
+    pub write: Vec<PathBuf>,
 }
 
 /// The tiers that a wish allows, strongest first. Empty: nothing is to stand around anything.
@@ -157,6 +155,11 @@ impl Fence {
         Some(Fence { tier: found.tier, lists, limits, overlays })
     }
 
+    /// True when workspaces can be layers.
+    pub fn has_overlays(&self) -> bool {
+        self.overlays
+    }
+
     /// What carries the walls.
     pub fn tier(&self) -> Tier {
         self.tier
@@ -167,7 +170,7 @@ impl Fence {
         &self,
         directory: &Path,
         overlay: Option<Overlay>,
-        private: &Private<'_>,
+        private: &Private,
         network: Network,
     ) -> Result<Walls, files::Error> {
         let mut walls = self.without_files(private, network)?;
@@ -181,7 +184,7 @@ impl Fence {
     /// The walls of a program that works on no files.
     pub fn without_files(
         &self,
-        private: &Private<'_>,
+        private: &Private,
         network: Network,
     ) -> Result<Walls, files::Error> {
         let (mut read, hidden) = match self.tier {
@@ -198,14 +201,13 @@ impl Fence {
                 }
             }
         }
-        read.extend(private.read.iter().cloned());
         Ok(Walls {
             tier: self.tier,
             read,
-            write: private.write.to_vec(),
+            write: private.write.clone(),
             hidden,
             overlays,
-            tmp: private.tmp.to_owned(),
+            tmp: private.tmp.clone(),
             network,
             limits: self.limits,
         })

@@ -112,13 +112,14 @@ impl<'s> Scene<'s> {
             udp: udp.local_addr().map_err(wrap)?,
             socket: near.path().join("socket"),
         };
-        std::thread::spawn(move || {
+        let serve = move || {
             // Ends with the process. Each who gets here is told so.
             for stream in tcp.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let _ = stream.write_all(b"!");
             }
-        });
+        };
+        std::thread::Builder::new().spawn(serve).map_err(wrap)?;
         Ok(Scene { surroundings, root, ways, udp, _near: near, _socket: socket })
     }
 
