@@ -23,7 +23,9 @@ use crate::{
         prepare::{Preparation, Request},
         refused::Refused,
         stop::StopFiles,
+        walls,
     },
+    sandbox::Tier,
 };
 
 /// Say what a night would do and why, without starting anything
@@ -94,22 +96,25 @@ struct Agent {
     usable: bool,
 }
 
-/// What stands around agent and gate, and what follows from it.
-fn walls(surroundings: &Surroundings, preparation: &Preparation) -> String {
+/// What would stand around agent and gate, tried here and now.
+fn walls(surroundings: &Surroundings, preparation: &Preparation) -> Result<String, Refused> {
     let file = surroundings.user_file();
     let file = match file.strip_prefix(&surroundings.home) {
         Ok(below) => format!("~/{}", below.display()),
         Err(_) => file.display().to_string(),
     };
-    match preparation.user_settings.sandbox {
-        Some(Sandbox::Off) => format!("none, as {file} says"),
-        Some(Sandbox::Required | Sandbox::T2 | Sandbox::T1) => {
-            format!("none in this version, and {file} requires them: nothing would start")
-        }
-        Some(Sandbox::Auto) | None => {
-            format!("none; unattended only with `sandbox: off` in {file}")
-        }
+    let wish = preparation.user_settings.sandbox.unwrap_or(Sandbox::Auto);
+    if wish == Sandbox::Off {
+        return Ok(format!("none, as {file} says"));
     }
+    let found = walls::find(surroundings, wish, &preparation.home.places.work(), false)?;
+    Ok(match (found.tier, found.tier.gaps()) {
+        (Tier::None, _) => {
+            format!("none hold here: nothing would start without `sandbox: off` in {file}")
+        }
+        (tier, []) => tier.name().to_owned(),
+        (tier, gaps) => format!("{}; not stopped: {}", tier.name(), gaps.join("; ")),
+    })
 }
 
 pub(super) fn check(
@@ -146,7 +151,7 @@ pub(super) fn of(
     let view = View {
         rows: rows(&preparation, &request.tasks),
         agent: agent(surroundings, &preparation),
-        walls: walls(surroundings, &preparation),
+        walls: walls(surroundings, &preparation)?,
         stopped,
         preparation: &preparation,
         all: command.all,

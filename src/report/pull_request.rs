@@ -326,10 +326,14 @@ fn guards(night: &Night) -> String {
         "paths, deletions, modes, links, size, added lines",
         "inside the rules, checked on the real diff",
     );
-    guard(
-        "walls around agent and gate",
-        if opening.agent.walls == "none" { "**none**" } else { "see the receipts" },
-    );
+    let walls = match (opening.agent.walls.as_str(), opening.agent.gaps.as_slice()) {
+        ("none", _) => "**none**".to_owned(),
+        (tier, []) => format!("{tier}, tried before the first task"),
+        (tier, gaps) => {
+            format!("{tier}, tried before the first task; not stopped: {}", gaps.join("; "))
+        }
+    };
+    guard("walls around agent and gate", &walls);
     let survivors: u32 = night
         .tasks()
         .flat_map(|(_, task)| &task.attempts)
