@@ -18,7 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Tier, Walls, passed};
+use super::{Error, Tier, Walls, macos, passed};
 
 /// The hidden first argument that makes our binary the second stage.
 pub const ENTER: &str = "__enter";
@@ -117,28 +117,42 @@ fn prepare(socket: &mut UnixStream) -> Result<(Entry, OwnedFd), Refused> {
     socket.read_to_end(&mut text).map_err(Error::at("read what to start"))?;
     let entry: Entry = serde_json::from_slice(&text)
         .map_err(|error| Error::at("read what to start")(io::Error::from(error)))?;
-    put_up(&entry.walls)?;
+    put_up(entry.walls.clone())?;
     Ok((entry, stdin))
 }
 
+/// Each wall holds for this process and all that it starts. The filter of system calls is the last one: it
+/// forbids what the others are made with.
 #[cfg(target_os = "linux")]
-fn put_up(walls: &Walls) -> Result<(), Error> {
-    use super::linux::mounts;
+fn put_up(mut walls: Walls) -> Result<(), Error> {
+    use super::linux::{landlock, limits, mounts, seccomp};
     match walls.tier {
-        Tier::T2 => mounts::build(walls)?,
-        Tier::T1 => {}
-        Tier::Mac | Tier::None => {
-            let problem = format!("{} is not for Linux", walls.tier.name());
-            return Err(Error::at("put up walls")(io::Error::other(problem)));
+        Tier::T2 => {
+            mounts::build(&walls)?;
+            walls.read.extend(mounts::OF_THE_MACHINE.map(PathBuf::from));
         }
+        Tier::T1 => {}
+        Tier::Mac | Tier::None => return Err(foreign(&walls)),
     }
-    Ok(())
+    limits::apply(&walls).map_err(Error::at("set limits"))?;
+    limits::drop_privileges().map_err(Error::at("drop privileges"))?;
+    landlock::restrict(&walls).map_err(Error::at("restrict files and network"))?;
+    seccomp::install(&walls).map_err(Error::at("filter system calls"))
 }
 
+/// The walls of macOS are the program's: it is started by `sandbox-exec`.
 #[cfg(not(target_os = "linux"))]
-fn put_up(walls: &Walls) -> Result<(), Error> {
-    let problem = format!("{} is only for Linux", walls.tier.name());
-    Err(Error::at("put up walls")(io::Error::other(problem)))
+fn put_up(walls: Walls) -> Result<(), Error> {
+    match walls.tier {
+        Tier::Mac => Ok(()),
+        Tier::T2 | Tier::T1 | Tier::None => Err(foreign(&walls)),
+    }
+}
+
+fn foreign(walls: &Walls) -> Error {
+    let system = std::env::consts::OS;
+    let problem = format!("tier {} is not for {system}", walls.tier.name());
+    Error::at("choose walls")(io::Error::other(problem))
 }
 
 #[expect(
@@ -146,7 +160,11 @@ fn put_up(walls: &Walls) -> Result<(), Error> {
     reason = "this process becomes the program; it starts no other"
 )]
 fn become_program(entry: &Entry, stdin: OwnedFd) -> Refused {
-    let Some((program, arguments)) = entry.argv.split_first() else {
+    let argv = match entry.walls.tier {
+        Tier::Mac => macos::command(&entry.walls, &entry.argv),
+        Tier::T2 | Tier::T1 | Tier::None => entry.argv.clone(),
+    };
+    let Some((program, arguments)) = argv.split_first() else {
         return Refused { kind: Refusal::NotFound, message: "no program given".into() };
     };
     if !entry.dir.is_dir() {

@@ -29,6 +29,8 @@ use super::{
 };
 use crate::sys;
 
+pub use plan::OF_THE_MACHINE;
+
 /// Where the machine's files are while the new root is built.
 const OLD: &str = "/old";
 /// The new root while it is built.

@@ -14,6 +14,8 @@ use std::{
 
 use super::super::{Error, Overlay, Walls};
 
+/// What programs ask about the machine itself: how many processors there are.
+pub const OF_THE_MACHINE: [&str; 1] = ["/sys/devices/system"];
 /// More links on one path are a loop. The kernel's own limit.
 const LINKS: usize = 40;
 
@@ -91,9 +93,6 @@ pub(super) fn plan(walls: &Walls) -> Result<Plan, Error> {
     }
     made.order()
 }
-
-/// What programs ask about the machine itself: how many processors there are.
-const OF_THE_MACHINE: [&str; 1] = ["/sys/devices/system"];
 
 /// What was found, not yet in order.
 #[derive(Default)]
