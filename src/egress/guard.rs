@@ -102,15 +102,15 @@ impl Guard {
         };
         let mut last = "it has no address".to_owned();
         for address in self.choose(target, &found).map_err(Closed::Refused)? {
-            match timeout(PATIENCE, TcpStream::connect(address)).await {
+            last = match timeout(PATIENCE, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     // That it cannot be set only makes words later.
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Ok(Err(error)) => last = error.to_string(),
-                Err(_) => last = "no answer".to_owned(),
-            }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
         }
         Err(Closed::Failed(format!("{target} cannot be reached: {last}")))
     }

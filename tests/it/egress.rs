@@ -120,7 +120,7 @@ async fn what_is_said_first_and_the_end_of_one_side_pass_a_tunnel_too() {
 async fn a_page_is_fetched_from_the_host_of_the_line_and_from_no_other() {
     let service = Service::start().await;
     let server = service.url.replace("http://", "");
-    let egress = egress(&[server.clone()]);
+    let egress = egress(std::slice::from_ref(&server));
     let (listener, address) = inside();
     let _attached = egress.attach(listener).unwrap();
     service.will_answer(200, "{}");
