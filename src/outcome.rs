@@ -155,6 +155,11 @@ pub enum AgentEnd {
         /// The signal's number.
         signal: i32,
     },
+    /// It was killed with all that it had started, because it exceeded a limit of its walls.
+    Breach {
+        /// Which, such as "more than 2048 processes".
+        what: String,
+    },
     /// It ended with a code other than 0, or said that it failed.
     Failed {
         /// Its exit code.

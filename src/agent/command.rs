@@ -4,15 +4,16 @@
 //! kept as `transcript.log` and `stderr.log`; of it only the one block is read in which it says what it
 //! decided and asks. It has no conversations: each attempt is a program of its own.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
-    Agent, AgentError, AgentFacts, BoxFuture, Job, Ran, Session, Unusable, end_of_file, killed,
-    last_words, read_reply,
+    Agent, AgentError, AgentFacts, BoxFuture, Job, Ran, Session, Unusable, breach, end_of_file,
+    killed, last_words, read_reply,
 };
 use crate::{
     outcome::{AgentEnd, AgentReport},
     process::{Ended, Environment, Program, Stop, Supervisor, Why, find_program},
+    sandbox::Walls,
 };
 
 /// A command line that edits.
@@ -34,6 +35,23 @@ impl CommandAgent {
         CommandAgent { name: name.into(), argv, supervisor, grace: crate::process::GRACE }
     }
 
+    /// The walls, with the files that its command line names. Not `/`, and nothing in which our own files lie:
+    /// little would be left of the walls.
+    fn walls(&self, job: &Job) -> Option<Walls> {
+        let (program, arguments) = self.argv.split_first()?;
+        let mut walls = job.walls_around(program)?;
+        // `--rules=/opt/rules.toml` names one, too.
+        let values = arguments.iter().filter_map(|word| Some(word.split_once('=')?.1));
+        let named = arguments.iter().map(String::as_str).chain(values).map(Path::new);
+        let own = [&job.workspace, &job.home, &job.run_dir];
+        let outside = |path: &&Path| {
+            let inside = own.iter().any(|own| path.starts_with(own));
+            path.is_absolute() && path.exists() && !inside && !job.is_shared(path)
+        };
+        walls.read.extend(named.filter(outside).map(Path::to_owned));
+        Some(walls)
+    }
+
     async fn attempt(&self, job: &Job, stop: &Stop) -> Result<AgentReport, AgentError> {
         job.prepare()?;
         let (stdout, stderr) = (job.run_dir.join("transcript.log"), job.run_dir.join("stderr.log"));
@@ -44,6 +62,7 @@ impl CommandAgent {
             &stdout,
             &stderr,
         );
+        program.walls = self.walls(job);
         program.label = format!("{} for {}", self.name, job.attempt);
         program.grace = self.grace;
         job.activity.set(format!("{} runs", self.name));
@@ -54,16 +73,17 @@ impl CommandAgent {
             Ok(completed) => completed,
             Err(error) => return job.report_error(error),
         };
-        let ended = match (completed.why, completed.exit.ended) {
-            (Why::TimedOut, _) => AgentEnd::TimedOut,
-            (Why::Interrupted, _) => AgentEnd::Interrupted,
-            (Why::Ended, Ended::Code(0)) => AgentEnd::Finished,
-            (Why::Ended, Ended::Code(code)) => {
-                let said = last_words(&end_of_file(&stderr));
-                AgentEnd::Failed { code: Some(code), message: said.unwrap_or_default() }
-            }
-            (Why::Ended, Ended::Signal(signal)) => AgentEnd::Killed { signal },
-        };
+        let ended =
+            breach(&completed.exit).unwrap_or(match (completed.why, completed.exit.ended) {
+                (Why::TimedOut, _) => AgentEnd::TimedOut,
+                (Why::Interrupted, _) => AgentEnd::Interrupted,
+                (Why::Ended, Ended::Code(0)) => AgentEnd::Finished,
+                (Why::Ended, Ended::Code(code)) => {
+                    let said = last_words(&end_of_file(&stderr));
+                    AgentEnd::Failed { code: Some(code), message: said.unwrap_or_default() }
+                }
+                (Why::Ended, Ended::Signal(signal)) => AgentEnd::Killed { signal },
+            });
         let said = end_of_file(&stdout);
         let (reply, ended) = read_reply(job.purpose, ended, &said);
         let report = job.report(ended, Some(&completed.exit))?;

@@ -6,6 +6,7 @@
 mod claude;
 mod command;
 mod demo;
+mod inside;
 mod session;
 
 use std::{
@@ -223,7 +224,7 @@ impl Job {
         let mut environment = self.environment.clone();
         environment
             .set("HOME", self.user_home().to_string_lossy())
-            .set("TMPDIR", self.home.join("t").to_string_lossy())
+            .set("TMPDIR", self.tmp().to_string_lossy())
             .set("NIGHTSHIFT_TASK", self.attempt.task.as_str())
             .set("NIGHTSHIFT_ATTEMPT", self.attempt.number.to_string());
         environment
@@ -324,6 +325,11 @@ fn gave_no_account(purpose: Purpose, report: &AgentReport) -> bool {
     purpose == Purpose::Edit
         && matches!(report.ended, AgentEnd::Finished | AgentEnd::Denied { .. })
         && report.reply.is_empty()
+}
+
+/// The end of a program that was killed for exceeding a limit of its walls.
+fn breach(exit: &Exit) -> Option<AgentEnd> {
+    exit.breach.map(|breach| AgentEnd::Breach { what: breach.to_string() })
 }
 
 /// What a person should know of processes that were killed.

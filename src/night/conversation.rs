@@ -76,6 +76,7 @@ fn kind(failure: &Failure) -> Option<Kind> {
             AgentEnd::TimedOut => same("time".into()),
             AgentEnd::Stalled => same("stalled".into()),
             AgentEnd::Killed { .. } => same("killed".into()),
+            AgentEnd::Breach { .. } => same("limit of the walls".into()),
             AgentEnd::Failed { .. } => same("failed".into()),
             AgentEnd::Unreadable { .. } => same("unreadable".into()),
             AgentEnd::Garbage { .. } => same("garbage".into()),

@@ -26,6 +26,7 @@ impl Night {
                 | AgentEnd::Denied { .. }
                 | AgentEnd::TurnsSpent
                 | AgentEnd::TimedOut
+                | AgentEnd::Breach { .. }
                 | AgentEnd::Failed { .. } => Then::Retry,
                 // It had all that the task had left: another try would end at its first call.
                 AgentEnd::BudgetSpent => Then::FailTask,

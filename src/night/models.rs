@@ -116,6 +116,7 @@ impl Night {
             | AgentEnd::Stalled
             | AgentEnd::Interrupted
             | AgentEnd::Killed { .. }
+            | AgentEnd::Breach { .. }
             | AgentEnd::Failed { .. }
             | AgentEnd::Unreadable { .. }
             | AgentEnd::Garbage { .. }

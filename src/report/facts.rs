@@ -96,6 +96,7 @@ pub fn recovered_from(record: &AttemptRecord) -> Option<&'static str> {
         | AgentEnd::TurnsSpent
         | AgentEnd::TimedOut
         | AgentEnd::Interrupted
+        | AgentEnd::Breach { .. }
         | AgentEnd::Failed { .. }
         | AgentEnd::Unfit { .. } => "trouble of the agent",
     })

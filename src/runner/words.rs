@@ -187,6 +187,7 @@ fn interrupted(failure: &Failure) -> bool {
             | AgentEnd::BudgetTooSmall
             | AgentEnd::TurnsSpent
             | AgentEnd::TimedOut
+            | AgentEnd::Breach { .. }
             | AgentEnd::Failed { .. }
             | AgentEnd::Unreadable { .. }
             | AgentEnd::Unfit { .. } => false,

@@ -168,6 +168,7 @@ pub(super) fn goes_on(end: &AgentEnd) -> bool {
         | AgentEnd::Stalled
         | AgentEnd::Interrupted
         | AgentEnd::Killed { .. }
+        | AgentEnd::Breach { .. }
         | AgentEnd::Unreadable { .. }
         | AgentEnd::Garbage { .. }
         | AgentEnd::Unfit { .. } => false,

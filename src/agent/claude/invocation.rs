@@ -12,6 +12,8 @@ use super::{ClaudeAgent, Credential, spent, transcript::Expected};
 use crate::{
     agent::{AgentError, Job, Purpose, make_dir, write_private},
     process::Environment,
+    proxy,
+    sandbox::{Network, Tier, Walls},
 };
 
 /// Everything it may have to edit. Without `WebFetch`, `Task`, background shells and wake-ups.
@@ -44,6 +46,7 @@ pub(super) struct Files {
     /// The program's own directory, with its record of the conversation.
     config: PathBuf,
     tmp: PathBuf,
+    brief: Option<PathBuf>,
     /// Where it works.
     pub(super) workspace: PathBuf,
     /// Removed at the end, when the conversation's own directory has too long a name.
@@ -55,13 +58,12 @@ impl Files {
         job.prepare()?;
         let config = job.home.join("claude");
         make_dir(&config)?;
-        let brief = job.home.join("brief.md");
-        if !job.brief.is_empty() {
-            write_private(&brief, &job.brief)?;
+        let brief = Some(job.home.join("brief.md")).filter(|_| !job.brief.is_empty());
+        if let Some(brief) = &brief {
+            write_private(brief, &job.brief)?;
         }
         let settings_file = job.home.join("settings.json");
-        let brief = Some(brief.as_path()).filter(|_| !job.brief.is_empty());
-        write_private(&settings_file, &settings(agent, job.purpose, brief).to_string())?;
+        write_private(&settings_file, &settings(agent, job, brief.as_deref()).to_string())?;
         let system = job.home.join("system.md");
         let system = if job.system.trim().is_empty() {
             None
@@ -81,7 +83,8 @@ impl Files {
             settings: settings_file,
             system,
             config,
-            tmp: job.home.join("t"),
+            brief,
+            tmp: job.tmp(),
             workspace,
             short: None,
         })
@@ -97,6 +100,28 @@ impl Files {
             self.short = Some(made);
         }
         Ok(())
+    }
+
+    /// The walls with all that the program needs: its own files, and us on the port where its way to the model
+    /// is. A second opinion sees no workspace.
+    pub(super) fn walls(&self, agent: &ClaudeAgent, job: &Job, port: Option<u16>) -> Option<Walls> {
+        let mut walls = job.walls_around(&agent.program)?;
+        if job.purpose == Purpose::Review {
+            walls.write.retain(|path| !job.workspace.starts_with(path));
+            walls.overlays.clear();
+            walls.read.push(self.workspace.clone());
+        }
+        let own = [Some(&self.settings), self.system.as_ref(), self.brief.as_ref()];
+        walls.read.extend(own.into_iter().flatten().cloned());
+        walls.write.push(self.config.clone());
+        // In T2 it is what `/tmp` is inside.
+        let short = self.short.as_ref().map(|short| short.path().to_owned());
+        walls.write.extend(short);
+        if let Some(port) = port {
+            let inside = walls.tier == Tier::T2;
+            walls.network = Network::Ours { port: if inside { proxy::PORT_INSIDE } else { port } };
+        }
+        Some(walls)
     }
 
     /// Takes over the directory that has to be removed when the process has ended.
@@ -145,8 +170,11 @@ fn mode(purpose: Purpose) -> &'static str {
 
 /// A settings file that does not fit its schema is dropped whole and silently: it is made here, from
 /// strings only, and the vital denials stand on the command line too.
-fn settings(agent: &ClaudeAgent, purpose: Purpose, brief: Option<&Path>) -> Value {
-    let allow: Vec<String> = match purpose {
+fn settings(agent: &ClaudeAgent, job: &Job, brief: Option<&Path>) -> Value {
+    let walled = job.walls.is_some();
+    let allow: Vec<String> = match job.purpose {
+        // Inside walls it may run what it likes: they hold, and no rule about commands ever did.
+        Purpose::Edit if walled => vec!["Bash".into()],
         Purpose::Edit => agent.bash.iter().filter_map(|command| bash_rule(command)).collect(),
         Purpose::Review => Vec::new(),
     };
@@ -154,8 +182,8 @@ fn settings(agent: &ClaudeAgent, purpose: Purpose, brief: Option<&Path>) -> Valu
         "permissions": {
             "allow": allow,
             "deny": denied(agent),
-            "blockWritesOutsideWorkingDirectories": true,
-            "blockReadsOutsideWorkingDirectories": true,
+            "blockWritesOutsideWorkingDirectories": !walled,
+            "blockReadsOutsideWorkingDirectories": !walled,
             "denyInsteadOfPrompting": true,
             "disableBypassPermissionsMode": "disable",
         },
@@ -390,6 +418,7 @@ mod tests {
             settings: "/h/settings.json".into(),
             system: Some("/h/system.md".into()),
             config: "/h/claude".into(),
+            brief: None,
             tmp: "/h/t".into(),
             workspace: "/w".into(),
             short: None,
@@ -430,14 +459,14 @@ mod tests {
         let argv = arguments(&agent(), &job, &files()).join(" ");
         assert!(argv.contains("--permission-mode default"), "{argv}");
         assert!(argv.contains("--tools  --disallowedTools"), "{argv}");
-        let settings = settings(&agent(), Purpose::Review, None);
+        let settings = settings(&agent(), &job, None);
         assert_eq!(settings["permissions"]["allow"], json!([]));
         assert!(expected(&agent(), &job).tools.is_empty());
     }
 
     #[test]
     fn the_settings_allow_the_gates_commands_and_deny_the_protected_paths() {
-        let settings = settings(&agent(), Purpose::Edit, None);
+        let settings = settings(&agent(), &job(), None);
         assert_eq!(settings["permissions"]["allow"], json!(["Bash(sh tests/run.sh)"]));
         let deny = settings["permissions"]["deny"].to_string();
         assert!(deny.contains("\"Edit(./.github/**)\",\"Edit(./PROJECT_PLAN.md)\""), "{deny}");
@@ -450,7 +479,7 @@ mod tests {
         let odd = ["x) Bash(*", "cargo test -- a*", "echo (a)", r"printf a\nb", "a\nb", " "];
         agent.bash.extend(odd.map(str::to_owned));
         agent.bash.push("cargo test --workspace -- --nocapture '$A'".into());
-        let settings = settings(&agent, Purpose::Edit, None);
+        let settings = settings(&agent, &job(), None);
         let allowed = ["Bash(sh tests/run.sh)", "Bash(cargo test --workspace -- --nocapture '$A')"];
         assert_eq!(settings["permissions"]["allow"], json!(allowed));
         assert_eq!(not_allowed(&agent).collect::<Vec<_>>(), odd);
@@ -464,7 +493,7 @@ mod tests {
 
     #[test]
     fn a_brief_is_put_back_by_a_hook_after_a_compaction_only() {
-        let settings = settings(&agent(), Purpose::Edit, Some(Path::new("/it's/brief.md")));
+        let settings = settings(&agent(), &job(), Some(Path::new("/it's/brief.md")));
         let hooks = &settings["hooks"]["SessionStart"];
         assert_eq!(hooks[0]["matcher"], "compact");
         let hook = json!({
@@ -486,6 +515,59 @@ mod tests {
         let argv = arguments(&agent(), &job, &files()).join(" ");
         assert!(!argv.contains("sk-secret"));
         assert!(!format!("{:?}", agent()).contains("sk-secret"));
+    }
+
+    fn walls(tier: Tier) -> Walls {
+        Walls {
+            tier,
+            read: vec!["/usr".into()],
+            write: vec!["/w".into()],
+            hidden: Vec::new(),
+            overlays: Vec::new(),
+            tmp: "/h/t".into(),
+            network: Network::Nobody,
+            limits: crate::sandbox::Limits::default(),
+        }
+    }
+
+    #[test]
+    fn inside_walls_any_command_may_be_run_and_outside_only_the_gates() {
+        let mut job = job();
+        job.walls = Some(walls(Tier::T1));
+        let inside = settings(&agent(), &job, None);
+        assert_eq!(inside["permissions"]["allow"], json!(["Bash"]));
+        assert_eq!(inside["permissions"]["blockReadsOutsideWorkingDirectories"], json!(false));
+        job.purpose = Purpose::Review;
+        assert_eq!(settings(&agent(), &job, None)["permissions"]["allow"], json!([]));
+    }
+
+    #[test]
+    fn the_program_is_given_its_own_files_and_not_its_transcript() {
+        let mut job = job();
+        for (tier, tmp, port) in [(Tier::T2, "/tmp", proxy::PORT_INSIDE), (Tier::T1, "/h/t", 4000)]
+        {
+            job.walls = Some(walls(tier));
+            let walls = files().walls(&agent(), &job, Some(4000)).unwrap();
+            let own = ["/usr", "/h/settings.json", "/h/system.md"].map(PathBuf::from);
+            assert_eq!(walls.read, own);
+            assert_eq!(walls.write, ["/w", "/h/home", "/h/claude"].map(PathBuf::from));
+            assert_eq!(walls.network, Network::Ours { port });
+            assert_eq!(job.base_environment().get("TMPDIR"), Some(tmp));
+        }
+        // Who has no way to the model through us has none at all.
+        let walls = files().walls(&agent(), &job, None).unwrap();
+        assert_eq!(walls.network, Network::Nobody);
+    }
+
+    #[test]
+    fn a_second_opinion_sees_no_workspace() {
+        let mut job = job();
+        job.walls = Some(walls(Tier::T2));
+        job.purpose = Purpose::Review;
+        let files = Files { workspace: "/h/empty".into(), ..files() };
+        let walls = files.walls(&agent(), &job, None).unwrap();
+        assert!(!walls.write.contains(&"/w".into()), "{walls:?}");
+        assert!(walls.read.contains(&"/h/empty".into()));
     }
 
     #[test]

@@ -25,8 +25,9 @@ use crate::{
     outcome::AgentEnd,
     process::{self, Exit, Running, Stop},
     prompt,
-    proxy::{Account, Ledger},
+    proxy::{Account, Attached, Ledger},
     redact::Redactor,
+    sandbox::Walls,
 };
 
 /// 256 MiB: with partial messages, an hour of work prints some tens of them.
@@ -72,6 +73,10 @@ pub(in crate::agent) struct Live {
     pub(super) longest: u64,
     /// How much of its standard error was kept already.
     pub(super) errors_at: u64,
+    /// The walls that it was started with, as the runner drew them.
+    pub(super) walls: Option<Walls>,
+    /// The entrance to our proxy from inside its walls.
+    pub(super) _attached: Option<Attached>,
     /// Removed when it has ended.
     pub(super) _short: Option<tempfile::TempDir>,
 }

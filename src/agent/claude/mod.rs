@@ -14,7 +14,7 @@ mod spent;
 mod tail;
 mod transcript;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use tokio::{sync::OnceCell, time::Instant};
 use url::Url;
@@ -30,7 +30,7 @@ use self::{
     transcript::{NEWER, OLDEST, Transcript, parse_version, show},
 };
 use super::{
-    Agent, AgentError, AgentFacts, BoxFuture, Job, Purpose, Ran, Session, Unusable,
+    Agent, AgentError, AgentFacts, BoxFuture, Job, Purpose, Ran, Session, Unusable, breach,
     gave_no_account, killed, last_words, read_reply, write_private,
 };
 use crate::{
@@ -41,8 +41,12 @@ use crate::{
         self, Ended, Environment, Exit, Frozen, Program, Stop, Supervisor, find_program, probe,
     },
     prompt,
-    proxy::{self, Allowance, Ledger, Proxy, Refused, Upstream, UpstreamCredential},
+    proxy::{
+        self, Allowance, Attached, Ledger, PORT_INSIDE, Proxy, Refused, Upstream,
+        UpstreamCredential,
+    },
     redact::{Redactor, Secret},
+    sandbox::Tier,
 };
 
 /// The version whose behaviour was tried in full.
@@ -238,7 +242,13 @@ impl ClaudeAgent {
         let stream = spent::stream(&job.home, number);
         let server = self.server().await?;
         let account = server.map(|server| server.open(Allowance::default()));
-        let url = server.map(Proxy::url).or_else(|| self.base_url.clone());
+        let walls = run.files.walls(self, job, server.map(Proxy::port));
+        let inside = walls.as_ref().is_some_and(|walls| walls.tier == Tier::T2);
+        let url = match server {
+            Some(_) if inside => Some(format!("http://127.0.0.1:{PORT_INSIDE}")),
+            Some(server) => Some(server.url()),
+            None => self.base_url.clone(),
+        };
         let shown = self.credential.as_ref().map(|credential| match &account {
             Some(account) => credential.like(account.token()),
             None => credential.clone(),
@@ -251,9 +261,15 @@ impl ClaudeAgent {
             &spent::errors(&job.home, number),
         );
         program.output_limit = STREAM_LIMIT;
+        program.walls = walls;
         program.label = format!("claude for {}", job.attempt);
+        let mut running = self.supervisor.start(program).await?;
+        let attached = match server.filter(|_| inside) {
+            Some(server) => Some(self.attach(server, running.listener())?),
+            None => None,
+        };
         Ok(Box::new(Live {
-            running: self.supervisor.start(program).await?,
+            running,
             attempt: job.attempt.clone(),
             home: job.home.clone(),
             number,
@@ -265,8 +281,21 @@ impl ClaudeAgent {
             charged: Ledger::default(),
             longest: spent::longest_answer(job.model.as_deref(), job.budget),
             errors_at: 0,
+            walls: job.walls.clone(),
+            _attached: attached,
             _short: run.files.take_short(),
         }))
+    }
+
+    /// Serves the listener that came from inside the program's walls.
+    fn attach(&self, server: &Proxy, inside: Option<TcpListener>) -> Result<Attached, AgentError> {
+        let none = || io::Error::other("no listening socket came from inside");
+        let attached = inside.ok_or_else(none).and_then(|inside| server.attach(inside));
+        let walls = |problem: io::Error| process::Error::Walls {
+            program: self.program.clone(),
+            message: problem.to_string(),
+        };
+        Ok(attached.map_err(walls)?)
     }
 
     /// Gives the attempt to a process, and follows it to its end. `None` when a process that was kept had died
@@ -331,7 +360,7 @@ impl ClaudeAgent {
                     &errors,
                     (ledger.as_ref(), broken),
                 );
-                job.report(verdict, Some(exit))?
+                job.report(breach(exit).unwrap_or(verdict), Some(exit))?
             }
             State::Frozen(frozen) => {
                 let verdict = run.verdict(
@@ -413,6 +442,7 @@ impl Run<'_> {
             && session.live.arguments == self.arguments
             && session.live.workspace == self.files.workspace
             && session.live.home == self.job.home
+            && session.live.walls == self.job.walls
             // Less money asks for shorter answers.
             && session.live.longest
                 <= spent::longest_answer(self.job.model.as_deref(), self.job.budget)

@@ -123,6 +123,7 @@ fn each_end_of_an_agent_leads_to_one_decision() {
         (AgentEnd::BudgetSpent, Class::Is(Then::FailTask)),
         (AgentEnd::TurnsSpent, Class::Counts),
         (AgentEnd::TimedOut, Class::Counts),
+        (AgentEnd::Breach { what: text() }, Class::Counts),
         (AgentEnd::Failed { code: Some(1), message: text() }, Class::Counts),
         (AgentEnd::Overloaded, Class::Recovers),
         (AgentEnd::Transport { message: text() }, Class::Recovers),
