@@ -205,9 +205,10 @@ impl Room {
             return Err(Error::at(deed)(io::Error::other(problem)));
         }
         let options = std::ffi::CString::new(options).map_err(Error::at(&deed))?;
-        let point = by_descriptor(&self.point(at, true)?);
+        let point = self.point(at, true)?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("overlay", point, "overlay", flags, options.as_c_str()).map_err(Error::at(deed))
+        mount("overlay", by_descriptor(&point), "overlay", flags, options.as_c_str())
+            .map_err(Error::at(deed))
     }
 
     fn cover(&self, at: &Path, with: &str, is_directory: bool) -> Result<(), Error> {
