@@ -228,12 +228,6 @@ impl Store {
         Ok(())
     }
 
-    pub fn has_cache(&self, _cache: &CacheId) -> bool {
-        false
-    }
-    pub fn keep_cache(&self, _workspace: &Workspace, _cache: &CacheId) -> Result<Kept, Error> {
-        Err(no_overlay())
-    }
     fn names(&self) -> Vec<std::ffi::OsString> {
         let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name()).collect()
@@ -274,11 +268,6 @@ impl Store {
     }
 }
 
-pub struct Kept {
-    pub files: u64,
-    pub bytes: u64,
-    pub copied_bytes: u64,
-}
 fn no_overlay() -> Error {
     Error::Unusable {
         message: "workspaces of layers are not possible here".to_owned(),

@@ -261,6 +261,7 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
             model: None,
             context: Vec::new(),
             walls: "none".into(),
+            gaps: Vec::new(),
             fallback: Vec::new(),
             fallback_at: 0,
             retry_ms: vec![2_000, 4_000, 8_000],

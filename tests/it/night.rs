@@ -1,6 +1,8 @@
 //! Whole nights with the real program: what lands, what is refused, what is kept.
 
-use crate::support::night::TestNight;
+use std::process::Command;
+
+use crate::support::{kernel, night::TestNight};
 
 const ADDS_A_FILE: &str = "echo new > src/new.txt; echo test > tests/new_test.txt";
 
@@ -90,14 +92,29 @@ fn without_a_gate_nothing_starts() {
         .says("nightshift init");
 }
 
+/// In a user namespace that allows no other: there T2 cannot be.
 #[test]
-fn without_walls_nothing_runs_unattended() {
-    TestNight::new()
-        .with_walls_demanded()
-        .task("t1", "Add a file")
-        .run(&[])
-        .exit(3)
-        .says("sandbox: off");
+fn without_the_walls_that_are_wanted_nothing_runs() {
+    let night = TestNight::new().tier("t2").task("t1", "Add a file").commit();
+    let plain = night.command(&["run", "--agent", "test"]);
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"";
+    let mut inside = Command::new("unshare");
+    inside.args(["-Ur", "sh", "-c", script]).arg(plain.get_program()).args(plain.get_args());
+    inside.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = inside.current_dir(night.repo()).output();
+    let output = match output {
+        Ok(output) if !output.stderr.starts_with(b"unshare:") => output,
+        Ok(_) | Err(_) => {
+            kernel::missing("no user namespaces, or no unshare, to take them away with");
+            return;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for words in ["no walls hold on this machine: t2:", "sandbox: off", "nightshift doctor"] {
+        assert!(said.contains(words), "no `{words}` in:\n{said}");
+    }
+    assert_eq!(night.entries(), 0);
 }
 
 #[test]

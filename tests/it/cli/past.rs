@@ -252,6 +252,7 @@ pub(super) fn agent(name: &str) -> AgentSpec {
         model: None,
         context: Vec::new(),
         walls: "none".into(),
+        gaps: Vec::new(),
         fallback: Vec::new(),
         fallback_at: 0,
         retry_ms: vec![2_000, 4_000, 8_000],

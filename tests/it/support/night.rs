@@ -17,7 +17,7 @@ pub(crate) struct TestNight {
     root: tempfile::TempDir,
     plan: String,
     agent: String,
-    sandbox_off: bool,
+    tier: String,
     committed: bool,
     remote: bool,
     environment: Vec<(String, String)>,
@@ -38,7 +38,7 @@ impl TestNight {
             root: tempfile::tempdir().unwrap(),
             plan: "# Plan\n\n## Ready\n\n".to_owned(),
             agent: "exit 0".to_owned(),
-            sandbox_off: true,
+            tier: wanted("NIGHTSHIFT_TEST_SANDBOX", "auto"),
             committed: false,
             remote: true,
             environment: Vec::new(),
@@ -110,8 +110,9 @@ impl TestNight {
         self
     }
 
-    pub(crate) fn with_walls_demanded(mut self) -> Self {
-        self.sandbox_off = false;
+    /// What the user's own file says of walls: `off`, `auto`, `t1`, `t2`.
+    pub(crate) fn tier(mut self, tier: &str) -> Self {
+        tier.clone_into(&mut self.tier);
         self
     }
 
@@ -143,9 +144,12 @@ impl TestNight {
         fs::create_dir_all(&config).unwrap();
         let script = self.path("agent.sh");
         fs::write(&script, &self.agent).unwrap();
-        let sandbox = if self.sandbox_off { "sandbox: off\n" } else { "" };
-        let user =
-            format!("{sandbox}agents:\n  test: {{command: [sh, {}]}}\n", script.to_str().unwrap());
+        let user = format!(
+            "sandbox: {}\nworkspaces: {}\nagents:\n  test: {{command: [sh, {}]}}\n",
+            self.tier,
+            wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto"),
+            script.to_str().unwrap()
+        );
         fs::write(config.join("nightshift.yml"), user).unwrap();
         self
     }
@@ -336,6 +340,11 @@ impl Ran {
     pub(crate) fn then(self) -> TestNight {
         self.night
     }
+}
+
+/// What the tests are to run with. Each way is one more run of the same tests.
+fn wanted(variable: &str, otherwise: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| otherwise.to_owned())
 }
 
 /// Every file of the work tree and of `.git` with type, mode and contents, without our refs and without
