@@ -8,6 +8,9 @@
 )]
 
 #[cfg(target_os = "linux")]
+#[path = "../adversary/mod.rs"]
+mod adversary;
+#[cfg(target_os = "linux")]
 mod agents;
 #[cfg(target_os = "linux")]
 mod claude;
