@@ -119,6 +119,78 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes one directory, as the umask allows. `Ok(false)` when the name was taken.
+pub fn make_dir(path: &Path) -> Result<bool, Error> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(problem) => Err(error("create the directory", path)(problem)),
+    }
+}
+
+/// Sets the permissions of a file or directory that is no link.
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    let permissions = fs::Permissions::from_mode(mode);
+    fs::set_permissions(path, permissions).map_err(error("set the permissions of", path))
+}
+
+/// Sets when a file or link was changed last: nanoseconds since 1970, or now. A link is not followed.
+pub fn set_modified(path: &Path, nanoseconds: Option<i64>) -> Result<(), Error> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+    let last_modification = match nanoseconds {
+        Some(time) => Timespec {
+            tv_sec: time.div_euclid(1_000_000_000),
+            tv_nsec: time.rem_euclid(1_000_000_000),
+        },
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access, last_modification };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|problem| error("set the time of", path)(problem.into()))
+}
+
+/// Copies a regular file to a name that is free, with its permissions. `Ok(false)` when the file system let
+/// both share their bytes.
+pub fn copy(from: &Path, to: &Path) -> Result<bool, Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut source = fs::File::open(from).map_err(error("read", from))?;
+    let mut options = fs::OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(to);
+    let mut target = opened.map_err(error("create", to))?;
+    let copied = !share(&source, &target);
+    if copied {
+        io::copy(&mut source, &mut target).map_err(error("copy to", to))?;
+    }
+    let permissions = source.metadata().map_err(error("look at", from))?.permissions();
+    target.set_permissions(permissions).map_err(error("set the permissions of", to))?;
+    Ok(copied)
+}
+
+#[cfg(target_os = "linux")]
+fn share(source: &fs::File, target: &fs::File) -> bool {
+    rustix::fs::ioctl_ficlone(target, source).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn share(_: &fs::File, _: &fs::File) -> bool {
+    false
+}
+
+/// Syncs everything of the file system that holds `path`: cheaper than one file after the other.
+#[cfg(target_os = "linux")]
+pub fn sync_all(path: &Path) -> Result<(), Error> {
+    let opened = fs::File::open(path).map_err(error("sync", path))?;
+    rustix::fs::syncfs(&opened).map_err(|problem| error("sync", path)(problem.into()))
+}
+
+/// Syncs everything: this system has no call for one file system.
+#[cfg(not(target_os = "linux"))]
+pub fn sync_all(_: &Path) -> Result<(), Error> {
+    rustix::fs::sync();
+    Ok(())
+}
+
 /// Syncs a directory, so that names made in it survive a power cut.
 pub fn sync_dir(path: &Path) -> Result<(), Error> {
     fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(error("sync", path))

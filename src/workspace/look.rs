@@ -105,7 +105,41 @@ pub(super) fn entry(directory: impl AsFd, name: &[u8]) -> Result<Seen> {
     Ok(Seen::of(&stat))
 }
 
+/// The same for a name as the system gave it.
+pub(super) fn entry_c(directory: impl AsFd, name: &CStr) -> Result<Seen> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(Seen::of(&stat))
+}
+
+/// What an open file or directory is.
+pub(super) fn opened(file: impl AsFd) -> Result<Seen> {
+    Ok(Seen::of(&rustix::fs::fstat(file)?))
+}
+
+/// What stands at a real path whose directories are ours.
+pub(super) fn real(path: &Path) -> Result<Seen> {
+    entry(rustix::fs::CWD, path.as_os_str().as_bytes())
+}
+
 /// Calls `each` with every name of an open directory and its kind, which may be unknown.
+#[cfg(target_os = "linux")]
+pub(super) fn list(directory: impl AsFd, mut each: impl FnMut(&CStr, FileType)) -> Result<()> {
+    // Without an allocation for each name: a walk lists thousands of directories.
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 16 * 1024];
+    let directory = directory.as_fd();
+    rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
+    let mut stream = rustix::fs::RawDir::new(directory, &mut buffer);
+    while let Some(found) = stream.next() {
+        let found = found?;
+        if !is_dots(found.file_name()) {
+            each(found.file_name(), found.file_type());
+        }
+    }
+    Ok(())
+}
+
+/// Calls `each` with every name of an open directory and its kind, which may be unknown.
+#[cfg(not(target_os = "linux"))]
 pub(super) fn list(directory: impl AsFd, mut each: impl FnMut(&CStr, FileType)) -> Result<()> {
     let mut stream = rustix::fs::Dir::read_from(directory)?;
     while let Some(found) = stream.read() {

@@ -4,13 +4,19 @@
 //! what changed, not what is there. Reading back is our own: nothing is followed, no git program and no
 //! repository of an agent's takes part. Never runs a program and never decides who gets which slot.
 
+mod caches;
+mod collect;
 mod look;
+mod manifest;
 mod pool;
 mod read;
 mod rules;
+mod switch;
+mod trees;
+mod walk;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,13 +25,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use caches::Kept;
+pub use collect::{Collect, Collected, InUse};
 pub use read::Changes;
 
 use crate::{
     files,
-    git::{Error, Vault},
+    git::{Error, Handles, Vault, oid},
     ids::{RepoPath, TreeId, hex},
     sandbox::Overlay,
+    workspace::caches::Cache,
 };
 
 /// How a workspace is made.
@@ -107,6 +116,8 @@ pub struct Store {
     vault: Vault,
     root: PathBuf,
     busy: Arc<Mutex<BTreeSet<Slot>>>,
+    /// What is known of slots that are not in use.
+    known: Arc<Mutex<BTreeMap<Slot, pool::Rest>>>,
 }
 
 /// Whose work a slot holds, as it is written down.
@@ -119,12 +130,19 @@ struct Claim {
 
 /// The file beside a slot's files that holds its claim.
 const CLAIM: &str = "claim";
+/// The directory of caches, beside the slots.
+const CACHES: &str = "caches";
 
 impl Store {
     /// The workspaces below `root`, which holds nothing else. Directories are made when they are needed,
     /// open to their owner only.
     pub fn new(vault: &Vault, root: &Path) -> Store {
-        Store { vault: vault.clone(), root: root.to_owned(), busy: Arc::default() }
+        Store {
+            vault: vault.clone(),
+            root: root.to_owned(),
+            busy: Arc::default(),
+            known: Arc::default(),
+        }
     }
 
     /// Lays out `tree` in `slot`: ignored paths hold what `cache` holds, or nothing; nothing else is there.
@@ -171,9 +189,17 @@ impl Store {
         let place = self.root.join(&lease.slot.0);
         files::create_private_dir(&place)?;
         files::remove_file(&place.join(CLAIM))?;
-        let _ = cache;
+        let handles = self.vault.open()?;
+        let rest = lock(&self.known).remove(&lease.slot);
+        let cache = cache.and_then(|id| self.cache(&handles, id));
+        if let Some(cache) = &cache {
+            cache.touch()?;
+        }
         let inner = match kind {
-            Kind::Pool => Inner::Pool(pool::Pool::lay_out(&self.vault, &place, tree)?),
+            Kind::Pool => {
+                let pool = pool::Pool::lay_out(&handles, &place, rest, tree, cache.as_ref())?;
+                Inner::Pool(pool)
+            }
             Kind::Overlay => return Err(no_overlay()),
         };
         Ok(self.workspace(lease, place, inner, tree, largest))
@@ -195,10 +221,36 @@ impl Store {
             return Ok(None);
         };
         let inner = match claim.kind {
-            Kind::Pool => pool::Pool::reopen(&self.vault, &place, tree)?.map(Inner::Pool),
+            Kind::Pool => {
+                lock(&self.known).remove(slot);
+                pool::Pool::reopen(&self.vault.open()?, &place, tree)?.map(Inner::Pool)
+            }
             Kind::Overlay => return Err(no_overlay()),
         };
         Ok(inner.map(|inner| self.workspace(lease, place, inner, tree, largest)))
+    }
+
+    /// True when there is such a cache.
+    pub fn has_cache(&self, cache: &CacheId) -> bool {
+        Cache::find(&self.root.join(CACHES), cache).is_some()
+    }
+
+    /// What the base's own gate left in ignored paths of `workspace` becomes the cache. Call it only after a
+    /// green gate of the base, when nothing runs in the workspace.
+    pub fn keep_cache(&self, workspace: &Workspace, cache: &CacheId) -> Result<Kept, Error> {
+        let handles = self.vault.open()?;
+        let caches = self.root.join(CACHES);
+        files::create_private_dir(&caches)?;
+        match &workspace.inner {
+            Inner::Pool(pool) => pool.keep(&handles, &caches, cache, &workspace.tree),
+        }
+    }
+
+    /// A cache whose own tree can be read: without it nobody could say what its products are of.
+    fn cache(&self, handles: &Handles, id: &CacheId) -> Option<Cache> {
+        let cache = Cache::find(&self.root.join(CACHES), id)?;
+        let tree = handles.read.find_tree(oid(cache.meta.tree.as_str()));
+        tree.is_ok().then_some(cache)
     }
 
     /// The slot that holds the work of `owner`.
@@ -218,6 +270,7 @@ impl Store {
                         files::remove_file(&path.join(CLAIM))?;
                     }
                 }
+                None if name == CACHES => {}
                 None => {
                     if let Err(problem) = files::remove_any(&path) {
                         tracing::warn!(%problem, "could not remove an old workspace");
@@ -254,7 +307,8 @@ impl Store {
         tree: &TreeId,
         largest: u64,
     ) -> Workspace {
-        Workspace { vault: self.vault.clone(), place, inner, tree: tree.clone(), largest, lease }
+        let (vault, known) = (self.vault.clone(), self.known.clone());
+        Workspace { vault, place, inner, tree: tree.clone(), largest, lease, known }
     }
 
     fn lease(&self, slot: &Slot) -> Result<Lease, Error> {
@@ -299,6 +353,7 @@ pub struct Workspace {
     tree: TreeId,
     largest: u64,
     lease: Lease,
+    known: Arc<Mutex<BTreeMap<Slot, pool::Rest>>>,
 }
 
 enum Inner {
@@ -367,8 +422,33 @@ impl Workspace {
         }
     }
 
+    /// Bytes that its lay-out copied out of the cache.
+    pub fn copied_bytes(&self) -> u64 {
+        match &self.inner {
+            Inner::Pool(pool) => pool.copied(),
+        }
+    }
+
     /// Gives it back. What was changed in it is undone when the slot is laid out the next time.
     pub fn release(self) -> Result<(), Error> {
-        Ok(files::remove_file(&self.place.join(CLAIM))?)
+        self.give_back(false)
+    }
+
+    /// As [`Workspace::release`], and says that no program ran in it, not even a frozen one for a moment,
+    /// since [`Workspace::changes`] read it: what that found is undone without looking a second time.
+    pub fn release_as_read(self) -> Result<(), Error> {
+        self.give_back(true)
+    }
+
+    fn give_back(self, as_read: bool) -> Result<(), Error> {
+        files::remove_file(&self.place.join(CLAIM))?;
+        match self.inner {
+            Inner::Pool(pool) => {
+                if let Some(rest) = pool.rest(as_read)? {
+                    lock(&self.known).insert(self.lease.slot.clone(), rest);
+                }
+            }
+        }
+        Ok(())
     }
 }

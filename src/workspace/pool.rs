@@ -1,110 +1,292 @@
-//! Workspaces of the kind `pool`: plain directories, one fixed path each.
+//! Workspaces of the kind `pool`: plain directories, one fixed path each, that stay warm between uses.
 //!
-//! Writes below its own directories only.
+//! A use costs a walk over what was laid out, and what differs. Nothing of a former use is left: what a walk
+//! does not know is removed. Writes below its own directories only.
 
 use std::{
     collections::HashSet,
     ffi::OsStr,
     fs,
-    os::unix::{ffi::OsStrExt as _, fs::symlink},
+    os::{
+        fd::AsFd as _,
+        unix::{ffi::OsStrExt as _, fs::symlink},
+    },
     path::{Path, PathBuf},
+    sync::Mutex,
 };
-
-use rustix::fs::FileType;
 
 use crate::{
     diff::FileMode,
     files,
-    git::{Error, TreeEntry, Vault, oid, tree},
+    git::{Error, Handles, oid},
     ids::{RepoPath, TreeId},
     workspace::{
-        look,
+        CacheId,
+        caches::{self, Cache, Kept},
+        lock,
+        look::{self, Stamp},
+        manifest::{Manifest, Of},
         read::{Changes, Reader},
-        rules::{Base, InBase, Known},
+        rules::{Base, InBase},
+        switch::{self, Switch},
+        trees,
+        walk::{self, Found, What},
     },
 };
 
-/// One slot of this kind.
+/// Files whose time of change is this close to the end of a lay-out are read again: the file system's
+/// clock ticks in steps (4 ms with 250 Hz, 10 ms with 100 Hz), so their stamp cannot tell.
+pub(super) const RACY_NANOSECONDS: i64 = 20_000_000;
+
+const FILES: &str = "tree";
+pub(super) const MANIFEST: &str = "manifest";
+/// What could not be removed and is in the way.
+const OLD: &str = "old-";
+
+/// What this process knows of a slot between two uses.
+pub(super) struct Rest {
+    manifest: Manifest,
+    /// Everything that is not as the manifest has it; `None` when something may have run since.
+    found: Option<Vec<Found>>,
+}
+
+/// One slot of this kind, in use.
 pub(super) struct Pool {
+    place: PathBuf,
     directory: PathBuf,
-    base: Vec<TreeEntry>,
+    rest: Mutex<Rest>,
+    /// False when the manifest was only guessed from the tree.
+    known: bool,
+    copied: u64,
 }
 
 impl Pool {
-    pub(super) fn lay_out(vault: &Vault, place: &Path, tree: &TreeId) -> Result<Pool, Error> {
-        let directory = place.join("tree");
-        files::remove_any(&directory)?;
-        files::create_private_dir(&directory)?;
-        let handles = vault.open()?;
-        let base = tree::list(&handles.read, tree)?;
-        let asked = Base::new(&handles.read, tree)?;
-        let mut made: HashSet<PathBuf> = HashSet::new();
-        for entry in &base {
-            let path = look::inside(&directory, &entry.path);
-            if entry.mode == FileMode::Gitlink {
-                files::create_dir_all(&path)?;
-                continue;
+    pub(super) fn lay_out(
+        handles: &Handles,
+        place: &Path,
+        rest: Option<Rest>,
+        tree: &TreeId,
+        cache: Option<&Cache>,
+    ) -> Result<Pool, Error> {
+        let directory = place.join(FILES);
+        let known = || Manifest::load(&place.join(MANIFEST)).map(Rest::new);
+        let switched = match rest.or_else(known) {
+            Some(rest) => match switch(handles, &directory, rest, tree, cache) {
+                Ok(switched) => Some(switched),
+                Err(problem) => {
+                    tracing::warn!(%problem, place = %place.display(), "lays out anew");
+                    None
+                }
+            },
+            None => None,
+        };
+        let (mut manifest, copied) = match switched {
+            Some(switched) => switched,
+            None => {
+                files::remove_file(&place.join(MANIFEST))?;
+                clear(place, &directory)?;
+                files::create_private_dir(&directory)?;
+                let rest = Rest { manifest: Manifest::new(mode(&directory)?), found: Some(vec![]) };
+                switch(handles, &directory, rest, tree, cache)?
             }
-            if let Some(parent) = path.parent()
-                && made.insert(parent.to_owned())
-            {
-                files::create_dir_all(parent)?;
-            }
-            let blob = asked.contents(oid(entry.blob.as_str()))?;
-            write(&path, entry.mode, blob.content())?;
-        }
-        Ok(Pool { directory, base })
+        };
+        switch::save(&mut manifest, &place.join(MANIFEST))?;
+        Ok(Pool {
+            place: place.to_owned(),
+            directory,
+            rest: Mutex::new(Rest::new(manifest)),
+            known: true,
+            copied,
+        })
     }
 
+    /// What an earlier process laid out of `tree`. `None` when there is no directory.
     pub(super) fn reopen(
-        vault: &Vault,
+        handles: &Handles,
         place: &Path,
         tree: &TreeId,
     ) -> Result<Option<Pool>, Error> {
-        let directory = place.join("tree");
-        if !is_dir(&directory) {
-            return Ok(None);
-        }
-        let base = vault.list(tree)?;
-        Ok(Some(Pool { directory, base }))
+        let directory = place.join(FILES);
+        let Ok(mode) = mode(&directory) else { return Ok(None) };
+        let loaded = Manifest::load(&place.join(MANIFEST));
+        let loaded = loaded.filter(|manifest| manifest.tree.as_ref() == Some(tree));
+        let known = loaded.is_some();
+        let manifest = match loaded {
+            Some(manifest) => manifest,
+            None => guess(handles, tree, mode)?,
+        };
+        let rest = Mutex::new(Rest::new(manifest));
+        Ok(Some(Pool { place: place.to_owned(), directory, rest, known, copied: 0 }))
     }
 
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
+    /// Bytes of the cache that the lay-out copied.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied
+    }
+
     pub(super) fn changes(&self, mut reader: Reader<'_>) -> Result<Changes, Error> {
+        let mut rest = lock(&self.rest);
+        rest.found = None;
         // The root may have been replaced by a link: nothing of where it leads is ours to read.
         let Ok(root) = look::root(&self.directory) else {
             reader.odd(&RepoPath::from("."), "the whole workspace, which is gone");
             return reader.finish();
         };
-        reader.strangers(&RepoPath::new(""), &root)?;
-        for entry in &self.base {
-            let (above, name) = look::split(entry.path.as_bytes());
-            let known = Known { mode: entry.mode, id: oid(entry.blob.as_str()) };
-            let parent = look::below(&root, above);
-            let found = parent.and_then(|parent| Ok((look::entry(&parent, name)?, parent)));
-            match found {
-                Ok((seen, parent)) if seen.kind == FileType::Directory => {
-                    if entry.mode != FileMode::Gitlink {
-                        reader.removed(&entry.path);
-                    } else if let Ok(directory) = look::below(&parent, name) {
-                        reader.submodule(&entry.path, &directory);
+        let found = walk::walk(root.as_fd(), &rest.manifest);
+        for Found { path, what } in &found {
+            let (above, name) = look::split(path);
+            let parent = || look::below(&root, above);
+            let path = RepoPath::new(path.as_slice());
+            let of = rest.manifest.get(path.as_bytes()).map(|entry| entry.of);
+            match (what, of) {
+                (What::Changed(seen) | What::Doubtful(seen), Some(Of::Base(known))) => {
+                    match parent() {
+                        Ok(parent) => reader.file(&path, &parent, name, seen, Some(known))?,
+                        Err(_) => reader.odd(&path, "a file that cannot be read"),
                     }
                 }
-                Ok((seen, parent)) => {
-                    reader.file(&entry.path, &parent, name, &seen, Some(known))?;
-                }
-                Err(_) => reader.removed(&entry.path),
+                (What::Missing, Some(Of::Base(_))) => reader.removed(&path),
+                (What::Stranger(kind), _) => match parent() {
+                    Ok(parent) => reader.stranger(&path, &parent, name, *kind)?,
+                    Err(_) => reader.odd(&path, "an entry that cannot be looked at"),
+                },
+                (What::Unreadable, _) => reader.odd(&path, "a directory that cannot be read"),
+                (What::Submodule, _) => match look::below(&root, path.as_bytes()) {
+                    Ok(directory) => reader.submodule(&path, &directory),
+                    Err(_) => reader.odd(&path, "a submodule that cannot be looked into"),
+                },
+                // What is of a cache is ignored.
+                (
+                    What::Changed(_)
+                    | What::Doubtful(_)
+                    | What::Missing
+                    | What::NoDirectory
+                    | What::Permissions,
+                    _,
+                ) => {}
             }
         }
+        rest.found = Some(found);
         reader.finish()
     }
 
     pub(super) fn put(&self, base: &Base<'_>, paths: &[RepoPath]) -> Result<(), Error> {
+        lock(&self.rest).found = None;
         put(&self.directory, base, paths)
     }
+
+    /// Keeps what stands in ignored paths as a cache. The slot is of that cache then.
+    pub(super) fn keep(
+        &self,
+        handles: &Handles,
+        caches: &Path,
+        id: &CacheId,
+        tree: &TreeId,
+    ) -> Result<Kept, Error> {
+        let mut rest = lock(&self.rest);
+        rest.found = None;
+        let manifest = &mut rest.manifest;
+        let before = manifest.files().filter(|(_, entry)| matches!(entry.of, Of::Base(_)));
+        let before = before.map(|(_, entry)| entry.stamp.modified).max().unwrap_or(0);
+        let base = Base::new(&handles.read, tree)?;
+        let mut seen_in = Vec::new();
+        let mut note = |path: &RepoPath, seen: &look::Seen| seen_in.push((path.clone(), *seen));
+        let kept = caches::keep(caches, id, &self.directory, (&base, tree), before, &mut note)?;
+        if self.known {
+            manifest.take_over(&seen_in);
+            manifest.cache = Some(id.as_str().to_owned());
+            switch::save(manifest, &self.place.join(MANIFEST))?;
+        }
+        Ok(kept)
+    }
+
+    /// What the next use can begin with. `as_read`: nothing ran since the changes were read.
+    pub(super) fn rest(self, as_read: bool) -> Result<Option<Rest>, Error> {
+        if !self.known {
+            files::remove_file(&self.place.join(MANIFEST))?;
+            return Ok(None);
+        }
+        let mut rest = self.rest.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        rest.found = rest.found.filter(|_| as_read);
+        Ok(Some(rest))
+    }
+}
+
+impl Rest {
+    fn new(manifest: Manifest) -> Rest {
+        Rest { manifest, found: None }
+    }
+}
+
+/// Brings the files from what is known of them to `tree` and `cache`.
+fn switch(
+    handles: &Handles,
+    directory: &Path,
+    rest: Rest,
+    tree: &TreeId,
+    cache: Option<&Cache>,
+) -> Result<(Manifest, u64), Error> {
+    let Rest { manifest, found } = rest;
+    let open =
+        || look::root(directory).map_err(|problem| files::error("open", directory)(problem.into()));
+    let walked = |found: Option<Vec<Found>>| -> Result<Vec<Found>, Error> {
+        match found {
+            Some(found) => Ok(found),
+            None => Ok(walk::walk(open()?.as_fd(), &manifest)),
+        }
+    };
+    let mut found = walked(found)?;
+    if walk::unlock(directory, &found).map_err(files::error("unlock", directory))? {
+        found = walked(None)?;
+    }
+    Switch::new(&handles.read, directory, manifest, tree, cache)?.run(found)
+}
+
+/// What a directory must hold when only its tree is known: no stamp fits.
+fn guess(handles: &Handles, tree: &TreeId, mode: u32) -> Result<Manifest, Error> {
+    let mut manifest = Manifest::new(mode);
+    let mut made = HashSet::new();
+    trees::differences(&handles.read, None, oid(tree.as_str()), &mut |path, known| {
+        let (above, _) = look::split(&path);
+        if made.insert(above.to_vec()) {
+            manifest.directory(above, mode);
+        }
+        if let Some(known) = known {
+            let none = Stamp { inode: 0, size: 0, mode: 0, modified: 0, changed: 0 };
+            manifest.set(&path, Of::Base(known), none);
+        }
+    })?;
+    manifest.tree = Some(tree.clone());
+    Ok(manifest)
+}
+
+/// Removes a slot's files. What cannot be removed is moved out of the way and tried again the next time.
+fn clear(place: &Path, directory: &Path) -> Result<(), Error> {
+    let names = fs::read_dir(place).into_iter().flatten().flatten();
+    let old = names.filter(|entry| entry.file_name().as_bytes().starts_with(OLD.as_bytes()));
+    for entry in old {
+        if let Err(problem) = files::remove_any(&entry.path()) {
+            tracing::warn!(%problem, "could not remove what is left of a workspace");
+        }
+    }
+    if let Err(problem) = files::remove_any(directory) {
+        tracing::warn!(%problem, "could not remove a workspace");
+        let aside = (0..).map(|number: u64| place.join(format!("{OLD}{number}")));
+        let aside = aside.into_iter().find(|path| fs::symlink_metadata(path).is_err());
+        let aside = aside.expect("there are more numbers than directories");
+        files::claim_by_rename(directory, &aside)?;
+    }
+    Ok(())
+}
+
+fn mode(directory: &Path) -> Result<u32, Error> {
+    let wrap = |problem: rustix::io::Errno| files::error("open", directory)(problem.into());
+    let open = look::root(directory).map_err(wrap)?;
+    Ok(look::opened(&open).map_err(wrap)?.stamp.mode & 0o7777)
 }
 
 /// Makes each of `paths` below `root` what it is in `base`, or absent.

@@ -35,6 +35,7 @@ mod resume;
 mod sandbox;
 mod support;
 mod plan_scale;
+mod pools;
 mod examples;
 mod tidy;
 mod workspaces;

@@ -232,7 +232,7 @@ async fn a_killed_runner_goes_on_in_the_same_conversation_and_files() {
         let repos = fs::read_dir(&work).into_iter().flatten().flatten();
         repos.into_iter().any(|repo| {
             let places = fs::read_dir(repo.path().join("work")).into_iter().flatten().flatten();
-            places.into_iter().any(|place| place.path().join("src/t1.txt").exists())
+            places.into_iter().any(|place| place.path().join("tree/src/t1.txt").exists())
         })
     };
     for _ in 0..600 {

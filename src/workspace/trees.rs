@@ -1,0 +1,66 @@
+//! What differs between two trees of git, by path: equal directories are not looked into.
+//!
+//! Works on objects only.
+
+use git2::{ObjectType, Oid, Repository, Tree};
+
+use crate::{
+    diff::FileMode,
+    git::{Error, git},
+    workspace::{manifest::joined, rules::Known},
+};
+
+/// Calls `each` with every path that is another in `new` than in `old`, and what it is there; `None` = gone.
+/// Without `old`, with all of `new`.
+pub(super) fn differences(
+    repository: &Repository,
+    old: Option<Oid>,
+    new: Oid,
+    each: &mut dyn FnMut(Vec<u8>, Option<Known>),
+) -> Result<(), Error> {
+    if old == Some(new) {
+        return Ok(());
+    }
+    between(repository, old, Some(new), b"", each)
+}
+
+fn between(
+    repository: &Repository,
+    old: Option<Oid>,
+    new: Option<Oid>,
+    at: &[u8],
+    each: &mut dyn FnMut(Vec<u8>, Option<Known>),
+) -> Result<(), Error> {
+    let open = |id: Option<Oid>| id.map(|id| repository.find_tree(id)).transpose();
+    let old = open(old).map_err(git("read a tree"))?;
+    let new = open(new).map_err(git("read a tree"))?;
+    for entry in old.iter().flat_map(Tree::iter) {
+        let there = new.as_ref().and_then(|new| new.get_name_bytes(entry.name_bytes()));
+        let was_dir = entry.kind() == Some(ObjectType::Tree);
+        let is_dir = there.as_ref().is_some_and(|there| there.kind() == Some(ObjectType::Tree));
+        if was_dir && !is_dir {
+            let path = joined(at, entry.name_bytes());
+            between(repository, Some(entry.id()), None, &path, each)?;
+        } else if !was_dir && (there.is_none() || is_dir) {
+            each(joined(at, entry.name_bytes()), None);
+        }
+    }
+    for entry in new.iter().flat_map(Tree::iter) {
+        let there = old.as_ref().and_then(|old| old.get_name_bytes(entry.name_bytes()));
+        let same = there
+            .as_ref()
+            .is_some_and(|t| t.id() == entry.id() && t.filemode() == entry.filemode());
+        if same {
+            continue;
+        }
+        let path = joined(at, entry.name_bytes());
+        if entry.kind() == Some(ObjectType::Tree) {
+            let before = there.filter(|there| there.kind() == Some(ObjectType::Tree));
+            between(repository, before.map(|before| before.id()), Some(entry.id()), &path, each)?;
+        } else {
+            let mode = FileMode::from_raw(entry.filemode());
+            each(path, Some(Known { mode, id: entry.id() }));
+        }
+    }
+    Ok(())
+}
