@@ -36,6 +36,8 @@ mod sandbox;
 mod support;
 mod plan_scale;
 mod pools;
+#[cfg(target_os = "linux")]
+mod pools_scale;
 mod examples;
 mod tidy;
 mod workspaces;
