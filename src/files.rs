@@ -214,7 +214,35 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
         Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(_) => unlock(path),
     }
-    fs::remove_dir_all(path).map_err(error("remove", path))
+    fs::remove_dir_all(path).or_else(|_| remove_deep(path)).map_err(error("remove", path))
+}
+
+/// Removes a directory of any depth: every directory in it is moved up to one place first, so that depth
+/// costs neither open files nor stack.
+fn remove_deep(path: &Path) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let place = tempfile::Builder::new().prefix(".gone-").tempdir_in(parent)?;
+    let allow = || fs::Permissions::from_mode(0o700);
+    let mut open = vec![path.to_owned()];
+    let mut number: u64 = 0;
+    while let Some(at) = open.pop() {
+        fs::set_permissions(&at, allow())?;
+        for entry in fs::read_dir(&at)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                // Its owner must be allowed to write it to move it.
+                fs::set_permissions(entry.path(), allow())?;
+                let up = place.path().join(number.to_string());
+                number += 1;
+                fs::rename(entry.path(), &up)?;
+                open.push(up);
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::remove_dir(&at)?;
+    }
+    place.close()
 }
 
 /// Removes whatever has this name: a tree, a file, a link, a pipe. Nothing is followed.
@@ -258,6 +286,23 @@ mod tests {
         remove_tree(&gone).unwrap();
         assert!(!gone.exists());
         assert!(kept.join("file").exists());
+    }
+
+    #[test]
+    fn a_directory_of_any_depth_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, name) = (dir.path().join("outer"), "d".repeat(100));
+        // Deeper than a path may be long and than files may be open: built from the inside.
+        let inner = dir.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        fs::write(inner.join("file"), "x").unwrap();
+        for _ in 0..3_000 {
+            fs::create_dir(&outer).unwrap();
+            fs::rename(&inner, outer.join(&name)).unwrap();
+            fs::rename(&outer, &inner).unwrap();
+        }
+        remove_deep(&inner).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -109,18 +109,22 @@ impl Held {
 
     /// Ends the program and gives the files back. The conversation can be gone on with.
     pub async fn end(self) {
+        // A program that is thawed to end may write once more.
+        let as_read = self.session.is_none();
         if let Some(session) = self.session
             && let Err(problem) = session.close().await
         {
             tracing::warn!(%problem, "a conversation did not end by itself");
         }
-        release(self.workspace).await;
+        release(self.workspace, as_read).await;
     }
 }
 
-/// Gives a workspace back beside the loop. That it could not says nothing about the attempt.
-pub async fn release(workspace: Workspace) {
-    let released = tokio::task::spawn_blocking(move || workspace.release()).await;
+/// Gives a workspace back beside the loop. That it could not says nothing about the attempt. `as_read`: no
+/// program ran in it since its changes were read.
+pub async fn release(workspace: Workspace, as_read: bool) {
+    let release = if as_read { Workspace::release_as_read } else { Workspace::release };
+    let released = tokio::task::spawn_blocking(move || release(workspace)).await;
     if let Ok(Err(problem)) = released {
         tracing::warn!(%problem, "could not give a workspace back");
     }

@@ -129,7 +129,7 @@ impl Hands {
                     older.end().await;
                 }
             }
-            None => conversations::release(workspace).await,
+            None => conversations::release(workspace, session.is_none()).await,
         }
         Ok(deed)
     }

@@ -46,6 +46,16 @@ fn between(
         }
     }
     for entry in new.iter().flat_map(Tree::iter) {
+        let name = entry.name_bytes();
+        if matches!(name, b"" | b"." | b"..")
+            || name.contains(&b'/')
+            || name.eq_ignore_ascii_case(b".git")
+        {
+            return Err(Error::Unusable {
+                message: format!("a tree has an entry named `{}`", String::from_utf8_lossy(name)),
+                help: "git itself does not check it out either; see `git fsck`".to_owned(),
+            });
+        }
         let there = old.as_ref().and_then(|old| old.get_name_bytes(entry.name_bytes()));
         let same = there
             .as_ref()

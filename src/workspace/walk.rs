@@ -76,7 +76,9 @@ pub(super) fn walk(root: BorrowedFd<'_>, manifest: &Manifest) -> Vec<Found> {
         return work();
     }
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
+        // A machine that has no thread left is slower, no more.
+        let other = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..THREADS).filter_map(other).collect();
         let mut found = work();
         for other in others {
             found.extend(other.join().expect("a walk does not panic"));
