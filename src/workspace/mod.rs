@@ -6,13 +6,17 @@
 
 mod caches;
 mod collect;
+mod layers;
 mod look;
 mod manifest;
+mod marks;
+mod overlay;
 mod pool;
 mod read;
 mod rules;
 mod switch;
 mod trees;
+mod upper;
 mod walk;
 
 use std::{
@@ -27,6 +31,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use caches::Kept;
 pub use collect::{Collect, Collected, InUse};
+pub use overlay::probe;
 pub use read::Changes;
 
 use crate::{
@@ -200,7 +205,11 @@ impl Store {
                 let pool = pool::Pool::lay_out(&handles, &place, rest, tree, cache.as_ref())?;
                 Inner::Pool(pool)
             }
-            Kind::Overlay => return Err(no_overlay()),
+            Kind::Overlay => {
+                let rooms = self.rooms();
+                let cache = cache.as_ref();
+                Inner::Overlay(overlay::Mount::lay_out(&self.vault, &rooms, &place, tree, cache)?)
+            }
         };
         Ok(self.workspace(lease, place, inner, tree, largest))
     }
@@ -225,7 +234,9 @@ impl Store {
                 lock(&self.known).remove(slot);
                 pool::Pool::reopen(&self.vault.open()?, &place, tree)?.map(Inner::Pool)
             }
-            Kind::Overlay => return Err(no_overlay()),
+            Kind::Overlay => {
+                overlay::Mount::reopen(&self.rooms(), &place, tree).map(Inner::Overlay)
+            }
         };
         Ok(inner.map(|inner| self.workspace(lease, place, inner, tree, largest)))
     }
@@ -243,6 +254,7 @@ impl Store {
         files::create_private_dir(&caches)?;
         match &workspace.inner {
             Inner::Pool(pool) => pool.keep(&handles, &caches, cache, &workspace.tree),
+            Inner::Overlay(mount) => mount.keep(&handles, cache),
         }
     }
 
@@ -268,9 +280,10 @@ impl Store {
                 Some(slot) => {
                     if !self.owner(&slot).is_some_and(|owner| owners.contains(&owner)) {
                         files::remove_file(&path.join(CLAIM))?;
+                        overlay::clear(&path)?;
                     }
                 }
-                None if name == CACHES => {}
+                None if [CACHES, overlay::LAYERS, overlay::AT].iter().any(|own| name == *own) => {}
                 None => {
                     if let Err(problem) = files::remove_any(&path) {
                         tracing::warn!(%problem, "could not remove an old workspace");
@@ -279,6 +292,10 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn rooms(&self) -> overlay::Rooms {
+        overlay::Rooms { root: self.root.clone(), caches: self.root.join(CACHES) }
     }
 
     fn names(&self) -> Vec<std::ffi::OsString> {
@@ -322,13 +339,6 @@ impl Store {
     }
 }
 
-fn no_overlay() -> Error {
-    Error::Unusable {
-        message: "workspaces of layers are not possible here".to_owned(),
-        help: "choose the kind pool".to_owned(),
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -358,6 +368,7 @@ pub struct Workspace {
 
 enum Inner {
     Pool(pool::Pool),
+    Overlay(overlay::Mount),
 }
 
 impl Workspace {
@@ -365,6 +376,7 @@ impl Workspace {
     pub fn kind(&self) -> Kind {
         match &self.inner {
             Inner::Pool(_) => Kind::Pool,
+            Inner::Overlay(_) => Kind::Overlay,
         }
     }
 
@@ -377,6 +389,7 @@ impl Workspace {
     pub fn directory(&self) -> &Path {
         match &self.inner {
             Inner::Pool(pool) => pool.directory(),
+            Inner::Overlay(mount) => mount.directory(),
         }
     }
 
@@ -384,6 +397,7 @@ impl Workspace {
     pub fn own(&self) -> &Path {
         match &self.inner {
             Inner::Pool(pool) => pool.directory(),
+            Inner::Overlay(mount) => mount.upper(),
         }
     }
 
@@ -391,6 +405,7 @@ impl Workspace {
     pub fn overlay(&self) -> Option<Overlay> {
         match &self.inner {
             Inner::Pool(_) => None,
+            Inner::Overlay(mount) => Some(mount.overlay()),
         }
     }
 
@@ -408,6 +423,7 @@ impl Workspace {
         let reader = read::Reader::new(&handles, &self.tree, self.largest)?;
         match &self.inner {
             Inner::Pool(pool) => pool.changes(reader),
+            Inner::Overlay(mount) => mount.changes(&handles, reader),
         }
     }
 
@@ -419,6 +435,10 @@ impl Workspace {
         let base = rules::Base::new(&handles.read, tree)?;
         match &self.inner {
             Inner::Pool(pool) => pool.put(&base, paths),
+            Inner::Overlay(mount) => {
+                let own = rules::Base::new(&handles.read, &self.tree)?;
+                mount.put(&own, &base, paths)
+            }
         }
     }
 
@@ -426,6 +446,7 @@ impl Workspace {
     pub fn copied_bytes(&self) -> u64 {
         match &self.inner {
             Inner::Pool(pool) => pool.copied(),
+            Inner::Overlay(_) => 0,
         }
     }
 
@@ -447,8 +468,9 @@ impl Workspace {
                 if let Some(rest) = pool.rest(as_read)? {
                     lock(&self.known).insert(self.lease.slot.clone(), rest);
                 }
+                Ok(())
             }
+            Inner::Overlay(mount) => mount.release(),
         }
-        Ok(())
     }
 }

@@ -28,6 +28,9 @@ use crate::{
 /// Longest path that may enter, in bytes: Linux's PATH_MAX. git skips longer ones without a word.
 const LONGEST_PATH: usize = 4096;
 
+/// Said of a directory that our own user may not list.
+pub(super) const UNREADABLE: &str = "a directory that cannot be read";
+
 /// What an agent left behind.
 #[derive(Debug, Default)]
 pub struct Changes {
@@ -153,6 +156,34 @@ impl<'v> Reader<'v> {
         Ok(())
     }
 
+    /// True when an entry that the base does not have must be judged: it is not ignored, and not odd by its
+    /// path alone, which is noted here.
+    pub(super) fn concerns(
+        &mut self,
+        path: &RepoPath,
+        name: &[u8],
+        is_dir: bool,
+    ) -> Result<bool, Error> {
+        if path.as_bytes() == b".git" {
+            return Ok(false); // the agent's own, thrown away
+        }
+        if name.eq_ignore_ascii_case(b".git") {
+            let (above, _) = look::split(path.as_bytes());
+            if above.is_empty() || !self.base.ignores(&RepoPath::new(above), true)? {
+                self.odd(path, "a nested git repository");
+            }
+            return Ok(false);
+        }
+        if self.base.ignores(path, is_dir)? {
+            return Ok(false); // ignored paths may hold anything
+        }
+        if path.as_bytes().len() > LONGEST_PATH {
+            self.odd(path, "a path of more than 4096 bytes");
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
     /// An entry of any kind under a name that is no file of the base: judged, and if it is a directory, with
     /// all that is in it and not of the base. Files of the base below it are the caller's to judge.
     pub(super) fn stranger(
@@ -162,29 +193,19 @@ impl<'v> Reader<'v> {
         name: &[u8],
         kind: FileType,
     ) -> Result<(), Error> {
-        if path.as_bytes() == b".git" {
-            return Ok(()); // the agent's own, thrown away
-        }
         let parent = parent.as_fd();
         let seen = || look::entry(parent, name);
         // Some file systems do not tell it in a listing.
         let kind =
             if kind == FileType::Unknown { seen().map_or(kind, |seen| seen.kind) } else { kind };
         let is_dir = kind == FileType::Directory;
-        let hidden = self.base.ignores(path, is_dir)?;
-        if name.eq_ignore_ascii_case(b".git") {
-            let (above, _) = look::split(path.as_bytes());
-            if above.is_empty() || !self.base.ignores(&RepoPath::new(above), true)? {
-                self.odd(path, "a nested git repository");
-            }
-        } else if hidden {
-            // Ignored paths may hold anything.
-        } else if path.as_bytes().len() > LONGEST_PATH {
-            self.odd(path, "a path of more than 4096 bytes");
-        } else if is_dir {
+        if !self.concerns(path, name, is_dir)? {
+            return Ok(());
+        }
+        if is_dir {
             match look::below(parent, name) {
                 Ok(directory) => self.strangers(path, &directory)?,
-                Err(_) => self.odd(path, "a directory that cannot be read"),
+                Err(_) => self.odd(path, UNREADABLE),
             }
         } else {
             match seen() {
@@ -201,7 +222,7 @@ impl<'v> Reader<'v> {
         let mut names = Vec::new();
         let listed = look::list(directory, |name, kind| names.push((name.to_owned(), kind)));
         if listed.is_err() {
-            self.odd(at, "a directory that cannot be read");
+            self.odd(at, UNREADABLE);
             return Ok(());
         }
         for (name, kind) in names {

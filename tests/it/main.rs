@@ -29,6 +29,8 @@ mod histories;
 mod network;
 mod proxy;
 mod night;
+#[cfg(target_os = "linux")]
+mod overlays;
 mod recorded;
 mod resume;
 #[cfg(target_os = "linux")]

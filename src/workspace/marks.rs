@@ -1,0 +1,245 @@
+//! The marks by which an overlay's layers say what they hide: whiteouts and opaque directories.
+//!
+//! Reads and makes them, and lays one layer under another for good. Works on layers of ours that no program
+//! has mounted; never follows a link, never changes the contents or the times of a file.
+
+use std::{
+    fs,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
+    path::Path,
+};
+
+use rustix::fs::{AtFlags, CWD, FileType, Timespec, Timestamps, XattrFlags};
+
+use crate::{
+    files,
+    git::Error,
+    workspace::look::{self, Seen},
+};
+
+/// On a directory: nothing of the layers below shows in it. The kernel's name for mounts with `userxattr`;
+/// a program inside such a mount can neither read nor write it (the kernel escapes or refuses the name).
+const OPAQUE: &str = "user.overlay.opaque";
+/// On an empty file: the newer form of a whiteout.
+const WHITEOUT: &str = "user.overlay.whiteout";
+
+/// What one name in a layer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Nothing below shows: the name is gone.
+    Whiteout,
+    /// A directory. `true`: nothing of the layers below shows in it.
+    Directory(bool),
+    /// A file, a link or anything else, which hides what is below.
+    Other,
+}
+
+/// True when an open directory of an upper layer hides what is below it.
+pub(super) fn hides(directory: impl AsFd) -> bool {
+    let mut value = [0_u8; 8];
+    rustix::fs::fgetxattr(directory, OPAQUE, &mut value).is_ok_and(|size| value[..size] == *b"y")
+}
+
+/// True when a name in an open directory of an upper layer is a whiteout, of either form.
+pub(super) fn is_whiteout_in(directory: impl AsFd, name: &[u8], seen: &Seen) -> bool {
+    match seen.kind {
+        FileType::CharacterDevice => {
+            let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+            stat.is_ok_and(|stat| stat.st_rdev == 0)
+        }
+        FileType::RegularFile if seen.stamp.size == 0 => look::open_file(directory, name)
+            .is_ok_and(|file| rustix::fs::fgetxattr(file, WHITEOUT, &mut [0_u8; 8]).is_ok()),
+        _ => false,
+    }
+}
+
+/// Looks at one name of a layer; `None` when it is not there.
+pub(super) fn look(path: &Path) -> Option<(Mark, fs::Metadata)> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let kind = metadata.file_type();
+    let mark = if kind.is_dir() {
+        Mark::Directory(is_opaque(path))
+    } else if is_whiteout(path, &metadata) {
+        Mark::Whiteout
+    } else {
+        Mark::Other
+    };
+    Some((mark, metadata))
+}
+
+/// True for both forms of a whiteout. The kernel hides the name in both.
+pub(super) fn is_whiteout(path: &Path, metadata: &fs::Metadata) -> bool {
+    let kind = metadata.file_type();
+    if kind.is_char_device() {
+        return metadata.rdev() == 0;
+    }
+    kind.is_file()
+        && metadata.size() == 0
+        && rustix::fs::lgetxattr(path, WHITEOUT, &mut [0_u8; 8]).is_ok()
+}
+
+/// True when nothing of the layers below shows in this directory.
+pub(super) fn is_opaque(path: &Path) -> bool {
+    let mut value = [0_u8; 8];
+    // `x` says that whiteouts of the newer form are below, and hides nothing by itself.
+    rustix::fs::lgetxattr(path, OPAQUE, &mut value).is_ok_and(|size| value[..size] == *b"y")
+}
+
+/// Makes a directory of a layer hide what is below it.
+pub(super) fn make_opaque(path: &Path) -> Result<(), files::Error> {
+    let made = rustix::fs::lsetxattr(path, OPAQUE, b"y", XattrFlags::empty());
+    made.map_err(|code| files::error("mark the directory", path)(code.into()))
+}
+
+/// Makes a whiteout where nothing is.
+#[cfg(target_os = "linux")]
+pub(super) fn make_whiteout(path: &Path) -> Result<(), files::Error> {
+    use rustix::fs::{Mode, makedev, mknodat};
+    let made = mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), makedev(0, 0));
+    made.map_err(|code| files::error("make the whiteout", path)(code.into()))
+}
+
+/// Makes a whiteout: not here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn make_whiteout(path: &Path) -> Result<(), files::Error> {
+    Err(files::error("make the whiteout", path)(std::io::ErrorKind::Unsupported.into()))
+}
+
+/// Gives a file or directory the time of change that another has.
+pub(super) fn set_modified(path: &Path, like: &fs::Metadata) -> Result<(), files::Error> {
+    let modified = Timespec { tv_sec: like.mtime(), tv_nsec: like.mtime_nsec() };
+    let times = Timestamps { last_access: modified, last_modification: modified };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|code| files::error("set the time of", path)(code.into()))
+}
+
+/// Files that [`lay_under`] brought in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Linked {
+    /// Files that have a second name now.
+    pub(super) files: u64,
+}
+
+/// Lays `lower` under `upper` for good: what a mount of both shows, `upper` shows alone. Whiteouts stay, as
+/// they hide what is below `lower`. Files get a second name and no second copy; both must be on one file
+/// system, and nobody may write to either any more.
+pub(super) fn lay_under(upper: &Path, lower: &Path) -> Result<Linked, files::Error> {
+    let mut linked = Linked::default();
+    let at = fs::symlink_metadata(upper).map_err(files::error("look at", upper))?;
+    merge(upper, lower, &at, &mut linked)?;
+    Ok(linked)
+}
+
+/// Merges two directories; `at` is what the upper one was before, or what a new one shall be like.
+fn merge(
+    upper: &Path,
+    lower: &Path,
+    at: &fs::Metadata,
+    linked: &mut Linked,
+) -> Result<(), files::Error> {
+    for entry in fs::read_dir(lower).map_err(files::error("list", lower))? {
+        let entry = entry.map_err(files::error("list", lower))?;
+        let (below, above) = (entry.path(), upper.join(entry.file_name()));
+        let Some((mark, metadata)) = look(&below) else { continue };
+        match (look(&above), mark) {
+            (None, Mark::Directory(opaque)) => {
+                copy_directory(&below, &above, &metadata, opaque, linked)?;
+            }
+            (None, Mark::Whiteout) => make_whiteout(&above)?,
+            (None, Mark::Other) => {
+                link(&below, &above)?;
+                linked.files += 1;
+            }
+            (Some((Mark::Directory(false), was)), Mark::Directory(opaque)) => {
+                merge(&above, &below, &was, linked)?;
+                if opaque {
+                    make_opaque(&above)?;
+                }
+            }
+            // What is below `below` does not show through it.
+            (Some((Mark::Directory(false), _)), Mark::Whiteout | Mark::Other) => {
+                make_opaque(&above)?;
+            }
+            (Some((Mark::Directory(true) | Mark::Whiteout | Mark::Other, _)), _) => {}
+        }
+    }
+    set_modified(upper, at)
+}
+
+fn copy_directory(
+    from: &Path,
+    to: &Path,
+    like: &fs::Metadata,
+    opaque: bool,
+    linked: &mut Linked,
+) -> Result<(), files::Error> {
+    files::create_private_dir(to)?;
+    if opaque {
+        make_opaque(to)?;
+    }
+    merge(to, from, like, linked)?;
+    // Last: its mode may forbid to write in it.
+    fs::set_permissions(to, like.permissions()).map_err(files::error("set the mode of", to))
+}
+
+/// Gives a file or link a second name. Nothing is followed.
+fn link(from: &Path, to: &Path) -> Result<(), files::Error> {
+    rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())
+        .map_err(|code| files::error("link", to)(code.into()))
+}
+
+/// Takes away what only a mount needs, and what no cache may hold: whiteouts, opaque marks, sockets, pipes
+/// and devices. What stays is a plain directory. `keep` is asked for every file below `root`.
+pub(super) fn strip(
+    directory: &Path,
+    keep: &mut impl FnMut(&Path, &fs::Metadata) -> Result<Keep, Error>,
+) -> Result<(), Error> {
+    let was = fs::symlink_metadata(directory).map_err(files::error("look at", directory))?;
+    let mut changed = false;
+    for entry in fs::read_dir(directory).map_err(files::error("list", directory))? {
+        let path = entry.map_err(files::error("list", directory))?.path();
+        let Some((mark, metadata)) = look(&path) else { continue };
+        let kind = metadata.file_type();
+        let verdict = match mark {
+            Mark::Whiteout => Keep::No,
+            Mark::Directory(_) => keep(&path, &metadata)?,
+            Mark::Other if kind.is_file() || kind.is_symlink() => keep(&path, &metadata)?,
+            Mark::Other => Keep::No,
+        };
+        match verdict {
+            Keep::No => {
+                files::remove_any(&path)?;
+                changed = true;
+            }
+            Keep::Yes if kind.is_dir() => strip(&path, keep)?,
+            Keep::Yes => {}
+            Keep::IfFilled => {
+                strip(&path, keep)?;
+                let mut left = fs::read_dir(&path).map_err(files::error("list", &path))?;
+                if left.next().is_none() {
+                    files::remove_any(&path)?;
+                    changed = true;
+                }
+            }
+        }
+    }
+    if is_opaque(directory) {
+        rustix::fs::lremovexattr(directory, OPAQUE)
+            .map_err(|code| files::error("unmark the directory", directory)(code.into()))?;
+    }
+    if changed { Ok(set_modified(directory, &was)?) } else { Ok(()) }
+}
+
+/// What becomes of an entry in [`strip`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It stays, and below it each entry is asked for.
+    Yes,
+    /// It goes with all that is in it.
+    No,
+    /// A directory that stays when anything in it does.
+    IfFilled,
+}
