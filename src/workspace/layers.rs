@@ -133,6 +133,7 @@ impl Layers {
                     for squashed in lower.drain(..lower.len() - 1) {
                         marks::lay_under(&directory, &self.layer(squashed))?;
                     }
+                    marks::drop_idle(&directory, Some(&self.layer(lower[0])))?;
                 }
                 lower.insert(0, number);
                 let mut fits = near.fits.clone();

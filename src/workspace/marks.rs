@@ -124,7 +124,7 @@ pub(super) struct Linked {
 }
 
 /// Lays `lower` under `upper` for good: what a mount of both shows, `upper` shows alone. Whiteouts stay, as
-/// they hide what is below `lower`. Files get a second name and no second copy; both must be on one file
+/// they may hide what is below `lower`. Files get a second name and no second copy; both must be on one file
 /// system, and nobody may write to either any more.
 pub(super) fn lay_under(upper: &Path, lower: &Path) -> Result<Linked, files::Error> {
     let mut linked = Linked::default();
@@ -183,6 +183,28 @@ fn copy_directory(
     merge(to, from, like, linked)?;
     // Last: its mode may forbid to write in it.
     fs::set_permissions(to, like.permissions()).map_err(files::error("set the mode of", to))
+}
+
+/// Removes whiteouts that hide nothing of `below`, the directory at the same place in the layers below, if
+/// there is one. The kernel lists a directory that is in one layer only as it is: they would show as names.
+pub(super) fn drop_idle(directory: &Path, below: Option<&Path>) -> Result<(), files::Error> {
+    let was = fs::symlink_metadata(directory).map_err(files::error("look at", directory))?;
+    let below = below.filter(|_| !is_opaque(directory));
+    for entry in fs::read_dir(directory).map_err(files::error("list", directory))? {
+        let entry = entry.map_err(files::error("list", directory))?;
+        let path = entry.path();
+        let hidden = below.map(|below| below.join(entry.file_name()));
+        let hidden = hidden.filter(|hidden| fs::symlink_metadata(hidden).is_ok());
+        match look(&path) {
+            Some((Mark::Whiteout, _)) if hidden.is_none() => files::remove_file(&path)?,
+            Some((Mark::Directory(_), _)) => {
+                let hidden = hidden.filter(|hidden| !hidden.is_symlink() && hidden.is_dir());
+                drop_idle(&path, hidden.as_deref())?;
+            }
+            Some((Mark::Whiteout | Mark::Other, _)) | None => {}
+        }
+    }
+    set_modified(directory, &was)
 }
 
 /// Gives a file or link a second name. Nothing is followed.

@@ -291,7 +291,9 @@ impl Store {
                 }
             }
         }
-        Ok(())
+        let places: Vec<PathBuf> =
+            self.slots().iter().map(|slot| self.root.join(&slot.0)).collect();
+        overlay::collect(&self.rooms(), &places)
     }
 
     fn rooms(&self) -> overlay::Rooms {

@@ -61,6 +61,9 @@ const FITTED: &str = "cache";
 /// Beside a cache's files: the tree of the base that made it.
 const MADE_OF: &str = "made-of";
 
+/// Stacks that outlive a night: the tip, and enough beside it to find a near one.
+const KEPT_STACKS: usize = 8;
+
 /// Where overlays appear, below the root of a store.
 pub(super) const AT: &str = "at";
 /// Where layers are, below the root of a store.
@@ -115,7 +118,7 @@ impl Mount {
 
     /// Takes over what is in `place`; `None` when it is not whole, or its layers are gone.
     pub(super) fn reopen(rooms: &Rooms, place: &Path, tree: &TreeId) -> Option<Mount> {
-        let note: Note = serde_json::from_slice(&fs::read(place.join(NOTE)).ok()?).ok()?;
+        let note = note(place)?;
         let layers = rooms.layers();
         let stack = layers.again(note.stack, tree)?;
         let mount = Mount::new(rooms, place, layers, stack, note.cache);
@@ -294,8 +297,27 @@ impl Mount {
     }
 }
 
+/// Removes layers that nobody needs any more, and caches that were never finished. `places` are the slots.
+pub(super) fn collect(rooms: &Rooms, places: &[PathBuf]) -> Result<(), Error> {
+    let layers = rooms.layers();
+    if rooms.root.join(LAYERS).is_dir() {
+        let used: Vec<u64> = places.iter().filter_map(|place| Some(note(place)?.stack)).collect();
+        layers.collect(&used, KEPT_STACKS)?;
+    }
+    for entry in fs::read_dir(&rooms.caches).into_iter().flatten().flatten() {
+        if entry.file_name().as_bytes().starts_with(b".") {
+            files::remove_any(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn note(place: &Path) -> Option<Note> {
+    serde_json::from_slice(&fs::read(place.join(NOTE)).ok()?).ok()
+}
+
 /// Removes what a use of this kind leaves in a slot.
-fn clear(place: &Path) -> Result<(), Error> {
+pub(super) fn clear(place: &Path) -> Result<(), Error> {
     // The note first: without it nobody takes over what is half gone.
     for name in [NOTE, UPPER, WORK, FITTED] {
         files::remove_any(&place.join(name))?;

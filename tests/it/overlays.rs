@@ -1,14 +1,22 @@
 //! Workspaces made of layers: what a mount shows, what is read back, what is kept, and what it costs.
 
 use std::{
-    collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path, process::Command,
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    process::{Command, Stdio},
 };
 
-use nightshift::workspace::{Kind, Slot};
+use nightshift::{
+    ids::RepoPath,
+    workspace::{CacheId, Kind, Slot, Store, Workspace, probe},
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::support::layers::{
-    EXECUTABLE, Files, GITLINK, REGULAR, SYMLINK, Scene, can_mount, files, run, times,
+    EXECUTABLE, Files, GITLINK, REGULAR, SYMLINK, Scene, can_mount, files, run, shell, times,
 };
 
 fn base() -> Files {
@@ -38,6 +46,14 @@ fn layers(scene: &Scene) -> Vec<u64> {
         entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// How many stacks there are.
+fn notes(scene: &Scene) -> usize {
+    let entries = fs::read_dir(scene.work().join("layers")).unwrap();
+    entries
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().contains('-'))
+        .count()
 }
 
 fn in_layer(scene: &Scene, number: u64) -> Vec<String> {
@@ -166,7 +182,7 @@ fn squashing_changes_no_time_and_copies_nothing() {
         if lower.len() < deep {
             squashed += 1;
             assert_eq!(in_layer(&scene, step + 1).len(), 5, "all that changed since the first");
-            let linked = fs::metadata(lower[0].join("new/0")).unwrap().nlink();
+            let linked = fs::metadata(lower[0].join("new/1")).unwrap().nlink();
             assert_eq!(linked, 2, "the file of the older layer");
         }
         deep = lower.len();
@@ -256,6 +272,12 @@ fn what_is_read_back_is_what_a_program_sees() {
     }
     let scene = Scene::new();
     let tree = scene.tree(&base());
+    let mut earlier = base();
+    earlier.remove("src/b.txt");
+    earlier.insert("new".to_owned(), (REGULAR, "a file here\n".to_owned()));
+    earlier.insert("a.txt/inside".to_owned(), (EXECUTABLE, "a directory here\n".to_owned()));
+    earlier.remove("a.txt");
+    let earlier = scene.tree(&earlier);
     let compare = |deeds: Vec<String>| {
         let script = deeds.iter().map(|deed| format!("({deed}) 2>/dev/null\n")).collect::<String>();
         let script = format!("umask 022\n{script}true");
@@ -274,6 +296,19 @@ fn what_is_read_back_is_what_a_program_sees() {
             let seen = scene.view(&layered);
             prop_assert_eq!(scene.files(&candidate), expected(&seen, &base()), "{}", script);
         }
+        // Some of it put back, as the base or as an earlier attempt had it.
+        let wanted = if deeds.len() % 2 == 0 { &tree } else { &earlier };
+        let some: Vec<RepoPath> = ours.edits.keys().step_by(2).cloned().collect();
+        layered.put(wanted, &some).unwrap();
+        pooled.put(wanted, &some).unwrap();
+        let (ours, other) = (layered.changes().unwrap(), pooled.changes().unwrap());
+        prop_assert_eq!(&ours.odd, &other.odd, "{} {:?}", script, some);
+        prop_assert_eq!(&ours.edits, &other.edits, "{} {:?}", script, some);
+        if ours.odd.is_empty() {
+            let candidate = scene.candidate(&layered, &tree);
+            let seen = scene.view(&layered);
+            prop_assert_eq!(scene.files(&candidate), expected(&seen, &base()), "put {}", script);
+        }
         layered.release().unwrap();
         pooled.release().unwrap();
         Ok(())
@@ -282,4 +317,331 @@ fn what_is_read_back_is_what_a_program_sees() {
         ProptestConfig { failure_persistence: None, cases: 60, ..ProptestConfig::default() };
     let deeds = proptest::collection::vec(deed(), 1..9);
     TestRunner::new(config).run(&deeds, compare).unwrap();
+}
+
+#[test]
+fn no_program_can_forge_the_marks_of_a_layer() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let tree = scene.tree(&base());
+    let workspace = scene.lay_out(&agent(), &tree, None);
+    let overlay = workspace.overlay().unwrap();
+    let mut command =
+        shell(&overlay, "touch empty mine; mkdir made; echo x > made/x; echo ready; cat");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    // As the program sees it: through the mount.
+    let inside = Path::new("/proc").join(child.id().to_string()).join("root");
+    let inside = inside.join(overlay.at.strip_prefix("/").unwrap());
+    let none = rustix::fs::XattrFlags::empty();
+    let set = |path: &str, name: &str, value: &[u8]| {
+        // The kernel escapes the name, or refuses it.
+        let _ = rustix::fs::lsetxattr(inside.join(path), name, value, none);
+    };
+    for name in ["user.overlay.", "user.overlay.overlay.", "trusted.overlay."] {
+        set("src/deep", &format!("{name}opaque"), b"y");
+        set("docs", &format!("{name}redirect"), b"/src");
+        set("empty", &format!("{name}whiteout"), b"y");
+        set("a.txt", &format!("{name}whiteout"), b"y");
+        set("made", &format!("{name}opaque"), b"x");
+    }
+    let whiteout = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        inside.join("made/x2"),
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::Mode::empty(),
+        0,
+    );
+    assert!(whiteout.is_err());
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    assert!(overlay.upper.join("src/deep").is_dir(), "it was touched");
+    let changes = workspace.changes().unwrap();
+    assert!(changes.odd.is_empty(), "{:?}", changes.odd);
+    let changed: Vec<String> = changes.edits.keys().map(ToString::to_string).collect();
+    assert_eq!(changed, ["empty", "made/x", "mine"]);
+    let candidate = scene.candidate(&workspace, &tree);
+    assert_eq!(scene.view(&workspace), scene.files(&candidate));
+}
+
+#[test]
+fn a_whiteout_of_either_form_is_a_removal() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let tree = scene.tree(&base());
+    let workspace = scene.lay_out(&agent(), &tree, None);
+    // As a newer kernel writes it.
+    let upper = workspace.own().to_owned();
+    fs::write(upper.join("a.txt"), "").unwrap();
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::lsetxattr(upper.join("a.txt"), "user.overlay.whiteout", b"y", none).unwrap();
+    run(&workspace.overlay().unwrap(), "rm run.sh && test ! -e a.txt");
+    let changes = workspace.changes().unwrap();
+    let removed: Vec<String> = changes.edits.keys().map(ToString::to_string).collect();
+    assert_eq!(removed, ["a.txt", "run.sh"]);
+    assert!(changes.edits.values().all(Option::is_none));
+}
+
+#[test]
+fn a_device_or_a_pipe_is_odd_and_a_whiteout_over_nothing_is_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let workspace = scene.lay_out(&agent(), &scene.tree(&base()), None);
+    let script = "mkfifo src/pipe; mkdir -p x/.git; ln a.txt linked; ln -s /etc/passwd out\n\
+                  mkdir target/d; mkfifo target/d/p; echo x > gone; rm gone; mkdir .git";
+    run(&workspace.overlay().unwrap(), script);
+    let changes = workspace.changes().unwrap();
+    let odd: Vec<(String, &str)> =
+        changes.odd.iter().map(|odd| (odd.path.to_string(), odd.what.as_str())).collect();
+    let expected = [
+        ("linked", "a hard link to another file"),
+        ("out", "a symbolic link that leaves the repository"),
+        ("src/pipe", "a named pipe"),
+        ("x/.git", "a nested git repository"),
+    ];
+    assert_eq!(odd, expected.map(|(path, what)| (path.to_owned(), what)));
+    assert!(changes.edits.is_empty(), "{:?}", changes.edits);
+}
+
+fn cache(name: &str) -> CacheId {
+    CacheId::new(&[name.as_bytes()])
+}
+
+/// A gate of the base that leaves something in ignored paths, kept.
+fn gate_leaves(scene: &Scene, tree: &Files, below: Option<&str>, script: &str, name: &str) {
+    let below = below.map(cache);
+    let gate = scene.lay_out(&Slot::gate(), &scene.tree(tree), below.as_ref());
+    run(&gate.overlay().unwrap(), script);
+    let kept = scene.store.keep_cache(&gate, &cache(name)).unwrap();
+    assert_eq!(kept.copied_bytes, 0);
+    assert!(gate.changes().unwrap().edits.is_empty(), "its upper directory is fresh");
+    assert!(scene.store.has_cache(&cache(name)));
+    gate.release().unwrap();
+}
+
+const BUILD: &str = "mkdir -p target/deep; echo lib > target/deep/lib.o; echo log > docs/two.log\n\
+                     echo junk > stray; echo more >> a.txt; rm src/b.txt; mkfifo target/pipe\n\
+                     mkdir -p .git new/target; echo x > .git/x; echo x > new/target/x";
+
+fn with(files: &Files, more: &[(&str, u32, &str)]) -> Files {
+    let mut files = files.clone();
+    files.extend(more.iter().map(|(p, mode, text)| ((*p).to_owned(), (*mode, (*text).to_owned()))));
+    files
+}
+
+const LIB: (&str, u32, &str) = ("target/deep/lib.o", REGULAR, "lib\n");
+const LOG: (&str, u32, &str) = ("docs/two.log", REGULAR, "log\n");
+
+#[test]
+fn a_cache_is_what_the_base_gate_left_in_ignored_paths() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    gate_leaves(&scene, &base(), None, BUILD, "one");
+    let tree = scene.tree(&base());
+    let workspace = scene.lay_out(&agent(), &tree, Some(&cache("one")));
+    assert_eq!(scene.view(&workspace), with(&base(), &[LIB, LOG]));
+    assert!(workspace.changes().unwrap().edits.is_empty());
+    let built = times(&scene.copy_of_view(&workspace));
+    // A program may do with it what it likes, the next finds it as it was.
+    run(&workspace.overlay().unwrap(), "echo y > target/deep/lib.o; rm docs/two.log");
+    assert!(workspace.changes().unwrap().edits.is_empty());
+    workspace.release().unwrap();
+    let tip = with(&base(), &[("a.txt", REGULAR, "changed\n")]);
+    let gate = scene.lay_out(&Slot::gate(), &scene.tree(&tip), Some(&cache("one")));
+    assert_eq!(scene.view(&gate), with(&tip, &[LIB, LOG]));
+    for (path, time) in times(&scene.copy_of_view(&gate)) {
+        assert!(path != "a.txt" || time > built[LIB.0], "older than what was built of another");
+        assert_eq!(time == built[&path], path != "a.txt", "{path}");
+    }
+}
+
+#[test]
+fn a_newer_base_adds_to_an_older_cache() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    gate_leaves(&scene, &base(), None, BUILD, "one");
+    let newer = with(&base(), &[("src/b.txt", REGULAR, "newer\n")]);
+    let script = "rm -r target/deep; mkdir target/deep; echo 2 > target/deep/two.o; echo >> a.txt";
+    gate_leaves(&scene, &newer, Some("one"), script, "two");
+    let two = ("target/deep/two.o", REGULAR, "2\n");
+    let workspace = scene.lay_out(&agent(), &scene.tree(&newer), Some(&cache("two")));
+    assert_eq!(scene.view(&workspace), with(&newer, &[two, LOG]));
+    let lowest = workspace.overlay().unwrap().lower.pop().unwrap();
+    assert_eq!(fs::metadata(lowest.join(LOG.0)).unwrap().nlink(), 2, "a second name, no copy");
+    // The older one is as it was.
+    let gate = scene.lay_out(&Slot::gate(), &scene.tree(&base()), Some(&cache("one")));
+    assert_eq!(scene.view(&gate), with(&base(), &[LIB, LOG]));
+}
+
+#[test]
+fn a_cache_never_hides_a_file_of_the_tree_and_adds_none_that_it_does_not_ignore() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    gate_leaves(&scene, &base(), None, BUILD, "one");
+    let lay_out = |tree: &Files| scene.lay_out(&agent(), &scene.tree(tree), Some(&cache("one")));
+    let tracked = with(&base(), &[("target/deep/lib.o", REGULAR, "tracked\n")]);
+    assert_eq!(scene.view(&lay_out(&tracked)), with(&tracked, &[LOG]));
+    let file = with(&base(), &[("target/deep", REGULAR, "a file\n")]);
+    assert_eq!(scene.view(&lay_out(&file)), with(&file, &[LOG]));
+    let less = with(&base(), &[(".gitignore", REGULAR, "*.log\n")]);
+    assert_eq!(scene.view(&lay_out(&less)), with(&less, &[LOG]), "target/ is not ignored");
+    let inner = with(&base(), &[("docs/.gitignore", REGULAR, "!two.log\n")]);
+    assert_eq!(scene.view(&lay_out(&inner)), with(&inner, &[LIB]));
+    // One of which nobody knows what it was made of is looked through, too.
+    fs::remove_file(scene.work().join("caches").join(cache("one").as_str()).join("made-of"))
+        .unwrap();
+    assert_eq!(scene.view(&lay_out(&less)), with(&less, &[LOG]));
+}
+
+#[test]
+fn no_build_tool_takes_another_source_for_the_one_that_the_cache_saw() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let other = with(&base(), &[("a.txt", REGULAR, "other\n")]);
+    // The other's layers are older than the cache, and hold a file that its maker never saw.
+    scene.lay_out(&agent(), &scene.tree(&other), None).release().unwrap();
+    gate_leaves(&scene, &base(), None, BUILD, "one");
+    let workspace = scene.lay_out(&agent(), &scene.tree(&other), Some(&cache("one")));
+    let times = times(&scene.copy_of_view(&workspace));
+    assert!(times["a.txt"] > times[LIB.0], "older than what was built of another");
+    assert!(times["src/b.txt"] <= times[LIB.0], "and what is the same is not built again");
+    assert_eq!(scene.view(&workspace), with(&other, &[LIB, LOG]));
+}
+
+/// What another process sees.
+fn reopen(scene: &Scene, owner: &str, tree: &Files) -> Option<Workspace> {
+    let store = Store::new(&scene.vault, &scene.work());
+    store.reopen(&agent(), owner, &scene.tree(tree), 1_000_000).unwrap()
+}
+
+#[test]
+fn a_slot_is_taken_over_by_its_owner_as_it_was_left() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    gate_leaves(&scene, &base(), None, BUILD, "one");
+    let workspace = scene.lay_out(&agent(), &scene.tree(&base()), Some(&cache("one")));
+    workspace.claim("me").unwrap();
+    run(&workspace.overlay().unwrap(), "rm a.txt; echo new > new; echo 2 > target/two.o");
+    let left = scene.view(&workspace);
+    assert!(reopen(&scene, "another", &base()).is_none());
+    assert!(reopen(&scene, "me", &with(&base(), &[("x", REGULAR, "")])).is_none());
+    let taken = reopen(&scene, "me", &base()).unwrap();
+    assert_eq!(scene.view(&taken), left);
+    assert_eq!(taken.changes().unwrap().edits, workspace.changes().unwrap().edits);
+    fs::remove_dir_all(scene.work().join("layers/1")).unwrap();
+    assert!(reopen(&scene, "me", &base()).is_none(), "its layers are gone");
+}
+
+#[test]
+fn layers_of_another_boot_are_not_believed_unless_they_are_on_the_disk() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let tip = with(&base(), &[("a.txt", REGULAR, "tip\n")]);
+    for tree in [&base(), &tip] {
+        scene.lay_out(&agent(), &scene.tree(tree), None).release().unwrap();
+    }
+    assert_eq!(layers(&scene), [1, 2]);
+    let note = scene.work().join("layers").join(format!("2-{}", scene.tree(&tip)));
+    let text = fs::read_to_string(&note).unwrap();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    fs::write(&note, text.replace(boot.trim(), "another")).unwrap();
+    assert_ne!(fs::read_to_string(&note).unwrap(), text);
+    // As a power cut may leave it.
+    fs::write(scene.work().join("layers/2/a.txt"), "").unwrap();
+    let workspace = scene.lay_out(&agent(), &scene.tree(&tip), None);
+    assert_eq!(scene.view(&workspace), tip);
+    assert_eq!(layers(&scene), [1, 2, 3], "and the first was not made again");
+}
+
+#[test]
+fn nothing_of_an_earlier_use_is_left() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let slot = scene.work().join("agent-0");
+    let tree = scene.tree(&base());
+    let workspace = scene.lay_out(&agent(), &tree, None);
+    run(&workspace.overlay().unwrap(), "mkdir locked; echo x > locked/x; chmod 000 locked");
+    workspace.release().unwrap();
+    assert_eq!(fs::read_dir(&slot).unwrap().count(), 0);
+    // Killed before it was given back.
+    let workspace = scene.lay_out(&agent(), &tree, None);
+    run(&workspace.overlay().unwrap(), "mkdir locked; echo x > locked/x; chmod 000 locked");
+    drop(workspace);
+    let store = Store::new(&scene.vault, &scene.work());
+    let workspace = store.lay_out(Kind::Overlay, &agent(), &tree, None, 1_000_000).unwrap();
+    assert_eq!(scene.view(&workspace), base());
+    workspace.claim("me").unwrap();
+    // A new night forgets what nobody claims, and old layers; not what somebody holds.
+    for step in 0..20 {
+        let tip = with(&base(), &[("step", REGULAR, &step.to_string())]);
+        scene.lay_out(&Slot::gate(), &scene.tree(&tip), None).release().unwrap();
+    }
+    fs::create_dir(scene.work().join("layers/99")).unwrap();
+    let store = Store::new(&scene.vault, &scene.work());
+    store.clear(&["me".to_owned()].into()).unwrap();
+    assert!(!layers(&scene).contains(&99), "no stack has it");
+    assert_eq!(notes(&scene), 9, "the newest eight and one that is held");
+    let taken = reopen(&scene, "me", &base()).unwrap();
+    assert_eq!(scene.view(&taken), base());
+    drop(taken);
+    store.clear(&std::collections::BTreeSet::new()).unwrap();
+    assert_eq!(fs::read_dir(&slot).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_that_gives_its_group_on_is_no_trap() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let work = scene.work();
+    fs::create_dir(&work).unwrap();
+    // Only root may give it to a group that it is not in; for others the bit alone is tried.
+    let _ = std::os::unix::fs::chown(&work, None, Some(12_345));
+    fs::set_permissions(&work, fs::Permissions::from_mode(0o2770)).unwrap();
+    gate_leaves(&scene, &base(), None, BUILD, "one");
+    let workspace = scene.lay_out(&agent(), &scene.tree(&base()), Some(&cache("one")));
+    run(&workspace.overlay().unwrap(), "echo x >> target/deep/lib.o && echo y >> a.txt");
+    assert_eq!(workspace.changes().unwrap().edits.len(), 1);
+}
+
+#[test]
+fn what_is_needed_is_tried_where_it_is_needed() {
+    let scene = Scene::new();
+    fs::create_dir(scene.work()).unwrap();
+    if let Err(problem) = probe(&scene.work()) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: no layers in {}: {problem}",
+            scene.work().display()
+        );
+        return;
+    }
+    assert_eq!(fs::read_dir(scene.work()).unwrap().count(), 0, "nothing is left");
+    let strange = scene.root.path().join("a:b");
+    fs::create_dir(&strange).unwrap();
+    assert!(probe(&strange).unwrap_err().contains("colon"));
+    // Here nobody makes a file.
+    assert!(probe(Path::new("/proc/self")).is_err());
 }
