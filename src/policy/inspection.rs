@@ -417,6 +417,21 @@ fn is_git_name(component: &[u8]) -> bool {
     name == ".git" || name == "git~1"
 }
 
+/// What a name below the root of a tree means to git, in words, when it is one that git refuses to store or
+/// calls an error in its check of a repository. Kept work goes to the person's repository, so that it must not
+/// hold one either.
+pub fn reserved(component: &[u8], link: bool) -> Option<&'static str> {
+    if component.eq_ignore_ascii_case(b".git") {
+        Some("a nested git repository")
+    } else if is_git_name(component) {
+        Some("a name that some systems read as `.git`")
+    } else if link && component.eq_ignore_ascii_case(b".gitmodules") {
+        Some("a link in the place of git's list of submodules")
+    } else {
+        None
+    }
+}
+
 /// Characters that HFS+ leaves out of names.
 fn is_ignored_by_hfs(c: char) -> bool {
     matches!(c, '\u{200C}' | '\u{200D}') || is_invisible(c)
@@ -815,5 +830,16 @@ mod tests {
         }
         let fine = vec![added("src/.gitkeep", &["x"]), added("src/git.rs", &["x"])];
         assert_eq!(judged(&policy, &ready("Add a parser"), fine), []);
+    }
+
+    #[test]
+    fn names_that_git_refuses_are_reserved_and_others_are_not() {
+        for name in [".git", ".GIT", "git~1", ".git.", ".git::$DATA", ".g\u{200c}it"] {
+            assert!(reserved(name.as_bytes(), false).is_some(), "{name}");
+        }
+        assert!(reserved(b".gitmodules", true).is_some());
+        for name in [".gitmodules", ".gitignore", "git", ".github", "git~2", "x.git"] {
+            assert_eq!(reserved(name.as_bytes(), false), None, "{name}");
+        }
     }
 }

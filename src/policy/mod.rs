@@ -19,7 +19,7 @@ use crate::prompt::{self, Level, Settled};
 pub use admission::{
     Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
 };
-pub use inspection::inspect;
+pub use inspection::{inspect, reserved};
 pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};
 
 /// The rules as data. Defaults are those of the original request unless a line says otherwise.

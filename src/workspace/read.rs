@@ -19,6 +19,7 @@ use crate::{
     git::{Error, Handles, TreeEdit, blob_id, git},
     ids::{RepoPath, TreeId},
     outcome::OddEntry,
+    policy,
     workspace::{
         look::{self, Seen},
         rules::{Base, InBase, Known},
@@ -114,6 +115,11 @@ impl<'v> Reader<'v> {
             if known == Some(Known { mode: FileMode::Symlink, id }) {
                 return Ok(());
             }
+            let plain = path.components().last().unwrap_or_default();
+            if let Some(what) = policy::reserved(plain, true) {
+                self.odd(path, what);
+                return Ok(());
+            }
             if leaves(path, &target) {
                 self.odd(path, "a symbolic link that leaves the repository");
                 return Ok(());
@@ -167,10 +173,10 @@ impl<'v> Reader<'v> {
         if path.as_bytes() == b".git" {
             return Ok(false); // the agent's own, thrown away
         }
-        if name.eq_ignore_ascii_case(b".git") {
+        if let Some(what) = policy::reserved(name, false) {
             let (above, _) = look::split(path.as_bytes());
             if above.is_empty() || !self.base.ignores(&RepoPath::new(above), true)? {
-                self.odd(path, "a nested git repository");
+                self.odd(path, what);
             }
             return Ok(false);
         }
