@@ -5,10 +5,19 @@
 //! same lists.
 
 mod attack;
+mod nights;
 mod scene;
 mod walls;
 
-use std::{collections::VecDeque, fmt::Write as _, process::Command, sync::Mutex, thread};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    fmt::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
+    sync::Mutex,
+    thread,
+};
 
 use attack::{Attack, Gap, Needs, When};
 use nightshift::sandbox::{Tier, linux::landlock};
@@ -133,4 +142,137 @@ fn walls_hold_and_without_them_every_attack_comes_through() {
         Some(tier) => behind(&attack, tier),
         None => control(&attack),
     }));
+}
+
+/// The tiers that nights are tried in: what the user's file can say, and this kernel can hold.
+const TIERS: [&str; 1] = ["off"];
+
+/// What a failed assertion said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
+}
+
+#[test]
+fn plain_git_runs_what_is_planted() {
+    let rows = for_all(nights::ATTACKS.to_vec(), |attack| {
+        let result = nights::control(&attack)?;
+        let (result, wrong) = match result {
+            Ok(()) => ("comes through: plain git runs it".to_owned(), false),
+            Err(text) => (format!("NOT AS EXPECTED: plain git does not run it\n{text}"), true),
+        };
+        Some(Row { attack: attack.to_string(), place: "without", result, wrong })
+    });
+    let rows: Vec<Row> = rows.into_iter().flatten().collect();
+    assert!(rows.len() > 15);
+    tell(&rows);
+}
+
+#[test]
+fn nights_land_what_is_honest_and_nothing_else() {
+    let only = std::env::var("NIGHTSHIFT_TEST_ATTACK").unwrap_or_default();
+    let mut tries = Vec::new();
+    for attack in nights::ATTACKS.iter().filter(|attack| attack.to_string().contains(&only)) {
+        tries.extend(TIERS.map(|tier| (*attack, tier)));
+    }
+    tell(&for_all(tries, |(attack, tier)| {
+        let result = catch_unwind(AssertUnwindSafe(|| nights::night(&attack, tier)));
+        let (result, wrong) = match result {
+            Ok(()) => (attack.gap.map_or("held".to_owned(), |gap| format!("gap: {gap}")), false),
+            Err(panic) => (format!("NOT AS EXPECTED: {}", words(&*panic)), true),
+        };
+        Row { attack: attack.to_string(), place: tier, result, wrong }
+    }));
+}
+
+#[test]
+fn what_is_said_to_be_tried_elsewhere_is() {
+    for (attack, file, test) in nights::ELSEWHERE {
+        let text = crate::tidy::read(file);
+        assert!(text.contains(&format!("fn {test}")), "{attack}: no test `{test}` in {file}");
+    }
+}
+
+#[test]
+fn the_page_about_attacks_is_made_of_these_lists() {
+    let page = page();
+    if std::env::var("NIGHTSHIFT_WRITE_DOCS").is_ok_and(|value| value == "1") {
+        std::fs::write(crate::tidy::root().join(PAGE), &page).unwrap();
+    }
+    let how = "NIGHTSHIFT_WRITE_DOCS=1 cargo test --test it -- adversary::the_page";
+    assert!(crate::tidy::read(PAGE) == page, "{PAGE} is old; this writes it: {how}");
+}
+
+const PAGE: &str = "docs/adversary.md";
+const HEAD: &str = "\
+# What a hostile agent tries
+
+Made from the lists in `tests/adversary/`; not edited by hand. `cargo test --test it -- adversary --nocapture`
+tries all of it on this machine and prints what came of each.
+
+## Walls
+
+Each attack runs behind the walls of tier T2 (namespaces), behind those of tier T1 (Landlock and a filter of
+system calls alone), and without walls. **Without walls it must come through**, or the test fails: an attack
+that never works proves nothing. What it is let loose on (home, programs, sockets, servers) is the test's own.
+
+To come through without walls, some need the user root (*root*), or something that not every machine has
+(*machine*); where that is missing, only the walls are tried. \"held, but\" says for whom it does not hold.
+
+| attack | T2 | T1 | comes through without |
+|---|---|---|---|
+";
+const NIGHTS: &str = "
+## Nights
+
+Each of these is an agent in a whole night: real program, real git, real gate. Nothing that it plants may run,
+neither in the night nor when the person looks at the branch and merges it the morning after; the person's
+checkout stays as it was to the last byte. Plain git is let loose on the same plants, and runs them.
+
+| attack | what comes of it | plain git |
+|---|---|---|
+";
+const OTHERS: &str = "
+## Tried elsewhere
+
+| attack | where |
+|---|---|
+";
+
+/// The page, from the same lists as the tests.
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for attack in walls::attacks() {
+        let [t2, t1] = [Tier::T2, Tier::T1].map(|tier| {
+            let gap = attack.gaps.iter().find(|gap| gap.tier == tier);
+            gap.map_or("held".to_owned(), |gap| match gap.when {
+                When::Always => format!("**gap**: {}", gap.words),
+                When::Root => format!("held, but as root: {}", gap.words),
+                When::NotRoot => format!("held, but not as root: {}", gap.words),
+                When::WithoutScopes => format!("held, but before Linux 6.12: {}", gap.words),
+            })
+        });
+        let control = match attack.needs {
+            Needs::Nothing => "yes",
+            Needs::Root => "root",
+            Needs::Luck => "machine",
+        };
+        let _ = writeln!(page, "| {attack} | {t2} | {t1} | {control} |");
+    }
+    page.push_str(NIGHTS);
+    for attack in nights::ATTACKS {
+        let result = match (attack.gap, attack.expect) {
+            (Some(gap), _) => format!("**gap**: {gap}"),
+            (None, nights::Expect::Lands) => "no effect".to_owned(),
+            (None, nights::Expect::Refused(words)) => format!("refused: {words}"),
+            (None, nights::Expect::Told(words)) => format!("the pull request warns: {words}"),
+        };
+        let control = if attack.planted() { "runs it" } else { "" };
+        let _ = writeln!(page, "| {attack} | {result} | {control} |");
+    }
+    page.push_str(OTHERS);
+    for (attack, file, _) in nights::ELSEWHERE {
+        let _ = writeln!(page, "| {attack} | [{file}](../{file}) |");
+    }
+    page
 }

@@ -144,10 +144,15 @@ impl TestNight {
         fs::create_dir_all(&config).unwrap();
         let script = self.path("agent.sh");
         fs::write(&script, &self.agent).unwrap();
+        // Layers are for T2 alone.
+        let kind = if matches!(&*self.tier, "off" | "t1") {
+            "auto".to_owned()
+        } else {
+            wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto")
+        };
         let user = format!(
-            "sandbox: {}\nworkspaces: {}\nagents:\n  test: {{command: [sh, {}]}}\n",
+            "sandbox: {}\nworkspaces: {kind}\nagents:\n  test: {{command: [sh, {}]}}\n",
             self.tier,
-            wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto"),
             script.to_str().unwrap()
         );
         fs::write(config.join("nightshift.yml"), user).unwrap();
