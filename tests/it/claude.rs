@@ -4,6 +4,7 @@
 mod conversations;
 mod nights;
 mod rows;
+mod walls;
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -21,7 +22,7 @@ use nightshift::{
 use crate::{
     support::{
         claude::claude,
-        model::{At, FOREVER, Fault, Key, Limit, Model, SONNET, Turn, Usage, any, now},
+        model::{At, FOREVER, Fault, Key, Lane, Limit, Model, SONNET, Turn, Usage, any, now},
     },
     tidy,
 };
@@ -40,9 +41,14 @@ struct Scene {
 impl Scene {
     /// None when the program is not there.
     async fn with(turns: Vec<Turn>) -> Option<Scene> {
+        Scene::below("/tmp", vec![any(turns)]).await
+    }
+
+    /// [`Scene::with`], in another place and with other scripts.
+    async fn below(place: &str, lanes: Vec<Lane>) -> Option<Scene> {
         let program = claude()?;
-        let dir = tempfile::Builder::new().prefix("ns").tempdir_in("/tmp").unwrap();
-        let model = Model::start(vec![any(turns)]).await;
+        let dir = tempfile::Builder::new().prefix("ns").tempdir_in(place).unwrap();
+        let model = Model::start(lanes).await;
         let workspace = dir.path().join("work");
         fs::create_dir(&workspace).unwrap();
         fs::write(workspace.join("README.md"), "hello\n").unwrap();

@@ -19,7 +19,7 @@ const ID: &str = "5b0c2f0e-6c8e-4a51-9d0f-0f7a3c1e8b12";
 
 impl Scene {
     /// The next attempt of the scene's conversation.
-    async fn go_on(&mut self, held: Option<Session>, prompt: &str) -> Ran {
+    pub(super) async fn go_on(&mut self, held: Option<Session>, prompt: &str) -> Ran {
         let total = self.job.talk.as_ref().map(|talk| talk.total);
         let (resume, total) = (total.is_some(), total.unwrap_or_default());
         self.job.talk = Some(Talk { id: ID.into(), resume, total });
