@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "the tests write scripts")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail like the test")]
 
+mod walls;
+
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use nightshift::{
@@ -17,7 +19,7 @@ use nightshift::{
 };
 
 /// The beginning of every fake `claude`: keeps its arguments and what it is told, and knows its session.
-const FAKE: &str = r#"#!/bin/sh
+const FAKE: &str = r#"
 [ "$1" = --version ] && { echo "${FAKE_VERSION:-2.1.329} (Claude Code)"; exit 0; }
 echo "$*" >> "$TMPDIR/argv"
 echo $$ > "$TMPDIR/pid"
@@ -42,7 +44,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let dir = tempfile::tempdir().unwrap();
+        Scene::of(tempfile::tempdir().unwrap())
+    }
+
+    fn below(place: &str) -> Scene {
+        Scene::of(tempfile::tempdir_in(place).unwrap())
+    }
+
+    fn of(dir: tempfile::TempDir) -> Scene {
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path("work")).unwrap();
         fs::create_dir(path("bin")).unwrap();
@@ -76,10 +85,15 @@ impl Scene {
         self.dir.path().join(name)
     }
 
-    fn claude(&self, script: &str) -> ClaudeAgent {
-        let path = self.path("bin/claude");
-        fs::write(&path, format!("{FAKE}{script}")).unwrap();
+    /// A program in the scene.
+    fn script(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn claude(&self, script: &str) -> ClaudeAgent {
+        self.script("bin/claude", &format!("{FAKE}{script}"));
         let credential = Credential::ApiKey(Secret::new("sk-fake"));
         let mut agent = ClaudeAgent::new(supervisor(), Some(credential));
         agent.grace = Duration::from_secs(2);
