@@ -12,6 +12,7 @@ mod edit;
 mod gating;
 pub mod hands;
 pub mod home;
+pub mod include;
 pub mod open;
 pub mod places;
 pub mod prepare;

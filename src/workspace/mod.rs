@@ -5,6 +5,7 @@
 //! repository of an agent's takes part. Never runs a program and never decides who gets which slot.
 
 mod caches;
+pub(crate) mod checkout;
 mod collect;
 mod layers;
 mod look;

@@ -26,6 +26,7 @@ mod model;
 #[cfg(target_os = "linux")]
 mod heavy;
 mod histories;
+mod include;
 mod network;
 mod proxy;
 mod night;
