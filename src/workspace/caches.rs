@@ -26,7 +26,7 @@ use crate::{
 
 const VERSION: u32 = 1;
 const META: &str = "meta.json";
-const FILES: &str = "tree";
+pub(super) const FILES: &str = "tree";
 /// How the name of a cache begins that is not whole yet.
 const NEW: &str = ".new-";
 /// Its time says when a cache was last used.
@@ -127,8 +127,7 @@ pub(super) fn keep(
     before: i64,
     each: &mut dyn FnMut(&RepoPath, &Seen),
 ) -> Result<Kept, Error> {
-    let beside = caches.join(format!("{NEW}{}", id.as_str()));
-    files::remove_any(&beside)?;
+    let beside = begin(caches, id)?;
     let target = beside.join(FILES);
     files::create_private_dir(&target)?;
     let mut kept = Kept::default();
@@ -146,15 +145,34 @@ pub(super) fn keep(
         each(path, seen);
         Ok(())
     })?;
-    files::write_atomic(&used(&beside), b"")?;
-    let until = look::real(&used(&beside));
-    let until = until.map_err(|e| files::error("look at", &beside)(e.into()))?.stamp.modified;
+    publish(caches, id, &beside, tree, before)?;
+    Ok(kept)
+}
+
+/// Where a cache is made that is not whole yet; nothing is there.
+pub(super) fn begin(caches: &Path, id: &CacheId) -> Result<PathBuf, Error> {
+    let beside = caches.join(format!("{NEW}{}", id.as_str()));
+    files::remove_any(&beside)?;
+    files::create_private_dir(&beside)?;
+    Ok(beside)
+}
+
+/// Makes what [`begin`] began the cache. All of its files are there, and nobody writes them any more.
+pub(super) fn publish(
+    caches: &Path,
+    id: &CacheId,
+    beside: &Path,
+    tree: &TreeId,
+    before: i64,
+) -> Result<(), Error> {
+    files::write_atomic(&used(beside), b"")?;
+    let until = look::real(&used(beside));
+    let until = until.map_err(|e| files::error("look at", beside)(e.into()))?.stamp.modified;
     let meta = Meta { version: VERSION, tree: tree.clone(), before, until };
     let meta = serde_json::to_vec(&meta).expect("numbers and texts are JSON");
     files::write_atomic(&beside.join(META), &meta)?;
-    files::sync_all(&beside)?;
-    files::claim_by_rename(&beside, &caches.join(id.as_str()))?;
-    Ok(kept)
+    files::sync_all(beside)?;
+    Ok(files::claim_by_rename(beside, &caches.join(id.as_str()))?)
 }
 
 /// Calls `each` with every directory, file and link below `root` that `base` ignores and does not have, a

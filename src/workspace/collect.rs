@@ -14,7 +14,7 @@ use crate::{
     files,
     git::Error,
     ids::TreeId,
-    workspace::{CACHES, CacheId, Slot, Store, caches, lock, pool},
+    workspace::{CACHES, CacheId, Slot, Store, caches, lock, overlay, pool},
 };
 
 /// What may stay.
@@ -84,6 +84,8 @@ impl Store {
             collected.bytes += stored.bytes;
             collected.removed.push(stored.name);
         }
+        let slots: Vec<PathBuf> = self.slots().iter().map(|slot| self.root.join(&slot.0)).collect();
+        overlay::collect(&self.rooms(), &slots, &in_use.trees)?;
         Ok(collected)
     }
 

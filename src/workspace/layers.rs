@@ -9,7 +9,7 @@
 //! file in a gate.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ use crate::{
     files,
     git::{Error, Vault, git, oid},
     ids::TreeId,
-    workspace::{marks, pool},
+    workspace::{CacheId, caches, marks, pool, trees},
 };
 
 /// Layers of one stack. Each costs a look-up for names that are in none, and the options of a mount must fit
@@ -119,7 +119,7 @@ impl Layers {
             None => {
                 layer.all(&handles.read, oid(tree.as_str()), &directory)?;
                 layer.write(vault)?;
-                sync(&directory)?;
+                files::sync_all(&directory)?;
                 (vec![number], caches, None)
             }
             Some(near) => {
@@ -146,7 +146,7 @@ impl Layers {
         Ok(stack)
     }
 
-    /// Says that `cache` was just made on this stack, and that the stack is on the disk ([`sync`]).
+    /// Says that `cache` was just made on this stack, and that the stack is on the disk by now.
     pub(super) fn fit(&self, stack: &Stack, cache: &str) -> Result<(), Error> {
         // Another may have been noted since it was read.
         let Some(mut stack) = self.read(stack.number, &stack.tree) else { return Ok(()) };
@@ -157,25 +157,32 @@ impl Layers {
 
     /// Which making of a cache this is; `None` when there is none. Another making has another token, whatever
     /// its name.
-    pub(super) fn token(&self, cache: &str) -> Option<String> {
-        let tree = fs::symlink_metadata(self.caches.join(cache).join("tree")).ok()?;
-        Some(format!("{cache}@{}.{}.{}", tree.ino(), tree.ctime(), tree.ctime_nsec()))
+    pub(super) fn token(&self, cache: &CacheId) -> Option<String> {
+        let name = cache.as_str();
+        let tree = fs::symlink_metadata(self.caches.join(name).join(caches::FILES)).ok()?;
+        Some(format!("{name}@{}.{}.{}", tree.ino(), tree.ctime(), tree.ctime_nsec()))
     }
 
     fn tokens(&self) -> Vec<String> {
-        let Ok(caches) = fs::read_dir(&self.caches) else { return Vec::new() };
-        let names = caches.flatten().map(|cache| cache.file_name());
-        names.filter_map(|name| self.token(name.to_str()?)).collect()
+        let names = caches::all(&self.caches).into_iter().filter_map(|(id, _)| id);
+        names.filter_map(|id| self.token(&id)).collect()
     }
 
-    /// Removes all stacks but those in `used` (numbers) and the newest `kept`, and every layer that is in none.
-    pub(super) fn collect(&self, used: &[u64], kept: usize) -> Result<(), Error> {
+    /// Removes all stacks but those in `used` (numbers), those of `trees` and the newest `kept`, and every
+    /// layer that is in none.
+    pub(super) fn collect(
+        &self,
+        used: &[u64],
+        trees: &BTreeSet<TreeId>,
+        kept: usize,
+    ) -> Result<(), Error> {
         let mut needed = Vec::new();
         for (at, (number, tree)) in self.names()?.into_iter().enumerate() {
             let stack = self.read(number, &tree);
-            match stack.filter(|stack| stack.is_believed()) {
-                Some(stack) if at < kept || used.contains(&number) => needed.extend(stack.lower),
-                Some(_) | None => files::remove_file(&self.place(number, &tree))?,
+            let stays = at < kept || used.contains(&number) || trees.contains(&tree);
+            match stack.filter(|stack| stays && stack.is_believed()) {
+                Some(stack) => needed.extend(stack.lower),
+                None => files::remove_file(&self.place(number, &tree))?,
             }
         }
         for entry in entries(&self.directory)? {
@@ -282,6 +289,7 @@ impl Layer {
     fn all(&mut self, repository: &Repository, tree: Oid, directory: &Path) -> Result<(), Error> {
         let tree = repository.find_tree(tree).map_err(git("read a tree"))?;
         for entry in &tree {
+            trees::check(entry.name_bytes())?;
             let name = std::ffi::OsStr::from_bytes(entry.name_bytes());
             self.add(repository, Node::of(&entry), &directory.join(name))?;
         }
@@ -313,6 +321,7 @@ impl Layer {
     ) -> Result<(), Error> {
         let mut same_names = true;
         for (name, (before, after)) in differing(repository, old, new)? {
+            trees::check(&name)?;
             let name = std::ffi::OsStr::from_bytes(&name);
             let path = directory.join(name);
             match (before, after) {
@@ -513,19 +522,4 @@ fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>, Error> {
 fn boot() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
-}
-
-/// Brings all that was written on the file system of `path` to the disk.
-#[cfg(target_os = "linux")]
-pub(super) fn sync(path: &Path) -> Result<(), Error> {
-    let opened = fs::File::open(path).map_err(files::error("open", path))?;
-    let synced = rustix::fs::syncfs(&opened);
-    Ok(synced.map_err(|code| files::error("sync", path)(code.into()))?)
-}
-
-/// Brings all that was written to the disk.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn sync(_: &Path) -> Result<(), Error> {
-    rustix::fs::sync();
-    Ok(())
 }

@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, XattrFlags};
 
 use crate::{
     files,
@@ -110,51 +110,32 @@ pub(super) fn make_whiteout(path: &Path) -> Result<(), files::Error> {
 
 /// Gives a file or directory the time of change that another has.
 pub(super) fn set_modified(path: &Path, like: &fs::Metadata) -> Result<(), files::Error> {
-    let modified = Timespec { tv_sec: like.mtime(), tv_nsec: like.mtime_nsec() };
-    let times = Timestamps { last_access: modified, last_modification: modified };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|code| files::error("set the time of", path)(code.into()))
-}
-
-/// Files that [`lay_under`] brought in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Linked {
-    /// Files that have a second name now.
-    pub(super) files: u64,
+    let seconds = like.mtime().saturating_mul(1_000_000_000);
+    files::set_modified(path, Some(seconds.saturating_add(like.mtime_nsec())))
 }
 
 /// Lays `lower` under `upper` for good: what a mount of both shows, `upper` shows alone. Whiteouts stay, as
 /// they may hide what is below `lower`. Files get a second name and no second copy; both must be on one file
 /// system, and nobody may write to either any more.
-pub(super) fn lay_under(upper: &Path, lower: &Path) -> Result<Linked, files::Error> {
-    let mut linked = Linked::default();
+pub(super) fn lay_under(upper: &Path, lower: &Path) -> Result<(), files::Error> {
     let at = fs::symlink_metadata(upper).map_err(files::error("look at", upper))?;
-    merge(upper, lower, &at, &mut linked)?;
-    Ok(linked)
+    merge(upper, lower, &at)
 }
 
 /// Merges two directories; `at` is what the upper one was before, or what a new one shall be like.
-fn merge(
-    upper: &Path,
-    lower: &Path,
-    at: &fs::Metadata,
-    linked: &mut Linked,
-) -> Result<(), files::Error> {
+fn merge(upper: &Path, lower: &Path, at: &fs::Metadata) -> Result<(), files::Error> {
     for entry in fs::read_dir(lower).map_err(files::error("list", lower))? {
         let entry = entry.map_err(files::error("list", lower))?;
         let (below, above) = (entry.path(), upper.join(entry.file_name()));
         let Some((mark, metadata)) = look(&below) else { continue };
         match (look(&above), mark) {
             (None, Mark::Directory(opaque)) => {
-                copy_directory(&below, &above, &metadata, opaque, linked)?;
+                copy_directory(&below, &above, &metadata, opaque)?;
             }
             (None, Mark::Whiteout) => make_whiteout(&above)?,
-            (None, Mark::Other) => {
-                link(&below, &above)?;
-                linked.files += 1;
-            }
+            (None, Mark::Other) => link(&below, &above)?,
             (Some((Mark::Directory(false), was)), Mark::Directory(opaque)) => {
-                merge(&above, &below, &was, linked)?;
+                merge(&above, &below, &was)?;
                 if opaque {
                     make_opaque(&above)?;
                 }
@@ -174,13 +155,12 @@ fn copy_directory(
     to: &Path,
     like: &fs::Metadata,
     opaque: bool,
-    linked: &mut Linked,
 ) -> Result<(), files::Error> {
     files::create_private_dir(to)?;
     if opaque {
         make_opaque(to)?;
     }
-    merge(to, from, like, linked)?;
+    merge(to, from, like)?;
     // Last: its mode may forbid to write in it.
     fs::set_permissions(to, like.permissions()).map_err(files::error("set the mode of", to))
 }

@@ -5,11 +5,9 @@
 //! exists; all edits of ours go to the upper directory, while nothing has it mounted.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{MetadataExt as _, PermissionsExt as _},
-    },
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -22,7 +20,8 @@ use crate::{
     ids::{RepoPath, TreeId},
     sandbox::Overlay,
     workspace::{
-        CacheId, Kept,
+        CacheId,
+        caches::{self, Cache, Kept},
         layers::{self, Layers, Stack},
         look,
         marks::{self, Keep, Mark},
@@ -58,8 +57,6 @@ const UPPER: &str = "upper";
 const WORK: &str = "work";
 /// A cache that was made to fit, of hard links.
 const FITTED: &str = "cache";
-/// Beside a cache's files: the tree of the base that made it.
-const MADE_OF: &str = "made-of";
 
 /// Stacks that outlive a night: the tip, and enough beside it to find a near one.
 const KEPT_STACKS: usize = 8;
@@ -95,19 +92,16 @@ impl Mount {
         rooms: &Rooms,
         place: &Path,
         tree: &TreeId,
-        cache: Option<&CacheId>,
+        cache: Option<&Cache>,
     ) -> Result<Mount, Error> {
         clear(place)?;
         for directory in [rooms.at(), rooms.root.join(LAYERS), place.to_owned()] {
             make_ours(&directory)?;
         }
         let layers = rooms.layers();
-        let token = cache.and_then(|cache| layers.token(cache.as_str()));
+        let token = cache.and_then(|cache| layers.token(&cache.id));
         let stack = layers.stack(vault, tree, token.as_deref())?;
-        let cache = match cache.filter(|_| token.is_some()) {
-            Some(cache) => Some(fitting(vault, &rooms.caches.join(cache.as_str()), place, tree)?),
-            None => None,
-        };
+        let cache = cache.map(|cache| fitting(vault, cache, place, tree)).transpose()?;
         let note = Note { stack: stack.number, cache: cache.clone() };
         let text = serde_json::to_vec(&note).expect("a number and a path have a form in JSON");
         let mount = Mount::new(rooms, place, layers, stack, cache);
@@ -268,24 +262,24 @@ impl Mount {
 
     /// Moves what the base's own gate left in ignored paths into a cache; the upper directory is fresh then.
     /// Nothing is copied. What an older cache below had and the gate did not remove, gets a second name.
-    pub(super) fn keep_cache(&self, base: &Base<'_>, cache: &CacheId) -> Result<Kept, Error> {
-        let beside = self.caches.join(format!(".{}", cache.as_str()));
-        files::remove_any(&beside)?;
-        make_ours(&beside)?;
-        let tree = beside.join("tree");
+    pub(super) fn keep(&self, handles: &Handles, cache: &CacheId) -> Result<Kept, Error> {
+        let beside = caches::begin(&self.caches, cache)?;
+        let tree = beside.join(caches::FILES);
+        // Written after the last layer and before the gate began.
+        let before = look::real(&self.place.join(NOTE));
+        let before = before.map_err(|code| files::error("look at", &self.place)(code.into()))?;
         files::claim_by_rename(&self.upper, &tree)?;
         files::remove_any(&self.place.join(WORK))?;
         self.fresh()?;
         if let Some(older) = &self.cache {
             marks::lay_under(&tree, older)?;
         }
-        let kept = purge(&tree, base)?;
-        files::write_atomic(&beside.join(MADE_OF), self.stack.tree.as_str().as_bytes())?;
-        layers::sync(&beside)?;
-        let place = self.caches.join(cache.as_str());
-        files::remove_any(&place)?;
-        files::claim_by_rename(&beside, &place)?;
-        if let Some(token) = self.layers.token(cache.as_str()) {
+        let kept = purge(&tree, &Base::new(&handles.read, &self.stack.tree)?)?;
+        // One of this name is of an earlier run: ours is the one that the stack fits.
+        files::remove_any(&self.caches.join(cache.as_str()))?;
+        let before = before.stamp.modified;
+        caches::publish(&self.caches, cache, &beside, &self.stack.tree, before)?;
+        if let Some(token) = self.layers.token(cache) {
             self.layers.fit(&self.stack, &token)?;
         }
         Ok(kept)
@@ -297,19 +291,17 @@ impl Mount {
     }
 }
 
-/// Removes layers that nobody needs any more, and caches that were never finished. `places` are the slots.
-pub(super) fn collect(rooms: &Rooms, places: &[PathBuf]) -> Result<(), Error> {
-    let layers = rooms.layers();
-    if rooms.root.join(LAYERS).is_dir() {
-        let used: Vec<u64> = places.iter().filter_map(|place| Some(note(place)?.stack)).collect();
-        layers.collect(&used, KEPT_STACKS)?;
+/// Removes layers that nobody needs any more: neither a slot in `places`, nor one of `trees`, nor a new tip.
+pub(super) fn collect(
+    rooms: &Rooms,
+    places: &[PathBuf],
+    trees: &BTreeSet<TreeId>,
+) -> Result<(), Error> {
+    if !rooms.root.join(LAYERS).is_dir() {
+        return Ok(());
     }
-    for entry in fs::read_dir(&rooms.caches).into_iter().flatten().flatten() {
-        if entry.file_name().as_bytes().starts_with(b".") {
-            files::remove_any(&entry.path())?;
-        }
-    }
-    Ok(())
+    let used: Vec<u64> = places.iter().filter_map(|place| Some(note(place)?.stack)).collect();
+    rooms.layers().collect(&used, trees, KEPT_STACKS)
 }
 
 fn note(place: &Path) -> Option<Note> {
@@ -327,20 +319,15 @@ pub(super) fn clear(place: &Path) -> Result<(), Error> {
 
 /// The cache's files as a layer for `tree`: as they are, or, where `tree` ignores other paths than the base
 /// that made it, a second set of names of those that it still ignores.
-fn fitting(vault: &Vault, cache: &Path, place: &Path, tree: &TreeId) -> Result<PathBuf, Error> {
+fn fitting(vault: &Vault, cache: &Cache, place: &Path, tree: &TreeId) -> Result<PathBuf, Error> {
     let handles = vault.open()?;
-    let made_of = fs::read_to_string(cache.join(MADE_OF)).ok();
-    let made_of = made_of.and_then(|text| TreeId::new(text).ok());
-    if let Some(made_of) = made_of {
-        let (old, new) = (oid(made_of.as_str()), oid(tree.as_str()));
-        // A tree that is gone by now is one that we know nothing of.
-        if layers::ignores_differ(&handles.read, old, new).is_ok_and(|differ| !differ) {
-            return Ok(cache.join("tree"));
-        }
+    let (old, new) = (oid(cache.meta.tree.as_str()), oid(tree.as_str()));
+    if !layers::ignores_differ(&handles.read, old, new)? {
+        return Ok(cache.files());
     }
     let fitted = place.join(FITTED);
     files::create_private_dir(&fitted)?;
-    marks::lay_under(&fitted, &cache.join("tree"))?;
+    marks::lay_under(&fitted, &cache.files())?;
     purge(&fitted, &Base::new(&handles.read, tree)?)?;
     Ok(fitted)
 }
@@ -390,8 +377,7 @@ fn make_ours(path: &Path) -> Result<(), Error> {
     }
     // What a parent gives on: its group, to all that is made inside.
     if found.mode() & 0o2000 != 0 {
-        let private = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(path, private).map_err(files::error("set the mode of", path))?;
+        files::set_mode(path, 0o700)?;
     }
     Ok(())
 }

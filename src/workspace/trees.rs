@@ -24,6 +24,20 @@ pub(super) fn differences(
     between(repository, old, Some(new), b"", each)
 }
 
+/// Refuses names that would lead out of a directory, or into a repository.
+pub(super) fn check(name: &[u8]) -> Result<(), Error> {
+    if matches!(name, b"" | b"." | b"..")
+        || name.contains(&b'/')
+        || name.eq_ignore_ascii_case(b".git")
+    {
+        return Err(Error::Unusable {
+            message: format!("a tree has an entry named `{}`", String::from_utf8_lossy(name)),
+            help: "git itself does not check it out either; see `git fsck`".to_owned(),
+        });
+    }
+    Ok(())
+}
+
 fn between(
     repository: &Repository,
     old: Option<Oid>,
@@ -47,15 +61,7 @@ fn between(
     }
     for entry in new.iter().flat_map(Tree::iter) {
         let name = entry.name_bytes();
-        if matches!(name, b"" | b"." | b"..")
-            || name.contains(&b'/')
-            || name.eq_ignore_ascii_case(b".git")
-        {
-            return Err(Error::Unusable {
-                message: format!("a tree has an entry named `{}`", String::from_utf8_lossy(name)),
-                help: "git itself does not check it out either; see `git fsck`".to_owned(),
-            });
-        }
+        check(name)?;
         let there = old.as_ref().and_then(|old| old.get_name_bytes(entry.name_bytes()));
         let same = there
             .as_ref()
