@@ -27,7 +27,7 @@ pub(super) struct Cleaner(Redactor);
 impl Cleaner {
     /// Knows the secrets of our environment.
     pub(super) fn new(surroundings: &Surroundings) -> Cleaner {
-        Cleaner(redactor(surroundings))
+        Cleaner(redactor(surroundings, &[]))
     }
 
     /// Without secrets and without anything that a terminal would act on.

@@ -26,7 +26,7 @@ use crate::{
         walls::Private,
     },
     sandbox::Network,
-    workspace::Workspace,
+    workspace::{Kind, Workspace},
 };
 
 /// An order to edit.
@@ -168,6 +168,7 @@ impl Hands {
             (None, _) => None,
         };
         if let Some((workspace, session)) = found {
+            let session = self.session_beside(brief, edit, &workspace, session).await?;
             let put = tokio::task::block_in_place(|| self.put_back(brief, edit, &workspace));
             match put {
                 Ok(put_back) => {
@@ -232,6 +233,26 @@ impl Hands {
             .filter(|path| *path != brief.opening.plan.path)
             .collect();
         Ok(workspace.put(&tree, &paths)?)
+    }
+
+    /// The program that waits, where our own edits of its files do not disturb it: layers must not change under
+    /// a mount, so there it ends, and its conversation goes on in another process.
+    async fn session_beside(
+        &self,
+        brief: &Brief,
+        edit: &Edit<'_>,
+        workspace: &Workspace,
+        session: Option<Session>,
+    ) -> Result<Option<Session>, Error> {
+        let last = edit.earlier(brief).next().and_then(|record| record.setback.as_ref());
+        let refused = last.is_some_and(|setback| matches!(setback.failure, Failure::Refused(_)));
+        match session {
+            Some(session) if refused && workspace.kind() == Kind::Overlay => {
+                session.close().await?;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
     }
 
     /// Puts back, as the base has them, the files for which a rule refused the last attempt.

@@ -89,9 +89,15 @@ impl Hands {
         };
         let (store, tree, cache) = (self.workspaces.clone(), tree.clone(), cache.cloned());
         let kind = self.yard.kind;
+        let included = self.included.clone();
+        let base = attempt.is_none();
         blocking(move || {
             let slot = Slot::gate();
-            Ok(store.lay_out(kind, &slot, &tree, cache.as_ref(), u64::MAX)?)
+            let workspace = store.lay_out(kind, &slot, &tree, cache.as_ref(), u64::MAX)?;
+            if base {
+                included.write_into(workspace.own())?;
+            }
+            Ok(workspace)
         })
         .await
     }

@@ -28,6 +28,7 @@ use crate::{
         conversations::Conversations,
         deed::{Deed, Error},
         edit::Edit,
+        include::Included,
         places::{NightPlaces, Places},
         yard::Yard,
     },
@@ -50,6 +51,8 @@ pub struct Hands {
     pub supervisor: Supervisor,
     /// What stands around them, and how their files are laid out.
     pub yard: Yard,
+    /// The person's own ignored files that workspaces bring along.
+    pub included: Arc<Included>,
     /// What edits.
     pub agent: Arc<dyn Agent>,
     /// Where the pull request goes; `None` = nowhere but the file.

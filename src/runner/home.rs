@@ -89,7 +89,7 @@ impl Home {
     /// The way to the remote, with the token of its own server where there is one.
     pub fn network(&self, surroundings: &Surroundings) -> Network {
         let mut network = Network::new(self.vault.directory(), &surroundings.environment)
-            .with_redactor(redactor(surroundings));
+            .with_redactor(redactor(surroundings, &[]));
         if let Some(objects) = self.vault.alternates().first() {
             network = network.reading(objects);
         }
@@ -133,13 +133,14 @@ impl GitHubAccess {
     }
 }
 
-/// Everything in our environment that looks like a credential: no text of ours may hold it.
-pub fn redactor(surroundings: &Surroundings) -> Redactor {
+/// Everything in our environment that looks like a credential, and `others`: no text of ours may hold it.
+pub fn redactor(surroundings: &Surroundings, others: &[String]) -> Redactor {
     let secrets = surroundings
         .environment
         .iter()
         .filter(|(name, _)| crate::config::looks_secret(name) || name.ends_with("_KEY"))
-        .map(|(_, value)| value.clone());
+        .map(|(_, value)| value.clone())
+        .chain(others.iter().cloned());
     Redactor::new(secrets)
 }
 

@@ -25,6 +25,7 @@ use crate::{
         conversations::{self, Conversations},
         hands::Hands,
         home::{Home, redactor},
+        include::{self, Included},
         places::{NightPlaces, Surroundings},
         prepare::{Preparation, section_words, user_settings},
         refused::{Refused, RefusedKind},
@@ -122,6 +123,7 @@ pub fn open(
     home.workspaces().clear(&BTreeSet::new())?;
     home.places.prepare()?;
     let settings = &preparation.user_settings;
+    let included = include::find(&home.vault, &preparation.base.tree, home.user.work_tree())?;
     let yard = Yard::build(&Plot {
         surroundings,
         home,
@@ -130,7 +132,7 @@ pub fn open(
         demo: wishes.demo,
         gate: &preparation.gate,
         base: &preparation.base,
-        included: "",
+        included: &included,
     })?;
     let agent_spec = agent_spec(surroundings, preparation, &yard)?;
     let supervisor = Supervisor { exe: surroundings.exe.clone() };
@@ -143,6 +145,7 @@ pub fn open(
         .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
     let mut notes = preparation.notes.clone();
     notes.extend(facts.warnings);
+    notes.extend(included.notes.iter().cloned());
     notes.extend(two_credentials(surroundings, &agent_spec));
     let mut limits = preparation.settings.limits.clone();
     if limits.parallel > 1 {
@@ -186,7 +189,9 @@ pub fn open(
     let entry = Entry::new(1, opening.at, &opening.agent.name, opened);
     journal.append(&entry)?;
     let words = section_words(&preparation.settings);
-    let equipment = Equipment { supervisor, yard, agent, forge, environment, words, stop };
+    let included = Arc::new(included);
+    let equipment =
+        Equipment { supervisor, yard, included, agent, forge, environment, words, stop };
     let hands = equipment.hands(surroundings, home, night_places, wishes);
     let stop_files = StopFiles::of(home);
     let night = Night::open(opening);
@@ -248,7 +253,9 @@ pub fn resume(
     home.workspaces().clear(&conversations::owners(&night))?;
     home.places.prepare()?;
     let opening = night.opening().clone();
-    let yard = yard_again(surroundings, home, &opening, wishes)?;
+    let tree = home.vault.tree_of(&opening.base.commit)?;
+    let included = include::find(&home.vault, &tree, home.user.work_tree())?;
+    let yard = yard_again(surroundings, home, &opening, &included, wishes)?;
     if home.remote_shown() != opening.publish.remote {
         return Err(Refused::environment(
             format!(
@@ -274,9 +281,10 @@ pub fn resume(
         ..wishes
     };
     let forge = forge(surroundings, home, wishes)?;
-    let tree = home.vault.tree_of(&opening.base.commit)?;
     let words = crate::runner::prepare::words_of(home, &tree, Style::Plain)?;
-    let equipment = Equipment { supervisor, yard, agent, forge, environment, words, stop };
+    let included = Arc::new(included);
+    let equipment =
+        Equipment { supervisor, yard, included, agent, forge, environment, words, stop };
     let hands = equipment.hands(surroundings, home, night_places, wishes);
     Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries })
 }
@@ -287,6 +295,7 @@ fn yard_again(
     surroundings: &Surroundings,
     home: &Home,
     opening: &Opening,
+    included: &Included,
     wishes: Wishes,
 ) -> Result<Yard, Refused> {
     let settings = user_settings(surroundings, Style::Plain)?;
@@ -305,7 +314,7 @@ fn yard_again(
         demo: wishes.demo,
         gate: &opening.gate,
         base: &opening.base,
-        included: "",
+        included,
     })
 }
 
@@ -313,6 +322,7 @@ fn yard_again(
 struct Equipment {
     supervisor: Supervisor,
     yard: Yard,
+    included: Arc<Included>,
     agent: Arc<dyn Agent>,
     forge: Option<Arc<dyn Forge>>,
     environment: Environment,
@@ -342,7 +352,8 @@ impl Equipment {
             remote: remote(surroundings, home).filter(|_| !wishes.no_push),
             environment: self.environment,
             words: self.words,
-            redactor: redactor(surroundings),
+            redactor: redactor(surroundings, &self.included.secrets),
+            included: self.included,
             stop: self.stop,
             conversations: Conversations::default(),
         }

@@ -14,12 +14,13 @@ use crate::{
     night::{Base, GateSpec},
     runner::{
         home::Home,
+        include::Included,
         places::{Places, Surroundings},
         refused::Refused,
         walls::{self, Fence, Private},
     },
     sandbox::{Network, Tier, Walls},
-    workspace::{CacheId, Kind, Store, Workspace},
+    workspace::{self, CacheId, Kind, Store, Workspace},
 };
 
 /// Files of a base from which layers cost less than a walk: a walk of 2,000 takes as long as a mount.
@@ -98,8 +99,8 @@ pub struct Plot<'a> {
     pub gate: &'a GateSpec,
     /// Where the night starts from.
     pub base: &'a Base,
-    /// What the person's own ignored files are, in one word.
-    pub included: &'a str,
+    /// The person's own ignored files that workspaces bring along.
+    pub included: &'a Included,
 }
 
 impl Yard {
@@ -118,9 +119,17 @@ impl Yard {
         let fence = Fence::new(surroundings, &found, &home.places, &own, &extra, limits);
         let last = LastCache::read(&home.places).filter(|last| last.gate == plot.gate.id);
         let files = home.vault.list(&plot.base.tree)?.len();
-        let parts = [plot.gate.id.as_str(), plot.base.tree.as_str(), plot.included];
+        let included = plot.included.hash();
+        let parts = [plot.gate.id.as_str(), plot.base.tree.as_str(), &included];
+        let mut kind = kind(settings.workspaces, fence.as_ref(), files, last.as_ref());
+        if kind == Kind::Overlay
+            && let Err(problem) = workspace::probe(&home.places.work())
+        {
+            tracing::warn!(%problem, "no layers here");
+            kind = Kind::Pool;
+        }
         Ok(Yard {
-            kind: kind(settings.workspaces, fence.as_ref(), files, last.as_ref()),
+            kind,
             fence,
             cache: CacheId::new(&parts.map(str::as_bytes)),
             last: last.map(|last| last.id),
