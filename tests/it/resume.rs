@@ -38,8 +38,10 @@ fn kill(child: &mut Child) {
     child.wait().unwrap();
 }
 
+/// Its agent counts its runs in a file outside, which walls would not let it write.
 #[test]
 fn killed_at_any_line_of_its_journal_a_night_is_resumed_and_ends_the_same() {
+    let two_tasks = || two_tasks().tier("off");
     let whole = {
         let night = two_tasks();
         let mut child = night.spawn(&[]);
@@ -63,6 +65,19 @@ fn killed_at_any_line_of_its_journal_a_night_is_resumed_and_ends_the_same() {
         let night = ran.then();
         let runs = std::fs::read_to_string(night.path("runs")).unwrap().lines().count();
         assert!((3..=4).contains(&runs), "killed at line {line}: the agent ran {runs} times");
+    }
+}
+
+#[test]
+fn inside_walls_a_killed_night_is_resumed_and_ends_the_same() {
+    for line in [4, 7, 9, 12] {
+        let night = two_tasks();
+        let mut child = night.spawn(&[]);
+        wait_for("a journal line", || {
+            night.entries() >= line || child.try_wait().unwrap().is_some()
+        });
+        kill(&mut child);
+        night.call(&["resume"]).exit(0).landed(["a", "b"]);
     }
 }
 
@@ -143,7 +158,7 @@ fn a_torn_last_line_is_dropped_and_damage_in_the_middle_is_named() {
 
 #[test]
 fn a_resumed_night_honours_no_push_and_the_persons_own_file() {
-    let night = two_tasks();
+    let night = two_tasks().tier("off");
     let mut child = night.spawn(&[]);
     wait_for("the agent's start", || night.entries() >= 4);
     kill(&mut child);
@@ -151,10 +166,11 @@ fn a_resumed_night_honours_no_push_and_the_persons_own_file() {
     let night = ran.then();
     let file = night.path("home/.config/nightshift/nightshift.yml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("sandbox: off\n", "")).unwrap();
-    let ran = night.run(&[]).exit(3).says("sandbox: off");
-    std::fs::write(&file, text).unwrap();
-    let ran = ran.then().run(&["--no-push"]).exit(0);
+    // What was allowed when it began is not allowed any more: it goes on inside walls.
+    std::fs::write(&file, text.replace("sandbox: off\n", "sandbox: auto\n")).unwrap();
+    let ran = night.run(&["--no-push"]).exit(0);
+    let journal = std::fs::read_to_string(ran.journal()).unwrap();
+    assert!(journal.contains("\"tier\":\"t"), "{journal}");
     let night = ran.then();
     assert_eq!(night.git(&["ls-remote", "origin", "refs/heads/nightshift/*"]), "");
 }
