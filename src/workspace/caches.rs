@@ -78,6 +78,11 @@ impl Cache {
         self.directory.join(FILES)
     }
 
+    /// Tells it from one that was made anew under the same name.
+    pub(super) fn mark(&self) -> String {
+        format!("{}:{}", self.id.as_str(), self.meta.until)
+    }
+
     /// Says that it was used now.
     pub(super) fn touch(&self) -> Result<(), Error> {
         Ok(files::set_modified(&used(&self.directory), None)?)
@@ -118,7 +123,7 @@ pub(super) fn used(directory: &Path) -> PathBuf {
 }
 
 /// Keeps what stands in ignored paths below `source`, a workspace of `base` or the changes that were made in
-/// one. `before` is the latest time of change of the base's own files; `each` hears of every path kept.
+/// one; the name is free. `before` is the latest time of change of the base's own files; `each` hears of every path kept.
 pub(super) fn keep(
     caches: &Path,
     id: &CacheId,
@@ -172,6 +177,8 @@ pub(super) fn publish(
     let meta = serde_json::to_vec(&meta).expect("numbers and texts are JSON");
     files::write_atomic(&beside.join(META), &meta)?;
     files::sync_all(beside)?;
+    // What has this name and is no cache is what a damaged disk left.
+    files::remove_any(&caches.join(id.as_str()))?;
     Ok(files::claim_by_rename(beside, &caches.join(id.as_str()))?)
 }
 

@@ -9,9 +9,10 @@
 //! file in a gate.
 
 use std::{
+    cmp::{Ordering, Reverse},
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +24,10 @@ use crate::{
     files,
     git::{Error, Vault, git, oid},
     ids::TreeId,
-    workspace::{CacheId, caches, marks, pool, trees},
+    workspace::{
+        caches::{self, Cache},
+        marks, pool, trees,
+    },
 };
 
 /// Layers of one stack. Each costs a look-up for names that are in none, and the options of a mount must fit
@@ -32,7 +36,7 @@ const MOST_LAYERS: usize = 40;
 /// Bytes of a mount's options that the paths of layers may take: a page, less two more paths and the words.
 const MOST_BYTES: usize = 3000;
 /// Stacks that a new one may grow from, the newest: the tip, and candidates beside it that did not land.
-const NEAR: usize = 8;
+const NEAR: usize = 4;
 /// Files from which on a second thread pays.
 const TWO_THREADS: usize = 1000;
 
@@ -97,7 +101,7 @@ impl Layers {
         Ok(same.find_map(|(number, shows)| self.usable(*number, shows, cache)))
     }
 
-    /// A stack that shows `tree` and fits `cache` (a token of [`Layers::token`]). Makes what is missing: the
+    /// A stack that shows `tree` and fits `cache` (a [`Cache::mark`]). Makes what is missing: the
     /// difference to the nearest stack that there is, or the whole tree.
     pub(super) fn stack(
         &self,
@@ -111,7 +115,7 @@ impl Layers {
         let handles = vault.open()?;
         let near = self.nearest(&handles.read, tree, cache)?;
         // Before the first file is written: all of them are younger than these caches.
-        let caches = self.tokens();
+        let caches = self.marks();
         let number = self.claim()?;
         let directory = self.layer(number);
         let mut layer = Layer::default();
@@ -137,7 +141,7 @@ impl Layers {
                 }
                 lower.insert(0, number);
                 let mut fits = near.fits.clone();
-                fits.retain(|token| caches.contains(token));
+                fits.retain(|mark| caches.contains(mark));
                 (lower, fits, Some(boot()))
             }
         };
@@ -155,17 +159,9 @@ impl Layers {
         self.note(&stack)
     }
 
-    /// Which making of a cache this is; `None` when there is none. Another making has another token, whatever
-    /// its name.
-    pub(super) fn token(&self, cache: &CacheId) -> Option<String> {
-        let name = cache.as_str();
-        let tree = fs::symlink_metadata(self.caches.join(name).join(caches::FILES)).ok()?;
-        Some(format!("{name}@{}.{}.{}", tree.ino(), tree.ctime(), tree.ctime_nsec()))
-    }
-
-    fn tokens(&self) -> Vec<String> {
-        let names = caches::all(&self.caches).into_iter().filter_map(|(id, _)| id);
-        names.filter_map(|id| self.token(&id)).collect()
+    fn marks(&self) -> Vec<String> {
+        let ids = caches::all(&self.caches).into_iter().filter_map(|(id, _)| id);
+        ids.filter_map(|id| Some(Cache::find(&self.caches, &id)?.mark())).collect()
     }
 
     /// Removes all stacks but those in `used` (numbers), those of `trees` and the newest `kept`, and every
@@ -219,7 +215,7 @@ impl Layers {
                 found.push((number, tree));
             }
         }
-        found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        found.sort_by_key(|(number, _)| Reverse(*number));
         Ok(found)
     }
 
@@ -233,7 +229,7 @@ impl Layers {
 
     fn usable(&self, number: u64, tree: &TreeId, cache: Option<&str>) -> Option<Stack> {
         let stack = self.read(number, tree)?;
-        let fits = cache.is_none_or(|cache| stack.fits.iter().any(|token| token == cache));
+        let fits = cache.is_none_or(|cache| stack.fits.iter().any(|mark| mark == cache));
         (fits && stack.is_believed()).then_some(stack)
     }
 
@@ -420,17 +416,12 @@ fn differing(repository: &Repository, old: Oid, new: Oid) -> Result<Differing, E
     let tree = |id| repository.find_tree(id).map_err(git("read a tree"));
     let (old, new) = (tree(old)?, tree(new)?);
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    // Both are in git's order, in which a directory's name ends with a slash.
-    let key = |entry: &git2::TreeEntry<'_>| {
-        let slash: &[u8] = if entry.kind() == Some(ObjectType::Tree) { b"/" } else { b"" };
-        [entry.name_bytes(), slash].concat()
-    };
     loop {
         let order = match (old.peek(), new.peek()) {
             (None, None) => return Ok(found),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(before), Some(after)) => key(before).cmp(&key(after)),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(before), Some(after)) => in_git_order(before, after),
         };
         let before = if order.is_le() { old.next() } else { None };
         let after = if order.is_ge() { new.next() } else { None };
@@ -444,6 +435,15 @@ fn differing(repository: &Repository, old: Oid, new: Oid) -> Result<Differing, E
             found.entry(entry.name_bytes().to_vec()).or_default().1 = Some(Node::of(&entry));
         }
     }
+}
+
+/// The order of a tree's entries, in which a directory's name ends with a slash.
+fn in_git_order(a: &git2::TreeEntry<'_>, b: &git2::TreeEntry<'_>) -> Ordering {
+    let end = |entry: &git2::TreeEntry<'_>| {
+        let slash: &[u8] = if entry.kind() == Some(ObjectType::Tree) { b"/" } else { b"" };
+        slash.iter()
+    };
+    a.name_bytes().iter().chain(end(a)).cmp(b.name_bytes().iter().chain(end(b)))
 }
 
 /// True when a file that says what is ignored differs between the two trees.

@@ -45,15 +45,14 @@ pub(super) fn hides(directory: impl AsFd) -> bool {
 
 /// True when a name in an open directory of an upper layer is a whiteout, of either form.
 pub(super) fn is_whiteout_in(directory: impl AsFd, name: &[u8], seen: &Seen) -> bool {
-    match seen.kind {
-        FileType::CharacterDevice => {
-            let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-            stat.is_ok_and(|stat| stat.st_rdev == 0)
-        }
-        FileType::RegularFile if seen.stamp.size == 0 => look::open_file(directory, name)
-            .is_ok_and(|file| rustix::fs::fgetxattr(file, WHITEOUT, &mut [0_u8; 8]).is_ok()),
-        _ => false,
+    if seen.kind == FileType::CharacterDevice {
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        return stat.is_ok_and(|stat| stat.st_rdev == 0);
     }
+    seen.kind == FileType::RegularFile
+        && seen.stamp.size == 0
+        && look::open_file(directory, name)
+            .is_ok_and(|file| rustix::fs::fgetxattr(file, WHITEOUT, &mut [0_u8; 8]).is_ok())
 }
 
 /// Looks at one name of a layer; `None` when it is not there.

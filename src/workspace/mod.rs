@@ -95,7 +95,7 @@ impl fmt::Display for Slot {
 }
 
 /// The name of what a base's own gate left in ignored paths.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheId(String);
 
 impl CacheId {
@@ -248,8 +248,12 @@ impl Store {
     }
 
     /// What the base's own gate left in ignored paths of `workspace` becomes the cache. Call it only after a
-    /// green gate of the base, when nothing runs in the workspace.
+    /// green gate of the base, when nothing runs in the workspace. One that is there stays, and nothing is
+    /// kept then.
     pub fn keep_cache(&self, workspace: &Workspace, cache: &CacheId) -> Result<Kept, Error> {
+        if self.has_cache(cache) {
+            return Ok(Kept::default());
+        }
         let handles = self.vault.open()?;
         let caches = self.root.join(CACHES);
         files::create_private_dir(&caches)?;

@@ -99,8 +99,8 @@ impl Mount {
             make_ours(&directory)?;
         }
         let layers = rooms.layers();
-        let token = cache.and_then(|cache| layers.token(&cache.id));
-        let stack = layers.stack(vault, tree, token.as_deref())?;
+        let mark = cache.map(Cache::mark);
+        let stack = layers.stack(vault, tree, mark.as_deref())?;
         let cache = cache.map(|cache| fitting(vault, cache, place, tree)).transpose()?;
         let note = Note { stack: stack.number, cache: cache.clone() };
         let text = serde_json::to_vec(&note).expect("a number and a path have a form in JSON");
@@ -275,12 +275,10 @@ impl Mount {
             marks::lay_under(&tree, older)?;
         }
         let kept = purge(&tree, &Base::new(&handles.read, &self.stack.tree)?)?;
-        // One of this name is of an earlier run: ours is the one that the stack fits.
-        files::remove_any(&self.caches.join(cache.as_str()))?;
         let before = before.stamp.modified;
         caches::publish(&self.caches, cache, &beside, &self.stack.tree, before)?;
-        if let Some(token) = self.layers.token(cache) {
-            self.layers.fit(&self.stack, &token)?;
+        if let Some(cache) = Cache::find(&self.caches, cache) {
+            self.layers.fit(&self.stack, &cache.mark())?;
         }
         Ok(kept)
     }

@@ -198,7 +198,7 @@ impl Pool {
         let kept = caches::keep(caches, id, &self.directory, (&base, tree), before, &mut note)?;
         if self.known {
             manifest.take_over(&seen_in);
-            manifest.cache = Some(id.as_str().to_owned());
+            manifest.cache = Cache::find(caches, id).map(|cache| cache.mark());
             switch::save(manifest, &self.place.join(MANIFEST))?;
         }
         Ok(kept)

@@ -98,11 +98,10 @@ impl<'s> Switch<'s> {
         for found in found {
             self.undo(found)?;
         }
-        let other_cache =
-            self.manifest.cache.as_deref() != self.cache.map(|cache| cache.id.as_str());
+        let other_cache = self.manifest.cache != self.cache.map(Cache::mark);
         let other_rules = self.switch()?;
         if other_cache {
-            self.drop_cache();
+            self.drop_cache(|_| false);
         }
         if let Some(cache) = self.cache
             && (other_cache || other_rules)
@@ -126,7 +125,7 @@ impl<'s> Switch<'s> {
             self.agree_with(cache)?;
         }
         self.manifest.tree = Some(self.tree.clone());
-        self.manifest.cache = self.cache.map(|cache| cache.id.as_str().to_owned());
+        self.manifest.cache = self.cache.map(Cache::mark);
         Ok((self.manifest, self.copied))
     }
 
@@ -189,7 +188,7 @@ impl<'s> Switch<'s> {
 
     /// What the cache has at a path, when it is the same cache as before.
     fn of_cache(&self, path: &[u8]) -> Result<Option<Seen>, Error> {
-        let same = |cache: &&Cache| self.manifest.cache.as_deref() == Some(cache.id.as_str());
+        let same = |cache: &&Cache| self.manifest.cache.as_ref() == Some(&cache.mark());
         let Some(cache) = self.cache.filter(same) else { return Ok(None) };
         let real = look::inside(&cache.files(), &RepoPath::new(path));
         match look::real(&real) {
@@ -233,22 +232,19 @@ impl<'s> Switch<'s> {
         Ok(other_rules)
     }
 
-    /// Plans that nothing of the former cache stays.
-    fn drop_cache(&mut self) {
-        let former: Vec<Vec<u8>> = self
-            .manifest
-            .files()
-            .filter(|(_, entry)| entry.of == Of::Cache)
-            .map(|(path, _)| path)
-            .collect();
-        for path in former {
+    /// Plans that nothing of the former cache stays but what `fits`.
+    fn drop_cache(&mut self, fits: impl Fn(&[u8]) -> bool) {
+        let files = self.manifest.files().filter(|(_, entry)| entry.of == Of::Cache);
+        let files: Vec<Vec<u8>> = files.map(|(path, _)| path).filter(|path| !fits(path)).collect();
+        for path in files {
             if !matches!(self.put.get(&path), Some(Put::Base(..))) {
                 self.put.remove(&path);
                 self.gone.insert(path);
             }
         }
         let dirs = self.manifest.dirs().iter().filter(|dir| dir.of_cache && !dir.gone);
-        let dirs: Vec<Vec<u8>> = dirs.map(|dir| dir.path.clone()).collect();
+        let dirs: Vec<Vec<u8>> =
+            dirs.map(|dir| dir.path.clone()).filter(|path| !fits(path)).collect();
         for path in dirs {
             self.manifest.keep_directory(&path, false);
             self.put.remove(&path);
@@ -259,18 +255,7 @@ impl<'s> Switch<'s> {
     /// Plans that ignored paths hold what the cache has for this tree.
     fn bring(&mut self, cache: &Cache) -> Result<(), Error> {
         let fitting = cache.fitting(&self.base)?;
-        let unfit: Vec<Vec<u8>> = self
-            .manifest
-            .files()
-            .filter(|(path, entry)| entry.of == Of::Cache && !fitting.contains_key(path))
-            .map(|(path, _)| path)
-            .collect();
-        for path in unfit {
-            if !matches!(self.put.get(&path), Some(Put::Base(..))) {
-                self.put.remove(&path);
-                self.gone.insert(path);
-            }
-        }
+        self.drop_cache(|path| fitting.contains_key(path));
         for (path, seen) in fitting {
             let there = self.manifest.get(&path).is_some_and(|entry| entry.of == Of::Cache)
                 || self.manifest.dir(&path).is_some_and(|dir| dir.of_cache);

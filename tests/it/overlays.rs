@@ -7,10 +7,11 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use nightshift::{
+    git::landing,
     ids::RepoPath,
     workspace::{CacheId, Collect, InUse, Kind, Slot, Store, Workspace, probe},
 };
@@ -233,12 +234,12 @@ fn deed() -> impl Strategy<Value = String> {
         2 => path().prop_map(|p| format!("rm -rf {p} && mkdir -p {p}")),
         2 => path().prop_map(|p| format!("mkdir -p {p}")),
         1 => path().prop_map(|p| format!("chmod +x {p}")),
-        1 => path().prop_map(|p| format!("chmod 644 {p}")),
+        1 => path().prop_map(|p| format!("test -f {p} && chmod 644 {p}")),
         1 => path().prop_map(|p| format!("chmod 700 {p}")),
         1 => path().prop_map(|p| format!("touch {p}")),
         1 => path().prop_map(|p| format!("touch -d 2001-01-01 {p}")),
         1 => (path(), path()).prop_map(|(p, q)| format!("ln {p} {q}")),
-        1 => (path(), path()).prop_map(|(p, q)| format!("cp -aT {p} {q}")),
+        1 => (path(), path()).prop_map(|(p, q)| format!("cp -dT {p} {q}")),
         1 => path().prop_map(|p| format!("ln -sfn a.txt {p}")),
         1 => path().prop_map(|p| format!("ln -s ../../out {p}")),
         1 => path().prop_map(|p| format!("mkfifo {p}")),
@@ -255,7 +256,7 @@ fn expected(view: &Files, base: &Files) -> Files {
     let ignored = |path: &str| {
         path == "target"
             || path.starts_with("target/")
-            || path.split('/').any(|name| name.ends_with(".log"))
+            || path.split('/').any(|name| name.strip_suffix(".log").is_some())
     };
     let of_base = |path: &str| base.contains_key(path);
     let mut found = view.clone();
@@ -280,8 +281,9 @@ fn what_is_read_back_is_what_a_program_sees() {
     earlier.remove("a.txt");
     let earlier = scene.tree(&earlier);
     let compare = |deeds: Vec<String>| {
-        let script = deeds.iter().map(|deed| format!("({deed}) 2>/dev/null\n")).collect::<String>();
-        let script = format!("umask 022\n{script}true");
+        let script: Vec<String> =
+            deeds.iter().map(|deed| format!("({deed}) 2>/dev/null\n")).collect();
+        let script = format!("umask 022\n{}true", script.concat());
         let layered = scene.lay_out(&agent(), &tree, None);
         run(&layered.overlay().unwrap(), &script);
         let pooled =
@@ -298,7 +300,7 @@ fn what_is_read_back_is_what_a_program_sees() {
             prop_assert_eq!(scene.files(&candidate), expected(&seen, &base()), "{}", script);
         }
         // Some of it put back, as the base or as an earlier attempt had it.
-        let wanted = if deeds.len() % 2 == 0 { &tree } else { &earlier };
+        let wanted = if deeds.len().is_multiple_of(2) { &tree } else { &earlier };
         let some: Vec<RepoPath> = ours.edits.keys().step_by(2).cloned().collect();
         layered.put(wanted, &some).unwrap();
         pooled.put(wanted, &some).unwrap();
@@ -644,4 +646,70 @@ fn what_is_needed_is_tried_where_it_is_needed() {
     assert!(probe(&strange).unwrap_err().contains("colon"));
     // Here nobody makes a file.
     assert!(probe(Path::new("/proc/self")).is_err());
+}
+
+/// As an agent would: three files changed, one new, one ignored, each copied up by the kernel.
+fn edit(upper: &Path, round: usize) {
+    for file in 0..3 {
+        let path = upper.join(format!("d0/e{file}/f{file}.txt"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("{file} in round {round}\n").repeat(100)).unwrap();
+    }
+    fs::write(upper.join(format!("d0/new-{round}")), "new\n").unwrap();
+    fs::create_dir_all(upper.join("target")).unwrap();
+    fs::write(upper.join("target/x"), "ignored\n").unwrap();
+}
+
+/// What a landed task costs in overlays, without the mounts. Not part of a test run: it measures.
+///
+/// `cargo test --release --test it -- --ignored --nocapture what_a_task_costs_in_layers`
+#[test]
+#[ignore = "measures: takes a minute and needs a release build"]
+fn what_a_task_costs_in_layers() {
+    for count in [100, 10_000, 100_000] {
+        let shm = Path::new("/dev/shm");
+        let scene = Scene::in_directory(if shm.is_dir() { shm } else { Path::new("/tmp") });
+        let mut tip = scene.packed(count);
+        let start = Instant::now();
+        scene.lay_out(&agent(), &tip, None).release().unwrap();
+        let fresh = start.elapsed();
+        let mut parts: [Vec<Duration>; 6] = Default::default();
+        for round in 0..60 {
+            let mut took = |part: usize, since: Instant| parts[part].push(since.elapsed());
+            let whole = Instant::now();
+            let workspace = scene.lay_out(&agent(), &tip, None);
+            took(0, whole);
+            let not_ours = Instant::now();
+            edit(workspace.own(), round);
+            let not_ours = not_ours.elapsed();
+            let start = Instant::now();
+            let changes = workspace.changes().unwrap();
+            took(1, start);
+            assert_eq!(changes.edits.len(), 4);
+            let start = Instant::now();
+            tip = landing::store_tree(&scene.vault, &tip, &changes.edits).unwrap().0;
+            took(2, start);
+            let start = Instant::now();
+            workspace.release().unwrap();
+            let gate = scene.lay_out(&Slot::gate(), &tip, None);
+            took(3, start);
+            let start = Instant::now();
+            gate.release().unwrap();
+            took(4, start);
+            parts[5].push(whole.elapsed().saturating_sub(not_ours));
+        }
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
+        let worst = parts[5].iter().max().copied().map(milliseconds).unwrap();
+        let [agent, changes, stored, gate, release, task] = parts.each_mut().map(|part| {
+            part.sort();
+            milliseconds(part[part.len() / 2])
+        });
+        #[expect(clippy::print_stdout, reason = "its only purpose")]
+        {
+            println!(
+                "{count} files: task {task:.1} ms, worst of 60 (one squashes) {worst:.1} (agent {agent:.1}, changes {changes:.1}, stored {stored:.1}, gate {gate:.1}, release {release:.1}); first layer {:.0} ms",
+                milliseconds(fresh),
+            );
+        }
+    }
 }

@@ -96,12 +96,12 @@ fn files_of(root: &Path) -> BTreeMap<Vec<u8>, String> {
         for entry in fs::read_dir(&at).into_iter().flatten().map(Result::unwrap) {
             let (path, kind) = (entry.path(), entry.file_type().unwrap());
             let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
-            let mode = entry.metadata().unwrap().mode();
+            let mode = entry.metadata().map_or(0, |found| found.mode());
             let what = if kind.is_dir() {
                 open.push(path.clone());
                 format!("directory {:o}", mode & 0o700)
             } else if kind.is_symlink() {
-                format!("link {}", fs::read_link(&path).unwrap().display())
+                format!("link {}", fs::read_link(&path).unwrap_or_default().display())
             } else if kind.is_file() {
                 let text = fs::read(&path).unwrap_or_else(|_| b"unreadable".to_vec());
                 format!("file {:o} {}", mode & 0o100, String::from_utf8_lossy(&text))
@@ -112,6 +112,17 @@ fn files_of(root: &Path) -> BTreeMap<Vec<u8>, String> {
         }
     }
     found
+}
+
+fn same(found: &BTreeMap<Vec<u8>, String>, expected: &BTreeMap<Vec<u8>, String>, told: &str) {
+    let differs = |path: &&Vec<u8>| found.get(*path) != expected.get(*path);
+    let paths: BTreeSet<&Vec<u8>> = found.keys().chain(expected.keys()).filter(differs).collect();
+    let lines = paths.into_iter().map(|path| {
+        let (was, is) = (expected.get(path), found.get(path));
+        format!("{}: {is:?} instead of {was:?}\n", String::from_utf8_lossy(path))
+    });
+    let lines: String = lines.collect();
+    assert!(lines.is_empty(), "{told}\n{lines}");
 }
 
 fn times_of(root: &Path) -> BTreeMap<Vec<u8>, (i64, i64)> {
@@ -184,7 +195,7 @@ fn meddle(root: &Path, dice: &mut Dice) {
     let all: Vec<Vec<u8>> = files_of(root).into_keys().collect();
     let pick = |dice: &mut Dice| root.join(OsStr::from_bytes(&all[dice.below(all.len())]));
     let chosen = pick(dice);
-    let found = fs::symlink_metadata(&chosen).unwrap();
+    let Ok(found) = fs::symlink_metadata(&chosen) else { return };
     let remove = |path: &Path| {
         let _ = if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     };
@@ -238,6 +249,17 @@ fn meddle(root: &Path, dice: &mut Dice) {
 fn whatever_was_done_a_lay_out_is_exactly_its_tree() {
     let repository = Repository::new(&[&first, &second, &third]);
     let expected: Vec<_> = repository.trees.iter().map(|tree| repository.expected(tree)).collect();
+    let id = with_cache(&repository, &repository.store());
+    // With the cache: as in a slot where nothing was before.
+    let with_cache: Vec<_> = (0..3)
+        .map(|number| {
+            let (store, slot) =
+                (repository.store(), Slot::agent(5 + u32::try_from(number).unwrap()));
+            let tree = &repository.trees[number];
+            let fresh = store.lay_out(Kind::Pool, &slot, tree, Some(&id), 1_000).unwrap();
+            files_of(fresh.directory())
+        })
+        .collect();
     let (root, manifest) = (repository.slot().join("tree"), repository.slot().join("manifest"));
     for seed in 0..16 {
         let mut dice = Dice(seed);
@@ -247,9 +269,23 @@ fn whatever_was_done_a_lay_out_is_exactly_its_tree() {
         let mut told: Vec<String> = Vec::new();
         for _ in 0..12 {
             let number = dice.below(3);
-            told.push(format!("tree {number}"));
-            let workspace = lay_out(&store, &repository.trees[number]);
-            assert_eq!(files_of(&root), expected[number], "seed {seed}: {told:#?}");
+            let cache = Some(&id).filter(|_| dice.below(2) == 0);
+            told.push(format!("tree {number}, cache {}", cache.is_some()));
+            let tree = &repository.trees[number];
+            let workspace = store.lay_out(Kind::Pool, &Slot::agent(0), tree, cache, 1_000).unwrap();
+            let files = if cache.is_some() { &with_cache } else { &expected };
+            same(&files_of(&root), &files[number], &format!("seed {seed}: {told:#?}"));
+            if cache.is_some() {
+                let times = times_of(&root);
+                let product = times.get(&b"target/debug/out"[..]);
+                for (path, time) in
+                    times.iter().filter(|(path, _)| expected[number].contains_key(*path))
+                {
+                    let same = expected[0].get(path) == expected[number].get(path);
+                    let older = product.is_none_or(|product| (time <= product) == same);
+                    assert!(older, "seed {seed}: {told:#?}: {}", String::from_utf8_lossy(path));
+                }
+            }
             let inode = fs::metadata(&root).unwrap().ino();
             assert!(warm.is_none_or(|warm| warm == inode), "made anew; seed {seed}: {told:#?}");
             warm = Some(inode);

@@ -87,6 +87,29 @@ impl Scene {
         TreeId::new(index.write_tree_to(&repository).unwrap().to_string()).unwrap()
     }
 
+    /// A tree of `count` files of 2 KiB in the user's own repository, in one pack as a clone has it.
+    pub(crate) fn packed(&self, count: usize) -> TreeId {
+        let repo = self.root.path().join("repo");
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&repo).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
+        let mut import = command.spawn().unwrap();
+        let mut input = std::io::BufWriter::new(import.stdin.take().unwrap());
+        writeln!(input, "commit refs/heads/main\ncommitter T <t@localhost> 1700000000 +0000")
+            .unwrap();
+        writeln!(input, "data 4\nbase\nM 644 inline .gitignore\ndata 8\n/target\n").unwrap();
+        for file in 0..count {
+            let text = format!("{file:08}\n").repeat(228);
+            let (above, name) = (file / 12, file % 12);
+            let path = format!("d{}/e{above}/f{name}.txt", above / 12);
+            writeln!(input, "M 644 inline {path}\ndata {}\n{text}", text.len()).unwrap();
+        }
+        drop(input);
+        assert!(import.wait().unwrap().success());
+        let user = UserRepository::open(&repo).unwrap();
+        let head = user.resolve("refs/heads/main").unwrap().unwrap();
+        self.vault.tree_of(&head).unwrap()
+    }
+
     /// What a tree holds.
     pub(crate) fn files(&self, tree: &TreeId) -> Files {
         let repository = git2::Repository::open_bare(self.vault.directory()).unwrap();
