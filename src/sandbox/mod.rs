@@ -49,6 +49,8 @@ impl Tier {
             Tier::T2 => &[],
             Tier::T1 => &[
                 "modes and times of files outside can be changed (chmod, touch), not their contents",
+                "names and arguments of your other programs can be seen",
+                "your other programs can be made slower (scheduling), not stopped",
                 "any host that listens on the proxy's port can be reached",
                 "all tasks share the machine's ports",
             ],

@@ -186,6 +186,16 @@ fn nights_land_what_is_honest_and_nothing_else() {
 }
 
 #[test]
+fn the_gaps_of_a_tier_are_those_that_reports_name() {
+    for attack in walls::attacks() {
+        let everywhere = |gap: &&Gap| matches!(gap.when, When::Always | When::NotRoot);
+        for gap in attack.gaps.iter().filter(everywhere) {
+            assert!(gap.tier.gaps().contains(&gap.words), "{attack}: {}", gap.words);
+        }
+    }
+}
+
+#[test]
 fn what_is_said_to_be_tried_elsewhere_is() {
     for (attack, file, test) in nights::ELSEWHERE {
         let text = crate::tidy::read(file);

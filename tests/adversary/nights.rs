@@ -363,10 +363,12 @@ pub(super) fn control(attack: &Attack) -> Option<Result<(), String>> {
 
 /// A night with the attack as its agent. Panics, like any test, when it is not as expected.
 pub(super) fn night(attack: &Attack, tier: &'static str) {
-    let night = TestNight::new().tier(tier).task("t1", "Add a file");
+    // The same answer three times proves no more than one.
+    let config = "limits:\n  attempts: 1\n";
+    let night = TestNight::new().file(".nightshift/config.yml", config);
+    let night = night.tier(tier).task("t1", "Add a file");
     let canary = night.path("canary");
-    // The honest part last, in the directory of the start, whatever became of it.
-    let script = format!("W=$PWD\n{HONEST}\n{}\n", attack.script(&canary));
+    let script = format!("{HONEST}\n{}\n", attack.script(&canary));
     let ran = night.agent(&script).run(&[]);
     assert!(!canary.exists(), "what was planted ran:\n{}", ran.all());
     let ran = match attack.expect {

@@ -45,6 +45,8 @@ pub(super) struct Scene {
     shared: PathBuf,
     victim: Child,
     services: Services,
+    /// Of shared memory that is not there.
+    key: u32,
     before: BTreeMap<PathBuf, String>,
     victim_before: Option<String>,
 }
@@ -182,7 +184,7 @@ impl Scene {
         let _ = std::os::unix::fs::chown(&setuid, Some(65534), None);
         fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
         let victim = Command::new("sh")
-            .args(["-c", "exec 9< .ssh/id_ed25519; exec sleep 600"])
+            .args(["-c", "exec 9< .ssh/id_ed25519; exec tail -f /dev/null \"$SECRET\""])
             .current_dir(at.join("out"))
             .env("SECRET", &loot)
             .stdin(Stdio::null())
@@ -197,6 +199,7 @@ impl Scene {
             shared,
             victim,
             services,
+            key: 0x4e53_0000 + (std::process::id() % 0x100) * 0x100 + number % 0x100,
             before: BTreeMap::new(),
             victim_before: None,
         };
@@ -210,10 +213,10 @@ impl Scene {
         self.root.path().join(name)
     }
 
-    /// Until it is what it will be: `sleep`, asleep.
+    /// Until it is what it will be: `tail`, asleep.
     fn await_victim(&self) {
         let end = std::time::Instant::now() + LONG;
-        while self.victim().is_none_or(|state| !state.starts_with("sleep S ")) {
+        while self.victim().is_none_or(|state| !state.starts_with("tail S ")) {
             assert!(std::time::Instant::now() < end, "the victim did not start");
             thread::yield_now();
         }
@@ -229,6 +232,13 @@ impl Scene {
         // proc_pid_stat(5): fields 3, 19 and 41, of which the first stands after the name.
         let state = fields.first().filter(|state| **state != "Z")?;
         Some(format!("{name} {state} {} {} {limits}", fields.get(16)?, fields.get(38)?))
+    }
+
+    /// True when there is a segment with the scene's key. proc(5): the first column, signed.
+    fn has_shared_memory(&self) -> bool {
+        let all = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+        let key = self.key.to_string();
+        all.lines().any(|line| line.split_whitespace().next() == Some(&key))
     }
 
     /// Everything that the attack was not given, with what it holds.
@@ -267,6 +277,7 @@ impl Scene {
             ("UDP", services.udp.local_addr().unwrap().port().to_string()),
             ("ABSTRACT", services.abstract_name.clone()),
             ("FREE", services.free.to_string()),
+            ("KEY", self.key.to_string()),
         ] {
             environment.set(name, value);
         }
@@ -391,6 +402,9 @@ impl Scene {
                 harm.push(format!("changed {name}"));
             }
         }
+        if self.has_shared_memory() {
+            harm.push("left shared memory behind".to_owned());
+        }
         if self.path(BEAT).exists() {
             harm.push(LIVES_ON.to_owned());
         }
@@ -434,5 +448,8 @@ impl Drop for Scene {
         let _ = self.victim.kill();
         let _ = self.victim.wait();
         let _ = fs::remove_file(&self.shared);
+        if self.has_shared_memory() {
+            let _ = Command::new("ipcrm").args(["-M", &self.key.to_string()]).status();
+        }
     }
 }

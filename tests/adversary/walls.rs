@@ -13,6 +13,7 @@ const PORTS: &str = "all tasks share the machine's ports";
 const OUR_PORT: &str = "any host that listens on the proxy's port can be reached";
 const MODES: &str =
     "modes and times of files outside can be changed (chmod, touch), not their contents";
+const ARGUMENTS: &str = "names and arguments of your other programs can be seen";
 const NUMBERS: &str = "the kernel does not count the processes of the user root";
 
 /// All of them.
@@ -61,6 +62,12 @@ fn files() -> Vec<Attack> {
         Attack::sh(
             "read the environment of other programs",
             "for p in $VICTIM $PPID 1; do tr '\\0' '\\n' < /proc/$p/environ; done",
+        ),
+        Attack::sh("read the arguments of other programs", "tr '\\0' '\\n' < /proc/$VICTIM/cmdline")
+            .gap(Tier::T1, When::Always, ARGUMENTS),
+        Attack::python(
+            "leave shared memory of the System V kind behind",
+            "sys.exit(call(194 if ARM else 29, int(E['KEY']), 4096, 0o1600)[0] < 0)",
         ),
         Attack::python(
             "run a program from memory",
