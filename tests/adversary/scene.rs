@@ -181,7 +181,7 @@ impl Scene {
         // An own identity for what the setuid attack is about; without root it stays the test's.
         let setuid = at.join("out/whoami");
         fs::copy("/usr/bin/id", &setuid).unwrap();
-        let _ = std::os::unix::fs::chown(&setuid, Some(65534), None);
+        let _ = std::os::unix::fs::chown(&setuid, Some(12345), None);
         fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
         let victim = Command::new("sh")
             .args(["-c", "exec 9< .ssh/id_ed25519; exec tail -f /dev/null \"$SECRET\""])

@@ -42,7 +42,7 @@ fn files() -> Vec<Attack> {
             .gap(Tier::T1, When::Always, MODES),
         Attack::sh("change the times of a file", "touch -d 2001-01-01 \"$OUT/.bashrc\"")
             .gap(Tier::T1, When::Always, MODES),
-        Attack::sh("give a file away (chown)", "chown 65534 \"$OUT/.bashrc\"").needs(Needs::Root),
+        Attack::sh("give a file away (chown)", "chown 12345 \"$OUT/.bashrc\"").needs(Needs::Root),
         Attack::sh("cut a file off", "truncate -s 0 \"$OUT/.bashrc\""),
         Attack::sh("link a key into the workspace and read it", "ln \"$OUT/.ssh/id_ed25519\" k; cat k"),
         Attack::sh("point a link at a key and read through it", "ln -s \"$OUT/.ssh/id_ed25519\" k; cat k"),
@@ -81,7 +81,7 @@ os.execv(f'/proc/self/fd/{fd}', ['cat', E['OUT'] + '/.ssh/id_ed25519'])",
     try: os.lseek(n, 0, 0); print(os.read(n, 100))
     except OSError: pass",
         ),
-        Attack::sh("become another user by a setuid program", "[ \"$(\"$OUT/whoami\" -u)\" = 65534 ]")
+        Attack::sh("become another user by a setuid program", "[ \"$(\"$OUT/whoami\" -u)\" = 12345 ]")
             .by_exit()
             .needs(Needs::Root),
         Attack::sh("allow core files", "ulimit -c 1000").by_exit(),
