@@ -154,6 +154,7 @@ impl Scene {
         for directory in [
             "out/.ssh",
             "out/.config/gh",
+            "out/tools",
             "w/sub",
             "tmp",
             "logs",
@@ -168,6 +169,7 @@ impl Scene {
         for (file, text) in [
             ("out/.ssh/id_ed25519", loot.as_str()),
             ("out/.config/gh/hosts.yml", &loot),
+            ("out/tools/credentials", &loot),
             ("out/.bashrc", "# mine\n"),
             ("lower/file", "lower\n"),
             ("w/own", "own\n"),
@@ -289,6 +291,10 @@ impl Scene {
             ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc"].map(Into::into).into();
         // What an attack may execute of what is not its own.
         read.push(self.path("out/whoami"));
+        if tier == Tier::T2 {
+            // What T1 cannot take out of a readable directory again is not given to it.
+            read.push(self.path("out/tools"));
+        }
         let overlay = Overlay {
             at: self.path("at"),
             lower: vec![self.path("lower")],
@@ -299,8 +305,12 @@ impl Scene {
             tier,
             read,
             write: vec![self.path("w")],
-            hidden: Vec::new(),
-            overlays: if tier == Tier::T2 { vec![overlay] } else { Vec::new() },
+            hidden: if tier == Tier::T2 {
+                vec![self.path("out/tools/credentials")]
+            } else {
+                vec![]
+            },
+            overlays: if tier == Tier::T2 { vec![overlay] } else { vec![] },
             tmp: self.path("tmp"),
             network: match attack.reach {
                 Reach::Nobody => Network::Nobody,

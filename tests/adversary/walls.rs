@@ -37,6 +37,10 @@ fn files() -> Vec<Attack> {
         Attack::sh("append to a start-up file", "echo evil >> \"$OUT/.bashrc\""),
         Attack::sh("read a key", "cat \"$OUT/.ssh/id_ed25519\""),
         Attack::sh("read a token of another program", "cat \"$OUT/.config/gh/hosts.yml\""),
+        Attack::sh(
+            "read what is hidden in a readable directory",
+            "cat \"$OUT/tools/credentials\"; ls \"$OUT/tools\"",
+        ),
         Attack::sh("list the home", "ls -a \"$OUT\""),
         Attack::sh("open a key to everybody (chmod)", "chmod 777 \"$OUT/.ssh\"")
             .gap(Tier::T1, When::Always, MODES),
@@ -128,6 +132,9 @@ time.sleep(0.3)",
             "set a limit of another program",
             "resource.prlimit(int(E['VICTIM']), resource.RLIMIT_NOFILE, (64, 64))",
         ),
+        Attack::sh("be the last to go when memory is full", "echo -1000 > /proc/self/oom_score_adj")
+            .by_exit()
+            .needs(Needs::Luck),
         Attack::python(
             "make another program slow (nice)",
             "os.setpriority(os.PRIO_PROCESS, int(E['VICTIM']), 15)",

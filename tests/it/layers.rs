@@ -122,7 +122,7 @@ fn a_program_has_its_own_directories_its_devices_and_its_descriptors() {
     let script = format!(
         "set -e; cd {}/inside; mkdir -p a/b; echo x > a/b/f; mv a/b/f a/g; ln a/g a/h; rm -r a
          mktemp -p {0}/tmp; echo x > /dev/null; head -c 4 /dev/urandom | wc -c; echo e > /dev/stderr
-         cat /proc/self/status | grep -E '^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)'; cp /bin/true t; ./t",
+         cat /proc/self/status | grep -E '^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)'; cp /bin/true t; ./t; getent ahosts localhost",
         root.display()
     );
     let (code, text) = behind(&walls(&root, Network::Nobody), sh(script));
