@@ -46,9 +46,7 @@ pub(super) struct Gap {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum When {
     Always,
-    /// The user root; without, it holds.
-    Root,
-    /// Every other user; against root's programs it holds.
+    /// Every user but root; against root's programs it holds.
     NotRoot,
     /// Linux before 6.12; from there on, it holds.
     WithoutScopes,

@@ -214,6 +214,12 @@ pub(super) const ATTACKS: &[Attack] = &[
     .holds(OLD),
     lands(
         "git",
+        "the history that it was given is overwritten",
+        "s=$(cat .git/objects/info/alternates); chmod -R u+w \"$s\"
+        find \"$s\" -type f | while read -r f; do echo evil > \"$f\"; done",
+    ),
+    lands(
+        "git",
         "a change is hidden (skip-worktree)",
         "git update-index --skip-worktree src/a.txt; echo shown > src/a.txt",
     )
@@ -324,6 +330,23 @@ pub(super) const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("limits: output without end", "tests/it/heavy.rs", ""),
     ("limits: time without end", "tests/it/processes.rs", ""),
     ("network: other paths, methods and hosts through the proxy", "tests/it/proxy.rs", ""),
+];
+
+/// What nothing holds, and what it comes to.
+pub(super) const OPEN: &[(&str, &str)] = &[
+    (
+        "limits: a million small files",
+        "free space is watched, the number of files is not; they go with the workspace",
+    ),
+    (
+        "cheating: code that behaves while a gate runs it",
+        "the gate runs what the agent wrote, which can look around; `NIGHTSHIFT_RUN` alone tells",
+    ),
+    (
+        "git: a bare repository in the tree, after the merge",
+        "it lands as files; who enters that directory with git runs its configuration, unless \
+         `safe.bareRepository` is `explicit`",
+    ),
 ];
 
 /// Plain git on the plant: true when the canary was touched.
