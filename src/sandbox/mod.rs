@@ -52,7 +52,7 @@ impl Tier {
                 "names and arguments of your other programs can be seen",
                 "your other programs can be made slower (scheduling), not stopped",
                 "any host that listens on the proxy's port can be reached",
-                "all tasks share the machine's ports",
+                "all tasks share the machine's ports, and other machines can connect to them",
             ],
             Tier::Mac => &["system calls are not filtered", "all tasks share the machine's ports"],
             Tier::None => &["everything that your account may do"],

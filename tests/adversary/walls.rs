@@ -9,7 +9,7 @@ use super::attack::{Attack, Needs, When};
 
 const SLOWER: &str = "your other programs can be made slower (scheduling), not stopped";
 const SIGNALS: &str = "your other programs can be sent signals (closed from Linux 6.12 on)";
-const PORTS: &str = "all tasks share the machine's ports";
+const PORTS: &str = "all tasks share the machine's ports, and other machines can connect to them";
 const OUR_PORT: &str = "any host that listens on the proxy's port can be reached";
 const MODES: &str =
     "modes and times of files outside can be changed (chmod, touch), not their contents";
