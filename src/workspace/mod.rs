@@ -95,7 +95,7 @@ impl fmt::Display for Slot {
 }
 
 /// The name of what a base's own gate left in ignored paths.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CacheId(String);
 
 impl CacheId {

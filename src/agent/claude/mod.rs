@@ -13,8 +13,9 @@ mod live;
 mod spent;
 mod tail;
 mod transcript;
+mod way;
 
-use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{sync::OnceCell, time::Instant};
 use url::Url;
@@ -28,6 +29,7 @@ use self::{
     spent::Counted,
     tail::{Kept, Tail},
     transcript::{NEWER, OLDEST, Transcript, parse_version, show},
+    way::Way,
 };
 use super::{
     Agent, AgentError, AgentFacts, BoxFuture, Job, Purpose, Ran, Session, Unusable, breach,
@@ -41,12 +43,8 @@ use crate::{
         self, Ended, Environment, Exit, Frozen, Program, Stop, Supervisor, find_program, probe,
     },
     prompt,
-    proxy::{
-        self, Allowance, Attached, Ledger, PORT_INSIDE, Proxy, Refused, Upstream,
-        UpstreamCredential,
-    },
+    proxy::{self, Allowance, Ledger, Proxy, Refused},
     redact::{Redactor, Secret},
-    sandbox::Tier,
 };
 
 /// The version whose behaviour was tried in full.
@@ -54,9 +52,6 @@ const TRIED: (u32, u32, u32) = (2, 1, 329);
 /// How to get a version that we know.
 const INSTALL: &str =
     "install it with `npm install -g @anthropic-ai/claude-code@2.1.329` on Node 22 or later";
-
-/// Where the questions go when no other service is named.
-const SERVICE: &str = "https://api.anthropic.com";
 
 /// How it signs in. One of them: with both, the key silently wins and the bill is a surprise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,24 +141,6 @@ impl ClaudeAgent {
         }
     }
 
-    /// Our proxy; `None` where there is none to be.
-    async fn server(&self) -> Result<Option<&Proxy>, AgentError> {
-        let Some(credential) = self.credential.as_ref().filter(|_| self.proxy) else {
-            return Ok(None);
-        };
-        let start = || async {
-            let url = self.base_url.as_deref().unwrap_or(SERVICE);
-            let host = || proxy::Error::Address { host: "what is no address".into() };
-            let url = Url::parse(url).map_err(|_| host())?;
-            let credential = match credential.clone() {
-                Credential::ApiKey(secret) => UpstreamCredential::ApiKey(secret),
-                Credential::OAuthToken(secret) => UpstreamCredential::OAuthToken(secret),
-            };
-            Proxy::start(Upstream { url, credential }).await
-        };
-        Ok(Some(self.server.get_or_try_init(start).await?))
-    }
-
     async fn attempt(
         &self,
         job: &Job,
@@ -243,12 +220,8 @@ impl ClaudeAgent {
         let server = self.server().await?;
         let account = server.map(|server| server.open(Allowance::default()));
         let walls = run.files.walls(self, job, server.map(Proxy::port));
-        let inside = walls.as_ref().is_some_and(|walls| walls.tier == Tier::T2);
-        let url = match server {
-            Some(_) if inside => Some(format!("http://127.0.0.1:{PORT_INSIDE}")),
-            Some(server) => Some(server.url()),
-            None => self.base_url.clone(),
-        };
+        let server = server.map(|server| Way::to(server, walls.as_ref()));
+        let url = server.as_ref().map(Way::url).or_else(|| self.base_url.clone());
         let shown = self.credential.as_ref().map(|credential| match &account {
             Some(account) => credential.like(account.token()),
             None => credential.clone(),
@@ -264,8 +237,8 @@ impl ClaudeAgent {
         program.walls = walls;
         program.label = format!("claude for {}", job.attempt);
         let mut running = self.supervisor.start(program).await?;
-        let attached = match server.filter(|_| inside) {
-            Some(server) => Some(self.attach(server, running.listener())?),
+        let attached = match &server {
+            Some(way) => way.enter(&mut running, &self.program)?,
             None => None,
         };
         Ok(Box::new(Live {
@@ -285,17 +258,6 @@ impl ClaudeAgent {
             _attached: attached,
             _short: run.files.take_short(),
         }))
-    }
-
-    /// Serves the listener that came from inside the program's walls.
-    fn attach(&self, server: &Proxy, inside: Option<TcpListener>) -> Result<Attached, AgentError> {
-        let none = || io::Error::other("no listening socket came from inside");
-        let attached = inside.ok_or_else(none).and_then(|inside| server.attach(inside));
-        let walls = |problem: io::Error| process::Error::Walls {
-            program: self.program.clone(),
-            message: problem.to_string(),
-        };
-        Ok(attached.map_err(walls)?)
     }
 
     /// Gives the attempt to a process, and follows it to its end. `None` when a process that was kept had died
