@@ -11,15 +11,16 @@ use std::{
 use serde_json::json;
 
 use nightshift::{
-    agent::{Purpose, Ran},
+    agent::{Credential, Purpose, Ran},
     outcome::{AgentEnd, AgentReport},
+    redact::Secret,
     sandbox::{Limits, Network, Tier, Walls},
 };
 
-use super::{KEY, Scene, write};
+use super::{KEY, Scene, TOKEN, write};
 use crate::support::{
     kernel::{has_landlock, has_namespaces},
-    model::{Lane, Turn, any, lane},
+    model::{Key, Lane, Turn, any, lane},
 };
 
 /// What every program of the machine needs.
@@ -180,7 +181,7 @@ async fn a_turn(tier: Tier) -> Option<(Scene, AgentReport, String)> {
     assert_eq!(fs::read_to_string(scene.path("work/made.txt")).unwrap(), "text\n");
     assert_eq!(fs::read_to_string(scene.path("home/home/made")).unwrap(), "text\n");
     // The program had a word that is worth nothing, and the proxy put the key in its place.
-    scene.model.signed_in_with(&super::Key::Api(KEY.to_owned()));
+    scene.model.signed_in_with(&Key::Api(KEY.to_owned()));
     assert!(!holds(&scene.path("home"), KEY) && !holds(&scene.path("run"), KEY));
     assert!(!holds(&scene.path("run"), "planted"));
     assert_eq!(report.spent.usd, scene.price());
@@ -209,8 +210,12 @@ async fn a_second_opinion_is_given_inside_walls_and_sees_no_workspace() {
         let Some(mut scene) = inside(tier, vec![lane]).await else { return };
         scene.job.purpose = Purpose::Review;
         scene.job.prompt = "An opinion, please.".into();
+        // A subscription's token stays outside as a key does.
+        scene.agent.credential = Some(Credential::OAuthToken(Secret::new(TOKEN)));
         let report = scene.run().await;
         assert_eq!(report.ended, AgentEnd::Finished, "{report:?}");
+        scene.model.signed_in_with(&Key::Bearer(TOKEN.to_owned()));
+        assert!(!holds(&scene.path("home"), TOKEN));
         assert_eq!(report.last_words.as_deref(), Some("It fits."));
         assert!(!scene.model.asked()[0].text().contains(&*scene.path("work").to_string_lossy()));
     }
