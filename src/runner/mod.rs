@@ -19,6 +19,7 @@ pub mod prepare;
 pub mod refused;
 mod review;
 pub mod stop;
+pub mod storage;
 pub mod walls;
 mod words;
 pub mod yard;

@@ -36,6 +36,8 @@ mod recorded;
 mod resume;
 #[cfg(target_os = "linux")]
 mod sandbox;
+#[cfg(target_os = "linux")]
+mod storage;
 mod support;
 mod plan_scale;
 mod pools;
