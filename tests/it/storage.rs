@@ -142,7 +142,8 @@ impl Scene {
     }
 }
 
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
+    "review-1/prompt.md",
     "prompt.md",
     "transcript.jsonl",
     "settings.json",
@@ -150,7 +151,9 @@ const KEPT: [&str; 6] = [
     "stream-x.jsonl",
     "homework/notes",
 ];
-const REMOVED: [&str; 7] = [
+const REMOVED: [&str; 9] = [
+    "review-1/home/x",
+    "review-1/stream-1.jsonl",
     "home/.cache/x",
     "claude/projects/p/record.jsonl",
     "t/y",
@@ -340,9 +343,9 @@ fn agents_of_finished_nights_leave_nothing_of_their_own() {
     }
     assert!(home.symlink_metadata().is_err() && outside.exists());
     assert!(outside.with_file_name("home").exists());
-    assert_eq!(removed(&collected, What::Agent), 14);
-    assert!(collected.bytes() >= 13 * 4096 && collected.failed == 0, "{collected:?}");
-    assert!(scene.collect(&InUse::default()).by[&What::Agent].things == 7, "no longer in use");
+    assert_eq!(removed(&collected, What::Agent), 18);
+    assert!(collected.bytes() >= 17 * 4096 && collected.failed == 0, "{collected:?}");
+    assert!(scene.collect(&InUse::default()).by[&What::Agent].things == 9, "no longer in use");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! followed. Never decides which night goes on.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     fs::{self, Metadata},
@@ -256,9 +257,7 @@ fn old_histories(shared: &Path, in_use: &InUse, now: Timestamp) -> Vec<PathBuf> 
     // Who needs another has the longer list.
     unneeded.sort_by_key(|(name, stores)| (std::cmp::Reverse(stores.len()), *name));
     // A store without its mark may still hold what a kept one needs.
-    half.retain(|path| {
-        path.file_name().is_some_and(|name| !kept.contains(&*name.to_string_lossy()))
-    });
+    half.retain(|path| !kept.contains(&*name(path)));
     unneeded.into_iter().map(|(name, _)| shared.join(name)).chain(half).collect()
 }
 
@@ -277,14 +276,23 @@ fn private_directories(places: &Places, in_use: &InUse, now: Timestamp) -> Vec<P
         }
         let attempts = entries(&directory.join("attempts")).filter(|path| is_directory(path));
         let private: Vec<PathBuf> = attempts
-            .flat_map(|attempt| entries(&attempt))
-            .filter(|path| path.file_name().is_some_and(|name| is_private(&name.to_string_lossy())))
+            .flat_map(|attempt| {
+                let reviews = entries(&attempt).filter(|path| name(path).starts_with("review-"));
+                reviews.chain([attempt]).collect::<Vec<PathBuf>>()
+            })
+            .flat_map(|place| entries(&place))
+            .filter(|path| is_private(&name(path)))
             .collect();
         if !private.is_empty() && is_over(&places.night(&night).journal(), now) {
             found.extend(private);
         }
     }
     found
+}
+
+/// The name of an entry, for comparisons with names of ours.
+fn name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 fn is_private(name: &str) -> bool {
@@ -310,7 +318,7 @@ fn left_overs<'p>(
     now: Timestamp,
 ) -> impl Iterator<Item = PathBuf> + 'p {
     entries(directory).filter(move |path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name(path);
         prefixes.iter().any(|prefix| name.starts_with(prefix)) && is_older(path, LEFT_OVER, now)
     })
 }
@@ -321,7 +329,7 @@ fn left_overs<'p>(
 fn short_names(temporary: &Path, now: Timestamp) -> impl Iterator<Item = PathBuf> {
     let account = rustix::process::getuid().as_raw();
     entries(temporary).filter(move |path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name(path);
         let random = name.strip_prefix("ns").is_some_and(|rest| {
             rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
         });
@@ -339,7 +347,7 @@ fn holds_what_ours_hold(path: &Path, now: Timestamp) -> bool {
     let mut recent = false;
     for entry in entries(path) {
         // A trial's, and Claude Code's.
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name(&entry);
         known &= name == "socket" || name == "cc-socks" || name.starts_with("claude-");
         recent |= !is_older(&entry, LEFT_OVER, now);
         recent |= entries(&entry).any(|below| !is_older(&below, LEFT_OVER, now));
