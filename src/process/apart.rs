@@ -6,39 +6,46 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
-    process::{Command, ExitCode, Stdio},
+    io::Write as _,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Command, ExitCode},
 };
 
 use rustix::process::Signal;
 
 use super::{
+    guard,
     launch::ourselves,
     supervisor::{ignore_signals, tell},
     tree,
     wire::Status,
 };
 
-/// The argument behind `__supervise` for the process inside.
+/// The argument behind `__supervise` for the process inside. Behind it stands the usual priority.
 pub(super) const INSIDE: &str = "inside";
+/// What the two say to each other over a socket that is the standard error of the one inside.
+const GO: &[u8] = b".";
 
 /// Leaves the namespaces, starts the supervisor inside and waits for its end. Must be called before there is
 /// a second thread.
 #[cfg(target_os = "linux")]
 pub(super) fn leave(host_network: bool) -> io::Result<ExitCode> {
+    // The one inside has it from us: there, nobody is allowed to.
+    let usual = guard::hurry()?;
     crate::sandbox::linux::apart::leave(host_network).map_err(io::Error::other)?;
     let _ = rustix::process::setsid();
     ignore_signals()?;
-    // Nobody reads it. The process inside finds out whether we live by writing to it.
-    let (_reader, lifeline) = io::pipe()?;
+    let (mut ours, theirs) = UnixStream::pair()?;
     let mut inside = Command::new(ourselves()?)
-        .args([super::SUPERVISE, INSIDE])
-        .stderr(Stdio::from(OwnedFd::from(lifeline)))
+        .args([super::SUPERVISE, INSIDE, &usual.to_string()])
+        .stderr(OwnedFd::from(theirs))
         .spawn()?;
     let pid = i32::try_from(inside.id()).map_err(io::Error::other)?;
     if let Some(first) = tree::identify(pid) {
         tell(&Status::Apart { pid, born: first.born });
     }
+    // Not before: the runner hears of the process inside before it hears from it.
+    ours.write_all(GO)?;
     let status = inside.wait()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -47,7 +54,13 @@ pub(super) fn leave(host_network: bool) -> io::Result<ExitCode> {
 #[cfg(target_os = "linux")]
 pub(super) fn arrive() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have died before that; its process id is never visible here.
-    rustix::io::write(io::stderr().as_fd(), b".")?;
+    let stderr = io::stderr();
+    let mut byte = [0];
+    if rustix::io::read(&stderr, &mut byte)? == 0 {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    // It may have died before its end could become ours, and its process id is never visible here. Its
+    // socket tells: it fails when nobody has the other end.
+    rustix::io::write(&stderr, GO)?;
     crate::sandbox::linux::apart::settle().map_err(io::Error::other)
 }

@@ -1,22 +1,25 @@
 //! What a tree of processes may use up, looked at once a second: processes, memory, disk.
 //!
-//! The kernel's own limits bind one process, or one user and never root. Never kills: it tells.
+//! The kernel's own limits bind one process, or one user and never root. Never ends a tree: it tells. Only
+//! what a fork bomb leaves no time to tell is killed here.
 
 use std::{
-    fmt, fs, thread,
+    fmt, fs, io, thread,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::tree;
+use super::tree::{self, Tree};
 use crate::sandbox::{Limits, Walls};
 
 /// From one look to the next.
 const LOOK: Duration = Duration::from_secs(1);
 /// From one glance at the number of threads of the machine to the next: one small file. A fork bomb makes
-/// thousands in a second, and each that is there makes it harder to end.
-const GLANCE: Duration = Duration::from_millis(100);
+/// four in a millisecond, and each that is there takes time from us.
+const GLANCE: Duration = Duration::from_millis(25);
+/// The most that the kernel knows (setpriority(2)).
+const FIRST: i32 = -20;
 
 /// A limit of the walls that was exceeded, and the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,24 +46,57 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Looks at everything below `root` until a limit of these walls is exceeded. Ends without one only when
-/// nothing can be seen here.
-pub(super) fn until_breached(walls: &Walls, root: i32) -> Option<Breach> {
+/// Asks the kernel to let this thread, and all that it starts, go first; gives back the usual priority.
+///
+/// Behind a thousand processes that all want to run, a supervisor would come to its turn every few seconds.
+/// Only root may; for others the kernel's own limit of processes holds.
+pub(super) fn hurry() -> io::Result<i32> {
+    let usual = rustix::process::getpriority_process(None)?;
+    let _ = rustix::process::setpriority_process(None, FIRST);
+    Ok(usual)
+}
+
+/// What a guard has seen.
+pub(super) enum Seen {
+    Breach(Breach),
+    /// The machine has many more threads than a moment ago: maybe a fork bomb, and maybe ours.
+    Crowd,
+}
+
+/// Looks at a tree until a limit of these walls is exceeded and nobody listens to it any more.
+pub(super) fn watch(walls: &Walls, tree: &Tree, mut tell: impl FnMut(Seen) -> bool) {
     let limits = &walls.limits;
     let (mut looked, mut threads) = (Instant::now(), threads_of_the_machine());
     loop {
         thread::sleep(GLANCE);
         let now = threads_of_the_machine();
-        let grown = now.saturating_sub(threads) > limits.processes / 4;
-        if looked.elapsed() < LOOK && !grown {
+        let grown = now.saturating_sub(threads);
+        if looked.elapsed() < LOOK && grown < limits.processes / 4 {
             continue;
         }
         (looked, threads) = (Instant::now(), now);
-        let breach = of_processes(limits, root).or_else(|| of_disk(walls));
-        if breach.is_some() {
-            return breach;
+        if grown > limits.processes / 2 && !tree.alone {
+            // To count all of them takes longer than to stop them.
+            if !tell(Seen::Crowd) {
+                return;
+            }
+            continue;
+        }
+        let breach = of_processes(limits, tree)
+            .or_else(|| of_memory(limits, tree))
+            .or_else(|| of_disk(walls));
+        if let Some(breach) = breach {
+            tell(Seen::Breach(breach));
+            // Behind the word: the end of the program must not be heard of before the reason.
+            tree.kill_at_once();
+            return;
         }
     }
+}
+
+/// Says whether there are too many processes.
+pub(super) fn of_processes(limits: &Limits, tree: &Tree) -> Option<Breach> {
+    tree.is_larger_than(limits.processes).then_some(Breach::Processes(limits.processes))
 }
 
 /// The fourth field of `/proc/loadavg` is `RUNNING/ALL`, and counts threads (proc(5)).
@@ -70,17 +106,18 @@ fn threads_of_the_machine() -> u64 {
     field.and_then(|all| all.parse().ok()).unwrap_or(0)
 }
 
-fn of_processes(limits: &Limits, root: i32) -> Option<Breach> {
-    let usage = tree::usage_below(root);
-    if usage.threads > limits.processes {
-        return Some(Breach::Processes(limits.processes));
+fn of_memory(limits: &Limits, tree: &Tree) -> Option<Breach> {
+    let limit = limits.memory_bytes;
+    // What is shared counts once for each process in the first sum, so that is never too little.
+    if limit == 0 || tree::resident_below(tree.root) <= limit {
+        return None;
     }
-    // What is shared counts once for each process here, so this is never too little.
-    let over = |bytes: u64| limits.memory_bytes > 0 && bytes > limits.memory_bytes;
-    if over(usage.resident_bytes) && over(tree::memory_below(root)) {
-        return Some(Breach::Memory(limits.memory_bytes));
-    }
-    None
+    // Processes that fork while we add up are counted too high: so more than once.
+    let mut again = (0..3).map(|turn| {
+        thread::sleep(GLANCE * turn);
+        tree::memory_below(tree.root)
+    });
+    again.all(|bytes| bytes > limit).then_some(Breach::Memory(limit))
 }
 
 fn of_disk(walls: &Walls) -> Option<Breach> {

@@ -41,14 +41,14 @@ pub(super) fn ourselves() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
-/// Starts the program, or with walls the second stage.
-pub(super) fn launch(spec: &Spec) -> Result<Launched, (Failed, String)> {
+/// Starts the program, or with walls the second stage, which takes `priority`.
+pub(super) fn launch(spec: &Spec, priority: i32) -> Result<Launched, (Failed, String)> {
     let other = |error: io::Error| (Failed::Other, error.to_string());
     let (stdout, stderr) = (open(&spec.stdout)?, open(&spec.stderr)?);
     let (reader, stdin) = io::pipe().map_err(other)?;
     let (child, stage) = match &spec.walls {
         Some(walls) => {
-            let (child, stage) = start_stage(spec, walls, reader).map_err(other)?;
+            let (child, stage) = start_stage(spec, walls, priority, reader).map_err(other)?;
             (child, Some(stage))
         }
         None => (start_program(spec, reader)?, None),
@@ -83,9 +83,15 @@ fn start_program(spec: &Spec, stdin: io::PipeReader) -> Result<Child, (Failed, S
     })
 }
 
-fn start_stage(spec: &Spec, walls: &Walls, stdin: io::PipeReader) -> io::Result<(Child, Stage)> {
+fn start_stage(
+    spec: &Spec,
+    walls: &Walls,
+    priority: i32,
+    stdin: io::PipeReader,
+) -> io::Result<(Child, Stage)> {
     let entry = Entry {
         walls: walls.clone(),
+        priority,
         argv: spec.argv.clone(),
         dir: spec.dir.clone(),
         environment: spec.environment.clone(),
@@ -121,7 +127,7 @@ impl Stage {
         match (heard, &words[..]) {
             (Ok(_), [READY]) => Ok(()),
             (Ok(_), [READY, refused @ ..] | refused @ [_, ..]) => {
-                serde_json::from_slice(refused).map_err(|_| silent())?
+                Err(serde_json::from_slice(refused).unwrap_or_else(|_| silent()))
             }
             (Ok(_), []) | (Err(_), _) => Err(silent()),
         }

@@ -285,15 +285,20 @@ impl Running {
             // Two looks without a find: one could fall between a fork and the death of the parent.
             while quiet < 2 && Instant::now() < end {
                 // The kernel lets the first process of a namespace end as the last of all that are in it.
-                let ended = first.as_ref().is_none_or(tree::end);
+                let mut news = !first.as_ref().is_none_or(tree::end);
                 let mut found = tree::kill_marked(&marker);
                 if REAPER.load(Ordering::SeqCst) {
                     let known = children();
-                    found.extend(tree::kill_strangers(&known));
+                    let (strangers, dead) = tree::kill_strangers(&known);
+                    found.extend(strangers);
+                    news |= dead;
                 }
-                quiet = if found.is_empty() && ended { quiet + 1 } else { 0 };
+                news |= !found.is_empty();
+                quiet = if news { 0 } else { quiet + 1 };
                 killed.extend(found);
-                thread::sleep(Duration::from_millis(5));
+                if !news {
+                    thread::sleep(Duration::from_millis(5));
+                }
             }
             killed.len()
         });

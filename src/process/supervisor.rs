@@ -18,13 +18,14 @@ use std::{
 
 use rustix::process::{Signal, WaitOptions};
 
-use crate::sandbox::{Network, Refused, Tier, Walls};
+use crate::sandbox::{Limits, Network, Refused, Tier, Walls};
 
 use super::{
-    Breach, Ended, apart, guard,
+    Breach, Ended, apart,
+    guard::{self, Seen},
     launch::{feed, launch},
     pump::pump,
-    tree::{self, Known, Process},
+    tree::{self, Known, Process, Tree},
     wire::{Failed, Frame, Spec, Status},
 };
 
@@ -60,12 +61,16 @@ enum Event {
     AllGone,
     /// An output is complete; true when something was left out.
     Drained(bool),
-    Breached(Breach),
+    Guard(Seen),
 }
 
 /// Runs a supervisor on standard input and output. The entry behind the hidden argument `__supervise`.
 pub fn supervise_main() -> ExitCode {
-    let inside = std::env::args().nth(2).is_some_and(|argument| argument == apart::INSIDE);
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let inside = match &arguments[..] {
+        [word, priority] if word == apart::INSIDE => priority.parse().ok(),
+        _ => None,
+    };
     match supervise(inside) {
         Ok(code) => code,
         Err((kind, message)) => {
@@ -83,17 +88,18 @@ pub(super) fn tell(status: &Status) {
     let _ = out.write_all(&line).and_then(|()| out.flush());
 }
 
-fn supervise(inside: bool) -> Result<ExitCode, (Failed, String)> {
+/// `inside` is the usual priority, for the first process of a namespace.
+fn supervise(inside: Option<i32>) -> Result<ExitCode, (Failed, String)> {
     let other = |error: io::Error| (Failed::Other, error.to_string());
     let walls = |error: io::Error| (Failed::Walls, error.to_string());
     // Not the standard library's, which reads ahead: what follows the first frame may be for another.
     let channel = io::stdin().as_fd().try_clone_to_owned().map_err(other)?;
     let mut control = File::from(channel);
-    if inside {
+    if inside.is_some() {
         apart::arrive().map_err(walls)?;
     }
     let spec = match Frame::read(&mut control).map_err(other)? {
-        Some(Frame::Apart { host_network }) if !inside => {
+        Some(Frame::Apart { host_network }) if inside.is_none() => {
             return apart::leave(host_network).map_err(walls);
         }
         Some(Frame::Spec(spec)) => spec,
@@ -104,10 +110,13 @@ fn supervise(inside: bool) -> Result<ExitCode, (Failed, String)> {
     let _ = rustix::process::setsid();
     ignore_signals().map_err(other)?;
     tree::adopt_orphans().map_err(other)?;
+    let mut priority = 0;
     if let Some(spec_walls) = &spec.walls {
-        prepare(spec_walls, inside, &control).map_err(walls)?;
+        prepare(spec_walls, inside.is_some(), &control).map_err(walls)?;
+        let hurried = guard::hurry().map_err(other)?;
+        priority = inside.unwrap_or(hurried);
     }
-    run(&spec, inside, control)?;
+    run(&spec, inside.is_some(), priority, control)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,12 +136,18 @@ fn prepare(walls: &Walls, inside: bool, channel: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn run(spec: &Spec, inside: bool, mut control: File) -> Result<(), (Failed, String)> {
+fn run(
+    spec: &Spec,
+    inside: bool,
+    priority: i32,
+    mut control: File,
+) -> Result<(), (Failed, String)> {
     let started = Instant::now();
-    let mut launched = launch(spec)?;
+    let mut launched = launch(spec, priority)?;
     let leader =
         i32::try_from(launched.child.id()).map_err(|error| (Failed::Other, error.to_string()))?;
-    let me = rustix::process::getpid().as_raw_nonzero().get();
+    let root = rustix::process::getpid().as_raw_nonzero().get();
+    let tree = Tree { root, leader, alone: inside };
 
     let (events, inbox) = mpsc::channel();
     let input = feed(launched.stdin);
@@ -159,9 +174,7 @@ fn run(spec: &Spec, inside: bool, mut control: File) -> Result<(), (Failed, Stri
     if let Some(walls) = spec.walls.clone() {
         let events = events.clone();
         thread::spawn(move || {
-            if let Some(breach) = guard::until_breached(&walls, me) {
-                let _ = events.send(Event::Breached(breach));
-            }
+            guard::watch(&walls, &tree, |seen| events.send(Event::Guard(seen)).is_ok());
         });
     }
     let stage = launched.stage.take();
@@ -176,9 +189,7 @@ fn run(spec: &Spec, inside: bool, mut control: File) -> Result<(), (Failed, Stri
         reap(&events);
     });
     Watch {
-        leader,
-        me,
-        inside,
+        tree,
         started,
         inbox,
         input: Some(input),
@@ -190,6 +201,7 @@ fn run(spec: &Spec, inside: bool, mut control: File) -> Result<(), (Failed, Stri
         gone: false,
         drained: 0,
         cut: false,
+        limits: spec.walls.as_ref().map(|walls| walls.limits),
         breach: None,
     }
     .run();
@@ -242,10 +254,7 @@ fn reap(events: &Sender<Event>) {
 
 /// What the supervisor knows while the program runs.
 struct Watch {
-    leader: i32,
-    me: i32,
-    /// True when we are the first process of a namespace: then all others in it are the program's.
-    inside: bool,
+    tree: Tree,
     started: Instant,
     inbox: Receiver<Event>,
     input: Option<Sender<Vec<u8>>>,
@@ -261,6 +270,8 @@ struct Watch {
     gone: bool,
     drained: u32,
     cut: bool,
+    /// Those of the walls.
+    limits: Option<Limits>,
     breach: Option<Breach>,
 }
 
@@ -297,7 +308,8 @@ impl Watch {
     }
 
     fn note(&mut self, killed: Vec<Process>) {
-        let news = |process: &Process| process.pid != self.leader && !self.told.contains(process);
+        let news =
+            |process: &Process| process.pid != self.tree.leader && !self.told.contains(process);
         self.killed.extend(killed.into_iter().filter(news));
     }
 
@@ -340,17 +352,23 @@ impl Watch {
                     self.go_on();
                 }
             }
-            Event::Entered(Ok(())) => tell(&Status::Started { pid: self.leader }),
+            Event::Entered(Ok(())) => tell(&Status::Started { pid: self.tree.leader }),
             Event::Entered(Err(Refused { kind, message })) => {
                 tell(&Status::Failed { kind: kind.into(), message });
             }
-            Event::Breached(breach) => {
-                self.breach = Some(breach);
-                return Heard::Wish(Wish::Kill);
+            Event::Guard(seen) => {
+                let breach = match seen {
+                    Seen::Breach(breach) => Some(breach),
+                    Seen::Crowd => self.crowd(),
+                };
+                if breach.is_some() {
+                    self.breach = breach;
+                    return Heard::Wish(Wish::Kill);
+                }
             }
             Event::Reaped(pid, ended) => {
                 self.buried += 1;
-                if pid == self.leader && self.ended.is_none() {
+                if pid == self.tree.leader && self.ended.is_none() {
                     self.ended = Some(ended);
                     let millis = u64::try_from(self.started.elapsed().as_millis());
                     tell(&Status::Ended { ended, millis: millis.unwrap_or(u64::MAX) });
@@ -363,6 +381,21 @@ impl Watch {
             }
         }
         Heard::News
+    }
+
+    /// Stops the program's group and counts. Behind a running fork bomb a count does not come to its end.
+    fn crowd(&self) -> Option<Breach> {
+        let limits = self.limits.as_ref()?;
+        if self.frozen || self.ended.is_some() {
+            return None;
+        }
+        tree::signal_group(self.tree.leader, Signal::STOP);
+        let breach = guard::of_processes(limits, &self.tree);
+        match breach {
+            Some(_) => self.tree.kill_at_once(),
+            None => tree::signal_group(self.tree.leader, Signal::CONT),
+        }
+        breach
     }
 
     /// Waits for the end of the program or the deadline; gives back a wish that came before.
@@ -407,16 +440,16 @@ impl Watch {
             }
             until = Instant::now() + Duration::from_millis(1);
             // Again each time: what we kill could have let it go on.
-            tree::signal(self.leader, Signal::STOP);
-            if !tree::is_stopped(self.leader) && begun.elapsed() < HALT {
+            tree::signal(self.tree.leader, Signal::STOP);
+            if !tree::is_stopped(self.tree.leader) && begun.elapsed() < HALT {
                 continue;
             }
             // One signal for the whole group: however fast its processes fork, none slips through.
-            tree::signal_group(self.leader, Signal::STOP);
-            let youngest = tree::kill_below(self.me, Some(self.leader), true);
-            let halted = tree::is_stopped(self.leader);
-            let round = tree::kill_all_but(self.leader, self.me, &mut known);
-            let running = usize::from(!halted || !tree::is_stopped(self.leader));
+            tree::signal_group(self.tree.leader, Signal::STOP);
+            let youngest = tree::kill_below(self.tree.root, Some(self.tree.leader), true);
+            let halted = tree::is_stopped(self.tree.leader);
+            let round = tree::kill_all_but(self.tree.leader, self.tree.root, &mut known);
+            let running = usize::from(!halted || !tree::is_stopped(self.tree.leader));
             let ours = running + round.killed.len() + round.corpses;
             let still = ours + youngest.len() == 0 && self.buried == buried;
             (quiet, buried) = (if still { quiet + 1 } else { 0 }, self.buried);
@@ -437,15 +470,15 @@ impl Watch {
     fn go_on(&mut self) {
         self.frozen = false;
         if self.ended.is_none() {
-            tree::signal(self.leader, Signal::CONT);
-            tree::signal_group(self.leader, Signal::CONT);
+            tree::signal(self.tree.leader, Signal::CONT);
+            tree::signal_group(self.tree.leader, Signal::CONT);
         }
     }
 
     /// SIGINT, grace, SIGTERM, five seconds. SIGKILL comes with the sweep. A program that is stopped hears
     /// them only when it goes on.
     fn stop(&mut self, grace: Duration) {
-        tree::signal_group(self.leader, Signal::INT);
+        tree::signal_group(self.tree.leader, Signal::INT);
         self.go_on();
         let mut until = Instant::now() + grace;
         loop {
@@ -458,7 +491,7 @@ impl Watch {
         if self.ended.is_some() {
             return;
         }
-        tree::signal_group(self.leader, Signal::TERM);
+        tree::signal_group(self.tree.leader, Signal::TERM);
         self.go_on();
         let until = Instant::now() + TERM;
         while let Some(Wish::Stop(_)) = self.until_ended(Some(until)) {}
@@ -473,18 +506,18 @@ impl Watch {
     fn sweep(&mut self) -> u32 {
         let end = Instant::now() + SWEEP;
         let mut newest_first = false;
-        if self.inside && self.breach.is_some() {
-            tree::kill_all_others();
+        if self.breach.is_some() {
+            self.tree.kill_at_once();
         }
         while !self.gone && Instant::now() < end {
             if self.ended.is_none() {
-                tree::signal_group(self.leader, Signal::KILL);
+                tree::signal_group(self.tree.leader, Signal::KILL);
             }
-            let found = tree::kill_below(self.me, None, newest_first);
+            let found = tree::kill_below(self.tree.root, None, newest_first);
             // Nothing in sight and not gone: the dead wait for the reaper.
             let pause = if found.is_empty() { 2 } else { 0 };
             self.note(found);
-            if self.inside {
+            if self.tree.alone {
                 tree::kill_all_others();
             }
             newest_first = !newest_first;
@@ -493,7 +526,7 @@ impl Watch {
             let until = Instant::now() + Duration::from_millis(pause);
             while !self.gone && !matches!(self.next(Some(until)), Heard::Silence) {}
         }
-        let left = if self.gone { 0 } else { tree::kill_below(self.me, None, false).len() };
+        let left = if self.gone { 0 } else { tree::kill_below(self.tree.root, None, false).len() };
         u32::try_from(left).unwrap_or(u32::MAX)
     }
 }

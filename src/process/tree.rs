@@ -42,28 +42,46 @@ pub(super) fn signal_group(leader: i32, signal: Signal) {
     }
 }
 
-/// What a tree uses.
-#[derive(Debug, Default)]
-pub(super) struct Usage {
-    /// Processes and threads, the dead that nobody buried included.
-    pub(super) threads: u64,
-    /// Memory, counted for each process that has it.
-    pub(super) resident_bytes: u64,
+/// A program and all that is below its supervisor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tree {
+    /// The supervisor.
+    pub(super) root: i32,
+    /// The program.
+    pub(super) leader: i32,
+    /// True when the supervisor is the first process of a namespace: then all others in it are the program's.
+    pub(super) alone: bool,
+}
+
+impl Tree {
+    /// True when there are more processes and threads than that, the dead that nobody buried included.
+    pub(super) fn is_larger_than(&self, limit: u64) -> bool {
+        // A name for each process: with a fork bomb there is no time to read a file for each.
+        self.alone && count() > limit || threads_below(self.root) > limit
+    }
+
+    /// Kills as many as one call can: everybody in a namespace of its own, else the program's group.
+    pub(super) fn kill_at_once(&self) {
+        if self.alone {
+            kill_all_others();
+        } else {
+            signal_group(self.leader, Signal::KILL);
+        }
+    }
 }
 
 /// Kills every other process of a namespace at once, whatever forks meanwhile. Only for its first process.
 pub(super) fn kill_all_others() {
-    let me = rustix::process::getpid();
-    // A process group with the number 1 means everybody (kill(2)): of the whole machine, for any other.
-    if me.is_init() {
+    // A process group with the number 1 means everybody (kill(2)): for any other, of the whole machine.
+    if rustix::process::getpid().is_init() {
         let _ = rustix::process::kill_process_group(Pid::INIT, Signal::KILL);
     }
 }
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
-    Known, adopt_orphans, cpu_time_below, end, identify, is_stopped, kill_all_but, kill_below,
-    kill_marked, kill_strangers, memory_below, outside, usage_below,
+    Known, adopt_orphans, count, cpu_time_below, end, identify, is_stopped, kill_all_but,
+    kill_below, kill_marked, kill_strangers, memory_below, outside, resident_below, threads_below,
 };
 
 #[cfg(target_os = "linux")]
@@ -76,7 +94,7 @@ mod linux {
 
     use rustix::process::{self, Pid, PidfdFlags, Signal};
 
-    use super::{Process, Round, Usage};
+    use super::{Process, Round};
 
     /// From now on, orphans below us become our children.
     pub(in super::super) fn adopt_orphans() -> std::io::Result<()> {
@@ -283,15 +301,23 @@ mod linux {
             .map(Duration::from_millis)
     }
 
-    /// What everything below `root` uses, one look.
-    pub(in super::super) fn usage_below(root: i32) -> Usage {
-        let look = Look::new();
-        let mut usage = Usage::default();
-        for (_, stat) in look.below([root]) {
-            usage.threads += stat.threads;
-            usage.resident_bytes += stat.resident_pages * rustix::param::page_size() as u64;
-        }
-        usage
+    /// How many processes can be seen here, without ourselves.
+    pub(in super::super) fn count() -> u64 {
+        pids().len().saturating_sub(1) as u64
+    }
+
+    /// Threads of everything below `root`, one look.
+    pub(in super::super) fn threads_below(root: i32) -> u64 {
+        Look::new().below([root]).into_iter().map(|(_, stat)| stat.threads).sum()
+    }
+
+    fn resident(stat: &Stat) -> u64 {
+        stat.resident_pages * rustix::param::page_size() as u64
+    }
+
+    /// Memory of everything below `root` in bytes, counted for each process that has it.
+    pub(in super::super) fn resident_below(root: i32) -> u64 {
+        Look::new().below([root]).into_iter().map(|(_, stat)| resident(stat)).sum()
     }
 
     /// Memory of everything below `root` in bytes, what is shared divided among those that share it. Slow:
@@ -304,8 +330,7 @@ mod linux {
             let kib: Option<u64> =
                 line.and_then(|line| line.trim_end_matches("kB").trim().parse().ok());
             // Not ours to read, or gone.
-            let resident = stat.resident_pages * rustix::param::page_size() as u64;
-            kib.map_or(resident, |kib| kib * 1024)
+            kib.map_or(resident(stat), |kib| kib * 1024)
         };
         look.below([root]).into_iter().map(of_one).sum()
     }
@@ -361,20 +386,23 @@ mod linux {
     }
 
     /// Kills our direct children that are not among `known`, with all that is below them, and buries
-    /// them; one look.
-    pub(in super::super) fn kill_strangers(known: &BTreeSet<i32>) -> Vec<Process> {
+    /// them; one look, the youngest first. Whether there were dead among them too: one that lives only to
+    /// fork the next is mostly seen dead.
+    pub(in super::super) fn kill_strangers(known: &BTreeSet<i32>) -> (Vec<Process>, bool) {
         let me = process::getpid().as_raw_nonzero().get();
-        let mut killed = Vec::new();
-        for pid in pids().into_iter().filter(|pid| !known.contains(pid)) {
+        let (mut killed, mut dead) = (Vec::new(), false);
+        for pid in pids().into_iter().rev().filter(|pid| !known.contains(pid)) {
             let Some(stat) = stat(pid).filter(|stat| stat.parent == me) else { continue };
-            if !stat.dead {
+            if stat.dead {
+                dead = true;
+            } else {
                 kill(pid, &stat);
                 killed.extend(kill_below(pid, None, false));
                 killed.push(stat.process(pid));
             }
             let _ = process::waitpid(Pid::from_raw(pid), process::WaitOptions::NOHANG);
         }
-        killed
+        (killed, dead)
     }
 
     /// Kills exactly the process seen: its pid is held while we make sure that it names the same one.
@@ -409,21 +437,29 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use elsewhere::{
-    Known, adopt_orphans, cpu_time_below, end, is_stopped, kill_all_but, kill_below, kill_marked,
-    kill_strangers, memory_below, outside, usage_below,
+    Known, adopt_orphans, count, cpu_time_below, end, is_stopped, kill_all_but, kill_below,
+    kill_marked, kill_strangers, memory_below, outside, resident_below, threads_below,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::{Process, Round, Usage};
+    use super::{Process, Round};
 
     #[derive(Debug, Default)]
     pub(in super::super) struct Known {}
 
-    pub(in super::super) fn usage_below(_root: i32) -> Usage {
-        Usage::default()
+    pub(in super::super) fn count() -> u64 {
+        0
+    }
+
+    pub(in super::super) fn threads_below(_root: i32) -> u64 {
+        0
+    }
+
+    pub(in super::super) fn resident_below(_root: i32) -> u64 {
+        0
     }
 
     pub(in super::super) fn memory_below(_root: i32) -> u64 {
@@ -466,7 +502,7 @@ mod elsewhere {
         Vec::new()
     }
 
-    pub(in super::super) fn kill_strangers(_known: &BTreeSet<i32>) -> Vec<Process> {
-        Vec::new()
+    pub(in super::super) fn kill_strangers(_known: &BTreeSet<i32>) -> (Vec<Process>, bool) {
+        (Vec::new(), false)
     }
 }

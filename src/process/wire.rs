@@ -173,8 +173,6 @@ mod tests {
     #[test]
     fn frames_arrive_as_they_were_sent_and_the_end_is_a_message() {
         let frames = [
-            Frame::Apart { host_network: true },
-            Frame::Apart { host_network: false },
             Frame::Spec(Box::new(Spec {
                 argv: vec!["a b".into(), "→".into()],
                 dir: "/".into(),
@@ -184,6 +182,8 @@ mod tests {
                 output_limit: 7,
                 walls: None,
             })),
+            Frame::Apart { host_network: true },
+            Frame::Apart { host_network: false },
             Frame::Data(vec![0, 255, b'\n']),
             Frame::Stop { grace_ms: 10_000 },
             Frame::Freeze { turn: 3 },

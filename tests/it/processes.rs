@@ -67,18 +67,8 @@ impl Scene {
         supervisor().run(self.sh(script), b"", LONG, &Stop::new()).await.unwrap()
     }
 
-    /// Every living process that carries the tag, wherever it hides.
     fn alive(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environment.split(|byte| *byte == 0).any(|pair| pair == self.tag.as_bytes()) {
-                let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                let command = String::from_utf8_lossy(&command).replace('\0', " ");
-                found.push(format!("{} {command}", entry.file_name().display()));
-            }
-        }
-        found
+        alive(&self.tag)
     }
 
     fn alive_within(&self, limit: Duration) -> Vec<String> {
@@ -101,6 +91,20 @@ impl Drop for Scene {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
+}
+
+/// Every living process that carries the tag (`NAME=value`) in its environment, wherever it hides.
+pub(crate) fn alive(tag: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|pair| pair == tag.as_bytes()) {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            found.push(format!("{} {command}", entry.file_name().display()));
+        }
+    }
+    found
 }
 
 fn supervisor() -> Supervisor {
@@ -283,7 +287,7 @@ async fn a_dropped_handle_kills_the_tree() {
     assert_eq!(scene.alive_within(Duration::from_secs(5)), [""; 0]);
 }
 
-fn wait_for(what: &str, ready: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, ready: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !ready() {
         assert!(Instant::now() < end, "{what} did not come");
