@@ -64,14 +64,16 @@ pub fn set_mount_attributes(mount: impl AsFd, attributes: u64, whole: bool) -> i
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Marks every descriptor from `first` on as one that the next exec closes. Linux 5.11 and later.
+/// Closes every descriptor behind the first three when this process executes another program. Linux 5.11
+/// and later.
 #[cfg(target_os = "linux")]
-pub fn close_at_exec(first: u32) -> io::Result<()> {
+pub fn close_all_at_exec() -> io::Result<()> {
     use nix::libc;
     #[expect(unsafe_code, reason = "no crate of ours wraps close_range")]
-    // SAFETY: three numbers and no memory. With this flag nothing is closed now: a mark is set, which the
-    // owner of a descriptor does not notice before an exec.
-    let result =
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    // SAFETY: the call takes three numbers and closes nothing now: it sets a flag of descriptors, whoever
+    // owns them.
+    let result = unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -19,17 +19,25 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Tier, Walls, macos, passed};
+#[cfg(target_os = "linux")]
+use crate::sys;
 
 /// The hidden first argument that makes our binary the second stage.
 pub const ENTER: &str = "__enter";
 /// What it says when the walls stand.
 pub const READY: u8 = b'.';
 
+/// The kernel's limit of processes is higher by so many than that of the walls.
+#[cfg(target_os = "linux")]
+const MORE_PROCESSES: u64 = 128;
+
 /// What to become.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// What to put up before.
     pub walls: Walls,
+    /// The usual priority (`nice`), which a supervisor's own may be above.
+    pub priority: i32,
     /// The program and its arguments, looked up inside the walls.
     pub argv: Vec<String>,
     /// The working directory, inside the walls.
@@ -117,6 +125,8 @@ fn prepare(socket: &mut UnixStream) -> Result<(Entry, OwnedFd), Refused> {
     socket.read_to_end(&mut text).map_err(Error::at("read what to start"))?;
     let entry: Entry = serde_json::from_slice(&text)
         .map_err(|error| Error::at("read what to start")(io::Error::from(error)))?;
+    rustix::process::setpriority_process(None, entry.priority)
+        .map_err(Error::at("take the usual priority"))?;
     put_up(entry.walls.clone())?;
     Ok((entry, stdin))
 }
@@ -126,6 +136,8 @@ fn prepare(socket: &mut UnixStream) -> Result<(Entry, OwnedFd), Refused> {
 #[cfg(target_os = "linux")]
 fn put_up(mut walls: Walls) -> Result<(), Error> {
     use super::linux::{landlock, limits, mounts, seccomp};
+    // Whoever started us may have left some open, and what is open is behind no wall.
+    sys::close_all_at_exec().map_err(Error::at("keep descriptors from the program"))?;
     match walls.tier {
         Tier::T2 => {
             mounts::build(&walls)?;
@@ -134,6 +146,8 @@ fn put_up(mut walls: Walls) -> Result<(), Error> {
         Tier::T1 => {}
         Tier::Mac | Tier::None => return Err(foreign(&walls)),
     }
+    // Above the one that the supervisor counts to, who can say what happened; this one only refuses.
+    walls.limits.processes = walls.limits.processes.saturating_add(MORE_PROCESSES);
     limits::apply(&walls).map_err(Error::at("set limits"))?;
     limits::drop_privileges().map_err(Error::at("drop privileges"))?;
     landlock::restrict(&walls).map_err(Error::at("restrict files and network"))?;

@@ -65,9 +65,10 @@ impl Tier {
 pub struct Walls {
     /// What carries them; never [`Tier::None`].
     pub tier: Tier,
-    /// Files and directories that it may read and execute. One that is not there is left out.
+    /// Files and directories that it may read and execute. One that is not there is left out. In T2 `/proc`,
+    /// `/dev`, `/tmp`, `/var/tmp` and an empty `/run` are its own, whatever is named here; `/` is an error.
     pub read: Vec<PathBuf>,
-    /// Files and directories that it may also write. They exist.
+    /// Files and directories that it may also write. They exist, and no symbolic link leads there.
     pub write: Vec<PathBuf>,
     /// Files and directories below `read` that are empty inside: credentials. T2 only; in T1 `read` must not
     /// hold them.

@@ -11,7 +11,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets},
 };
 
-use crate::{sandbox::Walls, sys};
+use crate::sandbox::Walls;
 
 /// Among programs that fill the memory, ours end before the user's. The value of GitHub's runner.
 const FIRST_TO_GO: &str = "500";
@@ -47,12 +47,10 @@ pub fn apply(walls: &Walls) -> io::Result<()> {
 }
 
 /// Gives up every capability for good, also for the user root of a user namespace and of the machine: after
-/// the next exec there is none, and no program can bring one back. Descriptors are rights too: the next exec
-/// closes all that somebody left open, but for standard input, output and error.
+/// the next exec there is none, and no program can bring one back.
 ///
 /// Only the calling thread loses them: called where there is one. Fails when anything is left.
 pub fn drop_privileges() -> io::Result<()> {
-    sys::close_at_exec(3)?;
     let problem = |what: &str, error: Errno| io::Error::other(format!("{what}: {error}"));
     // First, since it makes the rest final: with it no exec adds to what we have.
     rustix::thread::set_no_new_privs(true).map_err(|error| problem("no_new_privs", error))?;

@@ -278,3 +278,100 @@ fn follow(path: &Path) -> io::Result<Real> {
     }
     Ok(real)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::files;
+    use crate::sandbox::{Limits, Network, Tier};
+
+    /// Walls around a directory that has `read`, `read/write`, `tmp` and a link to `read`.
+    fn scene() -> (tempfile::TempDir, PathBuf, Walls) {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = fs::canonicalize(dir.path()).unwrap();
+        for name in ["read", "read/write", "tmp"] {
+            fs::create_dir(path.join(name)).unwrap();
+        }
+        symlink("read", path.join("link")).unwrap();
+        let walls = Walls {
+            tier: Tier::T2,
+            read: vec![path.join("link")],
+            write: vec![path.join("read/write")],
+            hidden: Vec::new(),
+            overlays: Vec::new(),
+            tmp: path.join("tmp"),
+            network: Network::Nobody,
+            limits: Limits::default(),
+        };
+        (dir, path, walls)
+    }
+
+    /// Where something is mounted, in order, without what is the same in every room.
+    fn places(plan: &Plan, below: &Path) -> Vec<PathBuf> {
+        let places = plan.mounts.iter().map(|(at, _)| at.clone());
+        places.filter(|at| at.starts_with(below) && at != below).collect()
+    }
+
+    #[test]
+    fn the_outer_comes_before_the_inner_and_a_link_is_made_again() {
+        let (_dir, path, walls) = scene();
+        let plan = plan(&walls).unwrap();
+        assert_eq!(places(&plan, &path), [path.join("read"), path.join("read/write")]);
+        assert_eq!(plan.links, [Link { at: path.join("link"), to: "read".into() }]);
+        let depths: Vec<usize> =
+            plan.mounts.iter().map(|(at, _)| at.components().count()).collect();
+        assert!(depths.is_sorted(), "{depths:?}");
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_mounted_again() {
+        let (_dir, path, mut walls) = scene();
+        fs::create_dir(path.join("read/write/deep")).unwrap();
+        walls.read.extend([path.join("read/file"), path.join("read")]);
+        walls.write.push(path.join("read/write/deep"));
+        let plan = plan(&walls).unwrap();
+        assert_eq!(places(&plan, &path), [path.join("read"), path.join("read/write")]);
+    }
+
+    #[test]
+    fn only_what_can_be_seen_is_hidden() {
+        let (_dir, path, mut walls) = scene();
+        files::create_new(&path.join("read/secret"), b"", 0o644).unwrap();
+        files::create_new(&path.join("elsewhere"), b"", 0o644).unwrap();
+        walls.hidden = ["read/secret", "elsewhere", "read/no"].map(|name| path.join(name)).into();
+        let plan = plan(&walls).unwrap();
+        let nothing = What::Nothing { directory: false };
+        let hidden: Vec<_> = plan.mounts.into_iter().filter(|(_, what)| *what == nothing).collect();
+        assert_eq!(hidden, [(path.join("read/secret"), nothing)]);
+    }
+
+    #[test]
+    fn the_machines_own_processes_and_devices_are_never_shown() {
+        let (_dir, _, mut walls) = scene();
+        walls.read = ["/proc", "/proc/self", "/dev", "/dev/null"].map(PathBuf::from).into();
+        let plan = plan(&walls).unwrap();
+        let of_the_machine = |(_, what): &&(PathBuf, What)| matches!(what, What::Bind { source, .. } if source.starts_with("/proc") || source.starts_with("/dev"));
+        assert_eq!(plan.mounts.iter().filter(of_the_machine).count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_a_room_is_said() {
+        let (_dir, path, walls) = scene();
+        symlink("circle", path.join("circle")).unwrap();
+        for (wrong, said) in [
+            (PathBuf::from("relative"), "it is not absolute"),
+            ("/".into(), "the whole machine is no room"),
+            (path.join("circle"), "its symbolic links lead in a circle"),
+        ] {
+            let error =
+                plan(&Walls { read: vec![wrong], ..walls.clone() }).unwrap_err().to_string();
+            assert!(error.ends_with(said), "{error}");
+        }
+        symlink("..", path.join("read/write/made")).unwrap();
+        let write = vec![path.join("read/write"), path.join("read/write/made/write")];
+        let error = plan(&Walls { write, ..walls }).unwrap_err().to_string();
+        assert!(error.contains("a directory that the program may write"), "{error}");
+    }
+}
