@@ -1,7 +1,7 @@
 //! What this machine's kernel has of what walls are made of. Asked of the kernel itself, never of the program
 //! under test: a wall that does not stand must not look like a machine without it.
 
-use std::{io::Write as _, process::Command};
+use std::io::Write as _;
 
 use landlock::{Access, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr};
 
@@ -16,11 +16,13 @@ pub(crate) fn has_landlock() -> bool {
     there || missing("this kernel has no Landlock with ABI 4 (Linux 6.7)")
 }
 
-/// True when a program may have namespaces of its own. Otherwise said like [`has_landlock`].
+/// True when a user may have namespaces of every kind. Otherwise as [`has_landlock`].
 pub(crate) fn has_namespaces() -> bool {
-    let output = Command::new("unshare").args(["-Urmpfn", "true"]).output();
-    output.is_ok_and(|output| output.status.success())
-        || missing("namespaces cannot be made here (or `unshare` is not there to ask)")
+    // The kernel refuses it to a process with threads, as ours is.
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["-r", "-m", "-p", "-n", "-i", "-u", "-C", "-f", "--mount-proc", "true"]);
+    let there = unshare.output().is_ok_and(|output| output.status.success());
+    there || missing("`unshare -rmpniuCf --mount-proc true` does not work here")
 }
 
 /// Says that a test is skipped, and why; always false.
