@@ -4,15 +4,19 @@
 //! The one outside only waits. When it dies, the kernel kills the one inside; when that dies, the kernel
 //! kills all that is inside. Never reads what the runner says behind the first frame.
 
+use std::{io, process::ExitCode};
+
+#[cfg(target_os = "linux")]
 use std::{
-    io,
     io::Write as _,
     os::{fd::OwnedFd, unix::net::UnixStream},
-    process::{Command, ExitCode},
+    process::Command,
 };
 
+#[cfg(target_os = "linux")]
 use rustix::process::Signal;
 
+#[cfg(target_os = "linux")]
 use super::{
     guard,
     launch::ourselves,
@@ -24,6 +28,7 @@ use super::{
 /// The argument behind `__supervise` for the process inside. Behind it stands the usual priority.
 pub(super) const INSIDE: &str = "inside";
 /// What the two say to each other over a socket that is the standard error of the one inside.
+#[cfg(target_os = "linux")]
 const GO: &[u8] = b".";
 
 /// Leaves the namespaces, starts the supervisor inside and waits for its end. Must be called before there is
@@ -63,4 +68,14 @@ pub(super) fn arrive() -> io::Result<()> {
     // socket tells: it fails when nobody has the other end.
     rustix::io::write(&stderr, GO)?;
     crate::sandbox::linux::apart::settle().map_err(io::Error::other)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn leave(_host_network: bool) -> io::Result<ExitCode> {
+    Err(io::Error::other("namespaces are only for Linux"))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn arrive() -> io::Result<()> {
+    Err(io::Error::other("namespaces are only for Linux"))
 }
