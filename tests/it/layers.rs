@@ -145,7 +145,21 @@ fn a_link_in_the_place_of_a_writable_path_is_an_error() {
     std::os::unix::fs::symlink("../private", root.join("inside/planted")).unwrap();
     walls.write.push(root.join("inside/planted"));
     let problem = thread::spawn(move || landlock::restrict(&walls).unwrap_err()).join().unwrap();
-    assert!(problem.to_string().contains("a symbolic link is on the way"), "{problem}");
+    assert!(problem.to_string().contains("a directory that the program may write"), "{problem}");
+}
+
+#[test]
+fn a_link_of_the_machine_on_the_way_to_a_writable_path_is_followed() {
+    if !has_landlock() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let real = walls(&root, Network::Nobody);
+    std::os::unix::fs::symlink(".", root.join("data")).unwrap();
+    let walls = Walls { write: vec![root.join("data/inside")], tmp: root.join("data/tmp"), ..real };
+    let script = format!("cd {}/data/inside && echo x > made && cat made", root.display());
+    assert_eq!(behind(&walls, sh(script)), (Some(0), "x\n".to_owned()));
 }
 
 #[test]

@@ -8,7 +8,11 @@
 //! and `flock` of files outside, UDP, sockets with a path. `seccomp` closes the sockets; the rest is a
 //! named gap of T1.
 
-use std::{io, os::fd::OwnedFd, path::Path};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
@@ -16,6 +20,7 @@ use landlock::{
 };
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
+use super::plan;
 use crate::sandbox::{Network, Tier, Walls};
 
 /// Devices that every program may use in T1. Their directory is not granted: for the user root it holds the
@@ -41,8 +46,9 @@ const SCOPES: ABI = ABI::V6;
 /// In T1 a kernel without Landlock's ABI 4 is an error. T2 holds without Landlock, so there it is left out on
 /// kernels below ABI 3; the very first forbids every rename between two directories.
 ///
-/// A path to write is an error when it is not there or when a symbolic link is on the way: the program could
-/// have put the link there in an earlier attempt, and would be given what it points to.
+/// A path to write is an error when it is not there, or when it goes through a symbolic link in a directory that
+/// the program may write: it could have put the link there in an earlier attempt, and would be given what it
+/// leads to.
 pub fn restrict(walls: &Walls) -> io::Result<()> {
     let floor = walls.tier != Tier::T2;
     if !floor && required(false).and_then(Ruleset::create).is_err() {
@@ -123,12 +129,32 @@ fn grant(mut rules: RulesetCreated, walls: &Walls) -> io::Result<RulesetCreated>
             rules = beneath(rules, &file, all)?;
         }
     }
-    let tmp = (walls.tier != Tier::T2).then_some(&walls.tmp);
-    let overlays = walls.overlays.iter().map(|overlay| &overlay.at);
-    for path in walls.write.iter().chain(overlays).chain(tmp) {
-        rules = beneath(rules, &open(path, ResolveFlags::NO_SYMLINKS)?, all)?;
+    for path in writable(walls)? {
+        rules = beneath(rules, &open(&path, ResolveFlags::NO_SYMLINKS)?, all)?;
     }
     Ok(rules)
+}
+
+/// The real names of all paths to write.
+fn writable(walls: &Walls) -> io::Result<Vec<PathBuf>> {
+    let tmp = (walls.tier != Tier::T2).then_some(&walls.tmp);
+    let overlays = walls.overlays.iter().map(|overlay| &overlay.at);
+    let mut real = Vec::new();
+    for path in walls.write.iter().chain(overlays).chain(tmp) {
+        real.push(plan::follow(path).map_err(|error| around(path, &error))?);
+    }
+    for link in real.iter().flat_map(|real| &real.links) {
+        if real.iter().any(|other| link.at.starts_with(&other.path)) {
+            let problem = "it is a symbolic link in a directory that the program may write; name where \
+                           it leads to";
+            return Err(around(&link.at, &io::Error::other(problem)));
+        }
+    }
+    Ok(real.into_iter().map(|real| real.path).collect())
+}
+
+fn around(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("walls around {}: {error}", path.display()))
 }
 
 /// A path to read. One that is not there, or that we may not see either, is left out.
@@ -151,14 +177,8 @@ fn if_there(path: &Path) -> io::Result<Option<OwnedFd>> {
 
 fn open(path: &Path, resolve: ResolveFlags) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve).map_err(|error| {
-        let why = if error == rustix::io::Errno::LOOP {
-            "a symbolic link is on the way".to_owned()
-        } else {
-            error.to_string()
-        };
-        io::Error::new(error.kind(), format!("walls around {}: {why}", path.display()))
-    })
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
+        .map_err(|error| around(path, &error.into()))
 }
 
 /// One rule. Rights that only directories have are taken off files.

@@ -51,10 +51,10 @@ pub(super) struct Plan {
 }
 
 /// A path without links, and the links that led there.
-struct Real {
-    path: PathBuf,
+pub(super) struct Real {
+    pub(super) path: PathBuf,
     directory: bool,
-    links: Vec<Link>,
+    pub(super) links: Vec<Link>,
 }
 
 /// What is ours in every room; the machine's own is never shown there.
@@ -240,7 +240,7 @@ fn resolve(path: &Path) -> Result<Real, Error> {
 }
 
 /// Follows every link of a path, and keeps them.
-fn follow(path: &Path) -> io::Result<Real> {
+pub(super) fn follow(path: &Path) -> io::Result<Real> {
     if !path.is_absolute() {
         return Err(io::Error::other("it is not absolute"));
     }
