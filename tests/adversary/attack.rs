@@ -75,6 +75,8 @@ pub(super) struct Attack {
     pub(super) reach: Reach,
     pub(super) limits: Option<Limits>,
     pub(super) gaps: Vec<Gap>,
+    /// It listens, and somebody outside tries to reach it.
+    pub(super) listens: bool,
     /// Its control has no supervisor either, because that alone holds it.
     pub(super) alone: bool,
 }
@@ -92,6 +94,7 @@ impl Attack {
             reach: Reach::Nobody,
             limits: None,
             gaps: Vec::new(),
+            listens: false,
             alone: false,
         }
     }
@@ -129,6 +132,11 @@ impl Attack {
 
     pub(super) fn limits(mut self, limits: Limits) -> Attack {
         self.limits = Some(limits);
+        self
+    }
+
+    pub(super) fn listens(mut self) -> Attack {
+        self.listens = true;
         self
     }
 

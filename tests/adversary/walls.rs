@@ -225,11 +225,8 @@ fn network() -> Vec<Attack> {
             "connect to a server of the machine",
             "socket.create_connection(('127.0.0.1', int(E['PORT'])), 2)",
         ),
-        Attack::python(
-            "connect by IPv6",
-            "socket.create_connection(('::1', int(E['SIX'])), 2)",
-        )
-        .needs(Needs::Luck),
+        Attack::python("connect by IPv6", "socket.create_connection(('::1', int(E['SIX'])), 2)")
+            .needs(Needs::Luck),
         Attack::python(
             "connect to our port of another host",
             "socket.create_connection(('127.0.0.2', int(E['OURS'])), 2)",
@@ -267,14 +264,25 @@ fn network() -> Vec<Attack> {
         ),
         Attack::python(
             "be a server for the outside",
-            "s = socket.create_server(('127.0.0.1', int(E['FREE']))); s.settimeout(1.5); s.accept()",
+            "s = socket.create_server((E['HERE'], int(E['FREE']))); s.settimeout(1.5); s.accept()",
         )
+        .listens()
         .gap(Tier::T1, When::Always, PORTS),
-        Attack::python("listen to all packets", "socket.socket(17, 3, 768)").by_exit().needs(Needs::Root),
+        Attack::python("listen to all packets", "socket.socket(17, 3, 768)")
+            .by_exit()
+            .needs(Needs::Root),
         Attack::python("send raw packets", "socket.socket(2, 3, 1)").by_exit().needs(Needs::Root),
-        Attack::python("hear the kernel's events (netlink)", "socket.socket(16, 3, 15).bind((0, 1))").by_exit(),
-        Attack::python("the kernel's ciphers (AF_ALG)", "socket.socket(38, 5, 0)").by_exit().needs(Needs::Luck),
-        Attack::python("the hypervisor (AF_VSOCK)", "socket.socket(40, 1, 0)").by_exit().needs(Needs::Luck),
+        Attack::python(
+            "hear the kernel's events (netlink)",
+            "socket.socket(16, 3, 15).bind((0, 1))",
+        )
+        .by_exit(),
+        Attack::python("the kernel's ciphers (AF_ALG)", "socket.socket(38, 5, 0)")
+            .by_exit()
+            .needs(Needs::Luck),
+        Attack::python("the hypervisor (AF_VSOCK)", "socket.socket(40, 1, 0)")
+            .by_exit()
+            .needs(Needs::Luck),
     ]
 }
 
