@@ -108,7 +108,7 @@ fn walls(surroundings: &Surroundings, preparation: &Preparation) -> Result<Strin
         return Ok(format!("none, as {file} says"));
     }
     let found = walls::find(surroundings, wish, &preparation.home.places.work(), false)?;
-    Ok(match (found.tier, found.tier.gaps()) {
+    Ok(match (found.tier, found.gaps().as_slice()) {
         (Tier::None, _) => {
             format!("none hold here: nothing would start without `sandbox: off` in {file}")
         }

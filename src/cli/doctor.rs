@@ -62,8 +62,8 @@ fn in_words(found: &Found, wish: Sandbox) -> String {
         ));
     }
     if found.tier != Tier::None {
-        let gaps = found.tier.gaps();
-        lines.push(match gaps {
+        let gaps = found.gaps();
+        lines.push(match gaps.as_slice() {
             [] => "does not stop   nothing that we know of and tried".to_owned(),
             gaps => format!("does not stop   {}", gaps.join("\n                ")),
         });
@@ -117,7 +117,7 @@ fn in_json(found: &Found, exit: u8) -> Value {
     };
     json!({
         "tier": found.tier.name(),
-        "gaps": found.tier.gaps(),
+        "gaps": found.gaps(),
         "trials": found.trials.iter().map(trial).collect::<Vec<_>>(),
         "control": found.control.as_ref().map(trial),
         "overlays": found.no_overlays.is_none(),

@@ -23,6 +23,7 @@ use crate::{
         conversations::{self, Held},
         deed::{Deed, Error},
         hands::{Brief, Hands, blocking},
+        storage::collect,
         walls::Private,
     },
     sandbox::Network,
@@ -185,13 +186,14 @@ impl Hands {
         let history = self.places.history();
         let workspace = {
             let (vault, base) = (self.vault.clone(), edit.base.clone());
-            let owner = id.map(str::to_owned);
+            let (owner, places) = (id.map(str::to_owned), self.places.clone());
             let (kind, cache) = (self.yard.kind, self.yard.cache_in(&store).cloned());
             blocking(move || {
                 let slot = conversations::slot(&home);
                 let (slot, cache) = (slot.as_ref(), cache.as_ref());
                 let workspace = store.lay_out_agent(kind, slot, &tree, cache, largest)?;
                 history::give(&vault, &base, workspace.own(), &history)?;
+                collect::used_history(&places, &base)?;
                 if let Some(owner) = owner {
                     conversations::remember_slot(&home, workspace.slot())?;
                     workspace.claim(&owner)?;

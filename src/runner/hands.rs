@@ -3,7 +3,7 @@
 //! Does, and reports what happened; what follows is for the night to say. Every deed is safe to do twice,
 //! by the design that its command names.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -30,6 +30,7 @@ use crate::{
         edit::Edit,
         include::Included,
         places::{NightPlaces, Places},
+        storage::Reserve,
         yard::Yard,
     },
     workspace::Store,
@@ -71,6 +72,8 @@ pub struct Hands {
     pub stop: Stop,
     /// What is kept between two attempts of a task.
     pub conversations: Conversations,
+    /// Room on the disk, held back until the night writes down how it ended.
+    pub reserve: Mutex<Option<Reserve>>,
 }
 
 /// What an agent's run needs to know of the night, taken before it starts.
@@ -250,7 +253,13 @@ impl Hands {
         }
     }
 
+    /// Gives back the room that was held for the night's end.
+    pub(super) fn free_reserve(&self) {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     async fn publish(&self, brief: &Brief, tip: &CommitId) -> Result<Deed, Error> {
+        self.free_reserve();
         let opening = &brief.opening;
         let draft = brief.draft.clone().expect("a publication is briefed with its text");
         let draft = PullRequestDraft {

@@ -149,6 +149,7 @@ impl<'l> Runner<'l> {
         for held in self.hands.conversations.release_all() {
             held.end().await;
         }
+        self.hands.free_reserve();
         let reason = self.night.stop_reason(clock::now());
         let exit = exit(&self.night, reason.as_ref());
         self.record(Event::Ended { reason, exit })?;

@@ -2,7 +2,11 @@
 //!
 //! The last "no" is said here; after it there is a journal.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     agent::{Agent, ClaudeAgent, CommandAgent, Credential, DEMO_AGENT, spent_of_stream},
@@ -27,12 +31,14 @@ use crate::{
         home::{Home, redactor},
         include::{self, Included},
         places::{NightPlaces, Surroundings},
-        prepare::{Preparation, section_words, user_settings},
+        prepare::{Preparation, section_words},
         refused::{Refused, RefusedKind},
         stop::StopFiles,
+        storage::{RESERVED, Reserve},
         walls,
         yard::{Plot, Yard},
     },
+    workspace::Store,
 };
 
 /// Nights back that may still have something to publish.
@@ -120,7 +126,8 @@ pub fn open(
             format!("{NAME} init proposes one; nothing is started without a gate"),
         ));
     }
-    home.workspaces().clear(&BTreeSet::new())?;
+    let store = home.workspaces();
+    store.clear(&BTreeSet::new())?;
     home.places.prepare()?;
     let settings = &preparation.user_settings;
     let included = include::find(&home.vault, &preparation.base.tree, home.user.work_tree())?;
@@ -134,6 +141,8 @@ pub fn open(
         base: &preparation.base,
         included: &included,
     })?;
+    yard.make_room(home, &lock, &store, &preparation.base, None);
+    yard.has_room(home, &store, preparation.settings.limits.parallel)?;
     let agent_spec = agent_spec(surroundings, preparation, &yard)?;
     let supervisor = Supervisor { exe: surroundings.exe.clone() };
     let steps: Vec<String> = preparation.gate.steps.iter().map(|step| step.run.clone()).collect();
@@ -191,8 +200,8 @@ pub fn open(
     let words = section_words(&preparation.settings);
     let included = Arc::new(included);
     let equipment =
-        Equipment { supervisor, yard, included, agent, forge, environment, words, stop };
-    let hands = equipment.hands(surroundings, home, night_places, wishes);
+        Equipment { supervisor, yard, store, included, agent, forge, environment, words, stop };
+    let hands = equipment.hands(surroundings, home, night_places, wishes)?;
     let stop_files = StopFiles::of(home);
     let night = Night::open(opening);
     Ok(Opened { night, journal, hands, stop_files, lock, entries: vec![entry] })
@@ -250,12 +259,14 @@ pub fn resume(
     let night_places = home.places.night(id);
     let (journal, entries) = Journal::resume(&night_places.journal())?;
     let night = replay(entries.clone())?;
-    home.workspaces().clear(&conversations::owners(&night))?;
+    let store = home.workspaces();
+    store.clear(&conversations::owners(&night))?;
     home.places.prepare()?;
     let opening = night.opening().clone();
     let tree = home.vault.tree_of(&opening.base.commit)?;
     let included = include::find(&home.vault, &tree, home.user.work_tree())?;
-    let yard = yard_again(surroundings, home, &opening, &included, wishes)?;
+    let yard = Yard::again(surroundings, home, &opening, &included, wishes.demo)?;
+    yard.make_room(home, &lock, &store, &opening.base, Some(&night));
     if home.remote_shown() != opening.publish.remote {
         return Err(Refused::environment(
             format!(
@@ -284,44 +295,16 @@ pub fn resume(
     let words = crate::runner::prepare::words_of(home, &tree, Style::Plain)?;
     let included = Arc::new(included);
     let equipment =
-        Equipment { supervisor, yard, included, agent, forge, environment, words, stop };
-    let hands = equipment.hands(surroundings, home, night_places, wishes);
+        Equipment { supervisor, yard, store, included, agent, forge, environment, words, stop };
+    let hands = equipment.hands(surroundings, home, night_places, wishes)?;
     Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries })
-}
-
-/// What stood around a night's programs when it began stands around them again, tried anew. What the person
-/// allows is asked anew too: it may have changed, and nobody may sit there any more.
-fn yard_again(
-    surroundings: &Surroundings,
-    home: &Home,
-    opening: &Opening,
-    included: &Included,
-    wishes: Wishes,
-) -> Result<Yard, Refused> {
-    let settings = user_settings(surroundings, Style::Plain)?;
-    let now = settings.sandbox.unwrap_or(Sandbox::Auto);
-    let wish = match opening.agent.walls.as_str() {
-        "t2" => Sandbox::T2,
-        "t1" => Sandbox::T1,
-        "none" if now == Sandbox::Off => Sandbox::Off,
-        _ => Sandbox::Auto,
-    };
-    Yard::build(&Plot {
-        surroundings,
-        home,
-        settings: &settings,
-        wish,
-        demo: wishes.demo,
-        gate: &opening.gate,
-        base: &opening.base,
-        included,
-    })
 }
 
 /// What a fresh night and a resumed one find in different ways.
 struct Equipment {
     supervisor: Supervisor,
     yard: Yard,
+    store: Store,
     included: Arc<Included>,
     agent: Arc<dyn Agent>,
     forge: Option<Arc<dyn Forge>>,
@@ -337,11 +320,11 @@ impl Equipment {
         home: &Home,
         night_places: NightPlaces,
         wishes: Wishes,
-    ) -> Hands {
-        Hands {
+    ) -> Result<Hands, Refused> {
+        Ok(Hands {
             vault: home.vault.clone(),
             user: home.user.clone(),
-            workspaces: home.workspaces(),
+            workspaces: self.store,
             places: home.places.clone(),
             local: Arc::new(Local::new(night_places.directory())),
             night_places,
@@ -356,7 +339,8 @@ impl Equipment {
             included: self.included,
             stop: self.stop,
             conversations: Conversations::default(),
-        }
+            reserve: Mutex::new(Some(Reserve::hold(&home.places.reserve(), RESERVED)?)),
+        })
     }
 }
 
@@ -477,7 +461,8 @@ fn agent(
     let mut claude = ClaudeAgent::new(supervisor.clone(), key.or(token));
     claude.base_url = surroundings.value("ANTHROPIC_BASE_URL").map(str::to_owned);
     // Without walls the agent may run the gate's own commands and nothing else (decision 11).
-    claude.bash = steps.to_vec();
+    // Inside them it may run any.
+    claude.bash = if spec.walls == "none" { steps.to_vec() } else { Vec::new() };
     claude.no_edit = protected.to_vec();
     Arc::new(claude)
 }

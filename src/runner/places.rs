@@ -102,8 +102,8 @@ impl Places {
             .collect();
         let name = format!("{}-{}", name.trim_start_matches('.'), &hash[..8]);
         Places {
-            state: surroundings.state.join("repos").join(&name),
-            cache: surroundings.cache.join("repos").join(&name),
+            state: real(&surroundings.state).join("repos").join(&name),
+            cache: real(&surroundings.cache).join("repos").join(&name),
         }
     }
 
@@ -176,9 +176,23 @@ impl Places {
         self.cache.join("cache.json")
     }
 
+    /// Room that a running night holds back, to be able to write down its end.
+    pub fn reserve(&self) -> PathBuf {
+        self.state.join("reserve")
+    }
+
     /// Packs of history that agents may look at.
     pub fn history(&self) -> PathBuf {
         self.cache.join("history")
+    }
+}
+
+/// The path without links, as far as it is there: walls let nobody write through one.
+fn real(path: &Path) -> PathBuf {
+    match (std::fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
+        (Err(_), ..) => path.to_owned(),
     }
 }
 

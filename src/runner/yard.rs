@@ -8,15 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Sandbox, UserSettings, Workspaces},
+    diagnostic::Style,
     files,
     git::Error,
     ids::GateId,
-    night::{Base, GateSpec},
+    journal::Lock,
+    night::{Base, GateSpec, Night, Opening},
     runner::{
+        clock,
         home::Home,
         include::Included,
         places::{Places, Surroundings},
+        prepare::user_settings,
         refused::Refused,
+        storage::{self, Load, Size, Space, collect},
         walls::{self, Fence, Private},
     },
     sandbox::{Network, Tier, Walls},
@@ -24,7 +29,7 @@ use crate::{
 };
 
 /// Files of a base from which layers cost less than a walk: a walk of 2,000 takes as long as a mount.
-const MANY_FILES: usize = 2_000;
+const MANY_FILES: u64 = 2_000;
 /// Bytes of a cache from which layers cost less than copies: half a second on most disks.
 const LARGE_CACHE: u64 = 64 * 1024 * 1024;
 
@@ -38,7 +43,11 @@ pub struct Yard {
     /// What the base's own gate leaves in ignored paths.
     pub cache: CacheId,
     /// The last cache of this repository, which is where the base's own gate starts from.
-    pub last: Option<CacheId>,
+    pub last: Option<LastCache>,
+    /// Bytes that programs leave free on the disk of the workspaces.
+    pub stays: u64,
+    /// What the base's tree takes when it is laid out.
+    size: Size,
 }
 
 /// The newest cache of a repository, as it is written down.
@@ -68,12 +77,7 @@ impl LastCache {
 }
 
 /// How workspaces are to be made: by what is possible, and by what costs less.
-pub fn kind(
-    wish: Workspaces,
-    fence: Option<&Fence>,
-    files: usize,
-    last: Option<&LastCache>,
-) -> Kind {
+pub fn kind(wish: Workspaces, fence: Option<&Fence>, files: u64, last: Option<&LastCache>) -> Kind {
     let possible = fence.is_some_and(Fence::has_overlays);
     let large = files >= MANY_FILES || last.is_some_and(|cache| cache.bytes >= LARGE_CACHE);
     match wish {
@@ -115,13 +119,14 @@ impl Yard {
             home.user.work_tree().into_iter().chain([home.user.root(), home.user.common_dir()]);
         let own: Vec<_> = own.map(Path::to_owned).collect();
         let extra = settings.walls.readable(&surroundings.home);
-        let limits = settings.walls.limits;
+        let mut limits = settings.walls.limits;
+        limits.disk_reserve = Space::of(&home.places.work())?.reserve(limits.disk_reserve);
         let fence = Fence::new(surroundings, &found, &home.places, &own, &extra, limits);
         let last = LastCache::read(&home.places).filter(|last| last.gate == plot.gate.id);
-        let files = home.vault.list(&plot.base.tree)?.len();
+        let size = storage::size_of(&home.vault, &plot.base.tree)?;
         let included = plot.included.hash();
         let parts = [plot.gate.id.as_str(), plot.base.tree.as_str(), &included];
-        let mut kind = kind(settings.workspaces, fence.as_ref(), files, last.as_ref());
+        let mut kind = kind(settings.workspaces, fence.as_ref(), size.files, last.as_ref());
         if kind == Kind::Overlay
             && let Err(problem) = workspace::probe(&home.places.work())
         {
@@ -132,14 +137,71 @@ impl Yard {
             kind,
             fence,
             cache: CacheId::new(&parts.map(str::as_bytes)),
-            last: last.map(|last| last.id),
+            last,
+            stays: limits.disk_reserve,
+            size,
         })
+    }
+
+    /// What stood around a night's programs when it began stands around them again, tried anew. What the
+    /// person allows is asked anew too: it may have changed, and nobody may sit there any more.
+    pub fn again(
+        surroundings: &Surroundings,
+        home: &Home,
+        opening: &Opening,
+        included: &Included,
+        demo: bool,
+    ) -> Result<Yard, Refused> {
+        let settings = &user_settings(surroundings, Style::Plain)?;
+        let now = settings.sandbox.unwrap_or(Sandbox::Auto);
+        let wish = match opening.agent.walls.as_str() {
+            "t2" => Sandbox::T2,
+            "t1" => Sandbox::T1,
+            "none" if now == Sandbox::Off => Sandbox::Off,
+            _ => Sandbox::Auto,
+        };
+        let (gate, base) = (&opening.gate, &opening.base);
+        Yard::build(&Plot { surroundings, home, settings, wish, demo, gate, base, included })
+    }
+
+    /// Says no when the disk has not the room for a night.
+    pub fn has_room(&self, home: &Home, store: &Store, parallel: u32) -> Result<(), Refused> {
+        let present = Size { bytes: store.size()?, files: u64::MAX };
+        let cache = self.last.as_ref().map(|last| Size { bytes: last.bytes, files: last.files });
+        let load = Load { tree: self.size, cache, kind: self.kind, parallel, present };
+        storage::check(&home.places, &load, self.stays).map(drop)
+    }
+
+    /// Removes what earlier nights left and nobody will ask for again.
+    pub fn make_room(
+        &self,
+        home: &Home,
+        lock: &Lock,
+        store: &Store,
+        base: &Base,
+        night: Option<&Night>,
+    ) {
+        let mut in_use = collect::InUse::default();
+        in_use.commits.insert(base.commit.clone());
+        in_use.workspaces.trees.insert(base.tree.clone());
+        in_use.workspaces.caches.insert(self.cache.clone());
+        in_use.workspaces.caches.extend(self.last.iter().map(|last| last.id.clone()));
+        if let Some(night) = night {
+            in_use.nights.insert(night.opening().night.clone());
+            in_use.commits.insert(night.tip().clone());
+        }
+        let temporary = Path::new("/tmp");
+        let collected =
+            collect::collect(lock, &home.places, store, temporary, &in_use, clock::now());
+        if !collected.is_empty() {
+            tracing::info!("{collected}");
+        }
     }
 
     /// What does not stop a program, each in a few words.
     pub fn gaps(&self) -> Vec<String> {
         let tier = self.fence.as_ref().map_or(Tier::None, Fence::tier);
-        tier.gaps().iter().map(|gap| (*gap).to_owned()).collect()
+        tier.gaps().iter().copied().chain(walls::gaps_of_kernel(tier)).map(str::to_owned).collect()
     }
 
     /// The name of what stands around programs.
@@ -154,7 +216,11 @@ impl Yard {
 
     /// What to start the base's own gate from.
     pub fn cache_for_base(&self, store: &Store) -> Option<&CacheId> {
-        self.cache_in(store).or(self.last.as_ref().filter(|cache| store.has_cache(cache)))
+        self.cache_in(store).or(self
+            .last
+            .as_ref()
+            .map(|last| &last.id)
+            .filter(|cache| store.has_cache(cache)))
     }
 
     /// The walls of a program in `workspace`; `None` where there are none.

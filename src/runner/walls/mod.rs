@@ -116,7 +116,22 @@ pub fn find(
     Ok(found)
 }
 
+/// What this kernel does not stop beyond what its tier says of itself.
+pub fn gaps_of_kernel(tier: Tier) -> Vec<&'static str> {
+    #[cfg(target_os = "linux")]
+    if tier == Tier::T1 {
+        return crate::sandbox::linux::landlock::gaps();
+    }
+    let _ = tier;
+    Vec::new()
+}
+
 impl Found {
+    /// What the tier that is used does not stop, each in a few words.
+    pub fn gaps(&self) -> Vec<&'static str> {
+        self.tier.gaps().iter().copied().chain(gaps_of_kernel(self.tier)).collect()
+    }
+
     /// Says no when nothing that may be used holds, unless the user's own file wants none.
     pub fn enough(&self, wish: Sandbox, user_file: &str) -> Result<(), Refused> {
         if self.tier != Tier::None || wish == Sandbox::Off {

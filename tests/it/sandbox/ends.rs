@@ -150,8 +150,10 @@ async fn too_many_processes_end_the_program() {
     for mut scene in Scene::each() {
         scene.walls.limits.processes = 300;
         let started = Instant::now();
-        let exit =
-            scene.run("i=0; while [ $i -lt 3000 ]; do sleep 60 & i=$((i+1)); done; wait" /* integrator: NO unbounded bombs in tests: they stop the whole machine for minutes for everybody; T1 as root is a named gap */).await.exit;
+        let exit = scene
+            .run("i=0; while [ $i -lt 3000 ]; do sleep 60 & i=$((i+1)); done; wait")
+            .await
+            .exit;
         assert_eq!(exit.breach, Some(Breach::Processes(300)), "{exit:?}");
         assert_eq!(exit.left, 0);
         assert_eq!(alive(&scene.tag), [""; 0]);
