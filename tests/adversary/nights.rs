@@ -216,7 +216,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         "git",
         "the history that it was given is overwritten",
         "s=$(cat .git/objects/info/alternates); chmod -R u+w \"$s\"
-        find \"$s\" -type f | while read -r f; do echo evil > \"$f\"; done",
+        find \"$s\" -type f | while read -r f; do echo evil > \"$f\"; done; true",
     ),
     lands(
         "git",
@@ -248,7 +248,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     refused(
         "tree",
         "a path of more than 4096 bytes",
-        "d=$(printf '%0200d' 0); cd src; i=0; while [ $i -lt 22 ]; do mkdir $d; cd $d; i=$((i+1)); done; echo x > f",
+        "perl -e 'chdir \"src\"; for (1..22) { mkdir \"0\" x 200; chdir \"0\" x 200 } open F, \">f\" or die; print F \"x\"; close F'",
         "a path of more than 4096 bytes",
     ),
     refused("tree", "a file of many megabytes", "head -c 30000000 /dev/zero > src/big", "a file of 30000000 bytes"),

@@ -12,6 +12,10 @@ use crate::support::night::TestNight;
 
 /// Two tasks, the second of which needs two tries.
 fn two_tasks() -> TestNight {
+    two_ready_tasks().commit()
+}
+
+fn two_ready_tasks() -> TestNight {
     let agent = "echo run >> $AGENT_RUNS
         case $NIGHTSHIFT_TASK in
         a) echo a > src/from_a.txt;;
@@ -20,7 +24,7 @@ fn two_tasks() -> TestNight {
         esac
         sleep 0.1";
     let agent = agent.replace("$AGENT_RUNS", "\"$(dirname \"$0\")/runs\"");
-    TestNight::new().task("a", "Add one").task("b", "Add another").agent(&agent).commit()
+    TestNight::new().task("a", "Add one").task("b", "Add another").agent(&agent)
 }
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
@@ -41,7 +45,7 @@ fn kill(child: &mut Child) {
 /// Its agent counts its runs in a file outside, which walls would not let it write.
 #[test]
 fn killed_at_any_line_of_its_journal_a_night_is_resumed_and_ends_the_same() {
-    let two_tasks = || two_tasks().tier("off");
+    let two_tasks = || two_ready_tasks().tier("off").commit();
     let whole = {
         let night = two_tasks();
         let mut child = night.spawn(&[]);
@@ -158,7 +162,7 @@ fn a_torn_last_line_is_dropped_and_damage_in_the_middle_is_named() {
 
 #[test]
 fn a_resumed_night_honours_no_push_and_the_persons_own_file() {
-    let night = two_tasks().tier("off");
+    let night = two_ready_tasks().tier("off").commit();
     let mut child = night.spawn(&[]);
     wait_for("the agent's start", || night.entries() >= 4);
     kill(&mut child);

@@ -173,7 +173,9 @@ impl Store {
         shared: &Path,
     ) -> Result<(), Error> {
         let at = layer.join(".git");
-        for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+        let directories =
+            ["info", "hooks", "objects/info", "objects/pack", "refs/heads", "refs/tags"];
+        for directory in directories {
             files::create_dir_all(&at.join(directory))?;
         }
         let lines = |names: &mut dyn Iterator<Item = String>| {

@@ -18,6 +18,7 @@ pub(crate) struct TestNight {
     plan: String,
     agent: String,
     tier: String,
+    workspaces: String,
     committed: bool,
     remote: bool,
     environment: Vec<(String, String)>,
@@ -39,6 +40,7 @@ impl TestNight {
             plan: "# Plan\n\n## Ready\n\n".to_owned(),
             agent: "exit 0".to_owned(),
             tier: wanted("NIGHTSHIFT_TEST_SANDBOX", "auto"),
+            workspaces: wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto"),
             committed: false,
             remote: true,
             environment: Vec::new(),
@@ -72,6 +74,19 @@ impl TestNight {
              - Tests defined: ✅ Yes\n  - Status: READY\n\n"
         ));
         self
+    }
+
+    /// How workspaces are made: `auto`, `pool`, `overlay`.
+    pub(crate) fn workspaces(mut self, kind: &str) -> Self {
+        kind.clone_into(&mut self.workspaces);
+        self
+    }
+
+    /// A ready task that is written into the checkout after the first run.
+    pub(crate) fn task_later(self, id: &str, title: &str) -> Self {
+        let night = self.task(id, title);
+        fs::write(night.repo().join("PROJECT_PLAN.md"), &night.plan).unwrap();
+        night
     }
 
     /// The whole plan instead.
@@ -145,11 +160,7 @@ impl TestNight {
         let script = self.path("agent.sh");
         fs::write(&script, &self.agent).unwrap();
         // Layers are for T2 alone.
-        let kind = if matches!(&*self.tier, "off" | "t1") {
-            "auto".to_owned()
-        } else {
-            wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto")
-        };
+        let kind = if matches!(&*self.tier, "off" | "t1") { "auto" } else { &self.workspaces };
         let user = format!(
             "sandbox: {}\nworkspaces: {kind}\nagents:\n  test: {{command: [sh, {}]}}\n",
             self.tier,

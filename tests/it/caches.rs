@@ -1,0 +1,106 @@
+//! What the base's own gate leaves lies beneath every attempt and gate; what any other run leaves does not.
+
+use crate::support::{kernel, night::TestNight};
+
+/// Counts its own runs in an ignored path, and is red when it sees the run of anybody but the base.
+const COUNTING: &str = "#!/bin/sh\nmkdir -p target && echo run >> target/runs\n\
+                        echo runs: $(wc -l < target/runs)\n[ $(wc -l < target/runs) -le 2 ]\n";
+/// Says what it found, and leaves something of its own beside it.
+const AGENT: &str = "[ \"$(cat target/runs)\" = run ] || { echo \"found: $(cat target/runs)\" >&2; exit 9; }\n\
+                     echo agent >> target/runs; echo planted > target/planted\n\
+                     echo x > src/$NIGHTSHIFT_TASK.txt; echo y > tests/$NIGHTSHIFT_TASK.txt";
+
+/// Both kinds, where the kernel has them.
+fn kinds() -> Vec<(&'static str, &'static str)> {
+    let mut kinds = vec![("off", "pool")];
+    if kernel::has_namespaces() {
+        kinds.extend([("t2", "pool"), ("t2", "overlay")]);
+    }
+    if kernel::has_landlock() {
+        kinds.push(("t1", "pool"));
+    }
+    kinds
+}
+
+#[test]
+fn every_run_begins_with_what_the_base_left_and_nothing_else() {
+    for (tier, kind) in kinds() {
+        let night = TestNight::new().tier(tier).workspaces(kind);
+        let night = night.gate(COUNTING).task("a", "Add one").task("b", "Add two").agent(AGENT);
+        let ran = night.run(&[]).exit(0).landed(["a", "b"]);
+        let night = ran.then().call(&["logs", "gate"]).says("runs: 1").then();
+        // The next night has a receipt of the base, and its cache.
+        let again = night.task_later("c", "Add three").run(&[]).exit(0);
+        assert!(!again.all().contains("found:"), "{kind} {tier}: {}", again.all());
+    }
+}
+
+#[test]
+fn a_set_up_runs_once_before_the_bases_gate() {
+    const CONFIG: &str = "version: 1\ngate:\n  setup: [sh scripts/setup.sh]\n  \
+                          steps: [{name: quality, run: sh scripts/check.sh}]\n";
+    for (tier, kind) in kinds() {
+        let ran = TestNight::new()
+            .tier(tier)
+            .workspaces(kind)
+            .file(".nightshift/config.yml", CONFIG)
+            .file(".gitignore", "/modules/\n")
+            .file("scripts/setup.sh", "mkdir -p modules && echo set up >> modules/dep\n")
+            .file("scripts/check.sh", "[ \"$(cat modules/dep)\" = 'set up' ]\n")
+            .task("a", "Add one")
+            .agent("cat modules/dep && echo x > src/new.txt && echo y > tests/new.txt")
+            .run(&[]);
+        ran.exit(0).landed(["a"]).lacks("modules/dep");
+    }
+}
+
+#[test]
+fn a_set_up_that_fails_is_a_red_base() {
+    let ran = TestNight::new()
+        .file(".nightshift/config.yml", "version: 1\ngate:\n  setup: exit 3\n  steps: 'true'\n")
+        .task("a", "Add one")
+        .run(&[]);
+    ran.exit(3).says("setup-1");
+}
+
+#[test]
+fn ignored_files_of_the_person_are_brought_along_and_never_committed() {
+    for (tier, kind) in kinds() {
+        let night = TestNight::new()
+            .tier(tier)
+            .workspaces(kind)
+            .file(".gitignore", "/local.yml\n")
+            .file(".worktreeinclude", "local.yml\n")
+            .gate("#!/bin/sh\ngrep -q password local.yml\n")
+            .task("a", "Add one")
+            .agent("cp local.yml src/copied.txt; echo y > tests/new.txt")
+            .commit()
+            .file("local.yml", "password: correct-horse-battery\n");
+        let ran = night.run(&[]).exit(0).landed(["a"]).lacks("local.yml");
+        assert!(!ran.all().contains("correct-horse"), "{}", ran.all());
+    }
+}
+
+#[test]
+fn a_gate_talks_to_nobody_unless_it_is_said() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let gate = format!(
+        "#!/bin/sh\nif python3 -c \"import socket; socket.create_connection(('127.0.0.1', {port}), 2)\"; \
+         then echo reached; exit 1; fi\n"
+    );
+    let night = || {
+        TestNight::new()
+            .gate(&gate)
+            .task("a", "Add one")
+            .agent("echo x > src/x.txt; echo y > tests/y.txt")
+    };
+    if kernel::has_namespaces() {
+        night().tier("t2").run(&[]).exit(0).landed(["a"]);
+    }
+    if kernel::has_landlock() {
+        night().tier("t1").run(&[]).exit(0).landed(["a"]);
+    }
+    let ran = night().tier("off").run(&[]).exit(3);
+    ran.then().call(&["logs", "gate"]).says("reached");
+}
