@@ -18,6 +18,7 @@ mod claude;
 mod layers;
 #[cfg(target_os = "linux")]
 mod processes;
+#[cfg(target_os = "linux")]
 mod caches;
 mod cli;
 mod crash;

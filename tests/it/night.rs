@@ -1,8 +1,11 @@
 //! Whole nights with the real program: what lands, what is refused, what is kept.
 
+#[cfg(target_os = "linux")]
 use std::process::Command;
 
-use crate::support::{kernel, night::TestNight};
+#[cfg(target_os = "linux")]
+use crate::support::kernel;
+use crate::support::night::TestNight;
 
 const ADDS_A_FILE: &str = "echo new > src/new.txt; echo test > tests/new_test.txt";
 
@@ -94,6 +97,7 @@ fn without_a_gate_nothing_starts() {
 
 /// In a user namespace that allows no other: there T2 cannot be.
 #[test]
+#[cfg(target_os = "linux")]
 fn without_the_walls_that_are_wanted_nothing_runs() {
     let night = TestNight::new().tier("t2").task("t1", "Add a file").commit();
     let plain = night.command(&["run", "--agent", "test"]);

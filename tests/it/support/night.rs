@@ -39,7 +39,7 @@ impl TestNight {
             root: tempfile::tempdir().unwrap(),
             plan: "# Plan\n\n## Ready\n\n".to_owned(),
             agent: "exit 0".to_owned(),
-            tier: wanted("NIGHTSHIFT_TEST_SANDBOX", "auto"),
+            tier: wanted("NIGHTSHIFT_TEST_SANDBOX", best()),
             workspaces: wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto"),
             committed: false,
             remote: true,
@@ -356,6 +356,20 @@ impl Ran {
     pub(crate) fn then(self) -> TestNight {
         self.night
     }
+}
+
+/// The best walls of this machine.
+#[cfg(target_os = "linux")]
+fn best() -> &'static str {
+    static SOME: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let some = || super::kernel::has_namespaces() || super::kernel::has_landlock();
+    if *SOME.get_or_init(some) { "auto" } else { "off" }
+}
+
+/// Walls of other systems were tried by nobody yet.
+#[cfg(not(target_os = "linux"))]
+fn best() -> &'static str {
+    "off"
 }
 
 /// What the tests are to run with. Each way is one more run of the same tests.
