@@ -8,46 +8,27 @@ use git2::{Delta, DiffFindOptions, DiffFormat, DiffOptions, Patch, Repository};
 
 use crate::{
     diff::{ChangeKind, Diff, FileChange, FileMode, Side},
-    git::{Error, TreeEdit, blob_id, git, oid},
+    git::{Error, TreeEdit, blob_id, differences::differences, git, oid},
     ids::{RepoPath, TreeId},
 };
 
 /// Added lines beyond this many bytes in one diff are not kept, and inspection refuses such a diff.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
-/// What makes `new` of `old`, file by file. Costs what differs: equal directories are not looked into.
+/// What makes `new` of `old`, file by file. Costs what differs: equal directories are not looked into, as
+/// libgit2's own comparison does (12 ms for 100,000 files in which nothing differs).
 pub(crate) fn edits(
     repository: &Repository,
     old: &TreeId,
     new: &TreeId,
 ) -> Result<BTreeMap<RepoPath, TreeEdit>, Error> {
-    let diff = plain(repository, old, new)?;
-    let gone = diff.deltas().filter_map(|delta| {
-        let path = delta.old_file().path_bytes().map(RepoPath::new)?;
-        Some((path, None))
-    });
-    let mut edits: BTreeMap<RepoPath, TreeEdit> = gone.collect();
-    for delta in diff.deltas().filter(|delta| delta.status() != Delta::Deleted) {
-        let file = delta.new_file();
-        if let Some(path) = file.path_bytes() {
-            let mode = FileMode::from_raw(i32::from(file.mode()));
-            edits.insert(RepoPath::new(path), Some((mode, blob_id(file.id()))));
-        }
-    }
+    let mut edits = BTreeMap::new();
+    let (old, new) = (oid(old.as_str()), oid(new.as_str()));
+    differences(repository, Some(old), new, &mut |path, known| {
+        let edit = known.map(|(mode, id)| (mode, blob_id(id)));
+        edits.insert(RepoPath::new(path), edit);
+    })?;
     Ok(edits)
-}
-
-fn plain<'r>(
-    repository: &'r Repository,
-    old: &TreeId,
-    new: &TreeId,
-) -> Result<git2::Diff<'r>, Error> {
-    let wrap = || git("compare two trees");
-    let old = repository.find_tree(oid(old.as_str())).map_err(wrap())?;
-    let new = repository.find_tree(oid(new.as_str())).map_err(wrap())?;
-    let mut options = DiffOptions::new();
-    options.include_typechange(true).ignore_submodules(false);
-    repository.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options)).map_err(wrap())
 }
 
 fn raw<'r>(
@@ -55,11 +36,25 @@ fn raw<'r>(
     old: &TreeId,
     new: &TreeId,
 ) -> Result<git2::Diff<'r>, Error> {
-    let mut diff = plain(repository, old, new)?;
+    let wrap = || git("compare two trees");
+    let paths = edits(repository, old, new)?;
+    let old = repository.find_tree(oid(old.as_str())).map_err(wrap())?;
+    let new = repository.find_tree(oid(new.as_str())).map_err(wrap())?;
+    let mut options = DiffOptions::new();
+    options.include_typechange(true).ignore_submodules(false);
+    // Only where something differs: the names as they stand, no patterns.
+    options.disable_pathspec_match(true);
+    for path in paths.keys() {
+        options.pathspec(path.as_bytes());
+    }
+    let same = paths.is_empty();
+    let new = if same { &old } else { &new };
+    let mut diff =
+        repository.diff_tree_to_tree(Some(&old), Some(new), Some(&mut options)).map_err(wrap())?;
     let mut find = DiffFindOptions::new();
     // git's own figure. Copies are additions: the original is still there.
     find.renames(true).rename_threshold(50).copies(false);
-    diff.find_similar(Some(&mut find)).map_err(git("compare two trees"))?;
+    diff.find_similar(Some(&mut find)).map_err(wrap())?;
     Ok(diff)
 }
 

@@ -9,6 +9,7 @@ pub mod network;
 mod compare;
 pub mod history;
 pub mod landing;
+pub(crate) mod differences;
 pub(crate) mod tree;
 pub mod user;
 

@@ -22,11 +22,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     diff::FileMode,
     files,
-    git::{Error, Vault, git, oid},
+    git::{Error, Vault, differences, git, oid},
     ids::TreeId,
     workspace::{
         caches::{self, Cache},
-        marks, pool, trees,
+        marks, pool,
     },
 };
 
@@ -285,7 +285,7 @@ impl Layer {
     fn all(&mut self, repository: &Repository, tree: Oid, directory: &Path) -> Result<(), Error> {
         let tree = repository.find_tree(tree).map_err(git("read a tree"))?;
         for entry in &tree {
-            trees::check(entry.name_bytes())?;
+            differences::check(entry.name_bytes())?;
             let name = std::ffi::OsStr::from_bytes(entry.name_bytes());
             self.add(repository, Node::of(&entry), &directory.join(name))?;
         }
@@ -317,7 +317,7 @@ impl Layer {
     ) -> Result<(), Error> {
         let mut same_names = true;
         for (name, (before, after)) in differing(repository, old, new)? {
-            trees::check(&name)?;
+            differences::check(&name)?;
             let name = std::ffi::OsStr::from_bytes(&name);
             let path = directory.join(name);
             match (before, after) {

@@ -16,7 +16,6 @@ mod pool;
 mod read;
 mod rules;
 mod switch;
-mod trees;
 mod upper;
 mod walk;
 

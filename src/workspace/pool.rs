@@ -18,7 +18,7 @@ use std::{
 use crate::{
     diff::FileMode,
     files,
-    git::{Error, Handles, oid},
+    git::{Error, Handles, differences, oid},
     ids::{RepoPath, TreeId},
     workspace::{
         CacheId,
@@ -27,9 +27,8 @@ use crate::{
         look::{self, Stamp},
         manifest::{Manifest, Of},
         read::{Changes, Reader},
-        rules::{Base, InBase},
+        rules::{Base, InBase, Known},
         switch::{self, Switch},
-        trees,
         walk::{self, Found, What},
     },
 };
@@ -250,14 +249,14 @@ fn switch(
 fn guess(handles: &Handles, tree: &TreeId, mode: u32) -> Result<Manifest, Error> {
     let mut manifest = Manifest::new(mode);
     let mut made = HashSet::new();
-    trees::differences(&handles.read, None, oid(tree.as_str()), &mut |path, known| {
+    differences::differences(&handles.read, None, oid(tree.as_str()), &mut |path, known| {
         let (above, _) = look::split(&path);
         if made.insert(above.to_vec()) {
             manifest.directory(above, mode);
         }
-        if let Some(known) = known {
+        if let Some((mode, id)) = known {
             let none = Stamp { inode: 0, size: 0, mode: 0, modified: 0, changed: 0 };
-            manifest.set(&path, Of::Base(known), none);
+            manifest.set(&path, Of::Base(Known { mode, id }), none);
         }
     })?;
     manifest.tree = Some(tree.clone());

@@ -16,7 +16,7 @@ use rustix::fs::FileType;
 use crate::{
     diff::FileMode,
     files,
-    git::{Error, git, oid},
+    git::{Error, differences, git, oid},
     ids::{RepoPath, TreeId},
     workspace::{
         caches::Cache,
@@ -24,7 +24,6 @@ use crate::{
         manifest::{Manifest, Of},
         pool::{RACY_NANOSECONDS, write},
         rules::{Base, InBase, Known},
-        trees,
         walk::{Found, What},
     },
 };
@@ -219,16 +218,23 @@ impl<'s> Switch<'s> {
         let old = self.manifest.tree.as_ref().map(|tree| oid(tree.as_str()));
         let mut other_rules = false;
         let (put, gone) = (&mut self.put, &mut self.gone);
-        trees::differences(self.repository, old, oid(self.tree.as_str()), &mut |path, known| {
-            other_rules |= look::split(&path).1 == b".gitignore" || known.is_none();
-            match known {
-                Some(known) => drop(put.insert(path, Put::Base(known, None))),
-                None => {
-                    put.remove(&path);
-                    gone.insert(path);
+        differences::differences(
+            self.repository,
+            old,
+            oid(self.tree.as_str()),
+            &mut |path, known| {
+                other_rules |= look::split(&path).1 == b".gitignore" || known.is_none();
+                match known {
+                    Some((mode, id)) => {
+                        put.insert(path, Put::Base(Known { mode, id }, None));
+                    }
+                    None => {
+                        put.remove(&path);
+                        gone.insert(path);
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
         Ok(other_rules)
     }
 
@@ -374,7 +380,7 @@ impl<'s> Switch<'s> {
     fn agree_with(&mut self, cache: &Cache) -> Result<(), Error> {
         let mut other = HashSet::new();
         let (old, new) = (oid(cache.meta.tree.as_str()), oid(self.tree.as_str()));
-        trees::differences(self.repository, Some(old), new, &mut |path, _| {
+        differences::differences(self.repository, Some(old), new, &mut |path, _| {
             other.insert(path);
         })?;
         let mut wrong = Vec::new();

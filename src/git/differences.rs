@@ -7,16 +7,15 @@ use git2::{ObjectType, Oid, Repository, Tree};
 use crate::{
     diff::FileMode,
     git::{Error, git},
-    workspace::{manifest::joined, rules::Known},
 };
 
 /// Calls `each` with every path that is another in `new` than in `old`, and what it is there; `None` = gone.
 /// Without `old`, with all of `new`.
-pub(super) fn differences(
+pub(crate) fn differences(
     repository: &Repository,
     old: Option<Oid>,
     new: Oid,
-    each: &mut dyn FnMut(Vec<u8>, Option<Known>),
+    each: &mut dyn FnMut(Vec<u8>, Option<(FileMode, Oid)>),
 ) -> Result<(), Error> {
     if old == Some(new) {
         return Ok(());
@@ -25,7 +24,7 @@ pub(super) fn differences(
 }
 
 /// Refuses names that would lead out of a directory, or into a repository.
-pub(super) fn check(name: &[u8]) -> Result<(), Error> {
+pub(crate) fn check(name: &[u8]) -> Result<(), Error> {
     if matches!(name, b"" | b"." | b"..")
         || name.contains(&b'/')
         || name.eq_ignore_ascii_case(b".git")
@@ -43,7 +42,7 @@ fn between(
     old: Option<Oid>,
     new: Option<Oid>,
     at: &[u8],
-    each: &mut dyn FnMut(Vec<u8>, Option<Known>),
+    each: &mut dyn FnMut(Vec<u8>, Option<(FileMode, Oid)>),
 ) -> Result<(), Error> {
     let open = |id: Option<Oid>| id.map(|id| repository.find_tree(id)).transpose();
     let old = open(old).map_err(git("read a tree"))?;
@@ -75,8 +74,12 @@ fn between(
             between(repository, before.map(|before| before.id()), Some(entry.id()), &path, each)?;
         } else {
             let mode = FileMode::from_raw(entry.filemode());
-            each(path, Some(Known { mode, id: entry.id() }));
+            each(path, Some((mode, entry.id())));
         }
     }
     Ok(())
+}
+
+fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }
