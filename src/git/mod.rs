@@ -13,7 +13,12 @@ pub(crate) mod differences;
 pub(crate) mod tree;
 pub mod user;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use git2::{ObjectType, Oid, Repository};
 
@@ -91,6 +96,21 @@ pub(crate) fn blob_id(id: Oid) -> BlobId {
 pub struct Vault {
     directory: PathBuf,
     alternates: Vec<PathBuf>,
+    idle: Arc<Mutex<Idle>>,
+}
+
+/// Handles that nobody uses at the moment: opening one costs as much as most of what it is opened for. libgit2
+/// looks again for objects that it does not find and for refs each time, so an old handle misses nothing.
+#[derive(Default)]
+struct Idle(Vec<Handles>);
+
+/// More than this many at a time are not kept: a deed uses two.
+const IDLE: usize = 4;
+
+impl fmt::Debug for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Idle({})", self.0.len())
+    }
 }
 
 /// Two handles on the vault: one sees everything, the other writes.
@@ -99,6 +119,33 @@ pub(crate) struct Handles {
     pub(crate) read: Repository,
     /// Sees our own store only: what it writes is really there.
     pub(crate) own: Repository,
+}
+
+/// Handles in use. Idle again when they are dropped.
+pub(crate) struct Lent {
+    handles: Option<Handles>,
+    idle: Arc<Mutex<Idle>>,
+}
+
+impl Deref for Lent {
+    type Target = Handles;
+
+    fn deref(&self) -> &Handles {
+        self.handles.as_ref().expect("handles are there until they are dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.idle);
+        if idle.0.len() < IDLE {
+            idle.0.extend(self.handles.take());
+        }
+    }
+}
+
+fn lock(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Vault {
@@ -115,7 +162,8 @@ impl Vault {
         {
             files::write_atomic(&ours, &grafts)?;
         }
-        Ok(Vault { directory: directory.to_owned(), alternates: user.object_dirs() })
+        let (directory, alternates) = (directory.to_owned(), user.object_dirs());
+        Ok(Vault { directory, alternates, idle: Arc::default() })
     }
 
     /// Where the vault is.
@@ -128,7 +176,13 @@ impl Vault {
         &self.alternates
     }
 
-    pub(crate) fn open(&self) -> Result<Handles, Error> {
+    pub(crate) fn open(&self) -> Result<Lent, Error> {
+        let idle = lock(&self.idle).0.pop();
+        let handles = idle.map_or_else(|| self.handles(), Ok)?;
+        Ok(Lent { handles: Some(handles), idle: self.idle.clone() })
+    }
+
+    fn handles(&self) -> Result<Handles, Error> {
         sys::isolate_libgit2();
         let open = || Repository::open_bare(&self.directory).map_err(git("open the vault"));
         let (read, own) = (open()?, open()?);

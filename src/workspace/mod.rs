@@ -232,7 +232,7 @@ impl Store {
         let inner = match claim.kind {
             Kind::Pool => {
                 lock(&self.known).remove(slot);
-                pool::Pool::reopen(&self.vault.open()?, &place, tree)?.map(Inner::Pool)
+                pool::Pool::reopen(&*self.vault.open()?, &place, tree)?.map(Inner::Pool)
             }
             Kind::Overlay => {
                 overlay::Mount::reopen(&self.rooms(), &place, tree).map(Inner::Overlay)

@@ -164,3 +164,22 @@ fn a_store_that_was_cut_off_is_made_again() {
     fs::write(store.join("layer/.git/HEAD"), "half").unwrap();
     is_sound(&scene.workspace("work"), "50");
 }
+
+#[test]
+fn what_a_persons_gc_moves_is_found_again() {
+    let scene = Scene::new();
+    let (first, head) = (git(&scene.repo(), &["rev-parse", "HEAD~9"]), scene.head());
+    let first = CommitId::new(first).unwrap();
+    // The vault keeps what it opened here.
+    let before = scene.vault.tree_of(&head).unwrap();
+    git(&scene.repo(), &["repack", "-a", "-d", "-q"]);
+    let old = scene.vault.tree_of(&first).unwrap();
+    git(&scene.repo(), &["repack", "-a", "-d", "-q", "-F", "--window=1"]);
+    git(&scene.repo(), &["prune-packed"]);
+    fs::write(scene.repo().join("new.txt"), "new\n").unwrap();
+    commit(&scene.repo(), "after all that");
+    assert_eq!(scene.vault.tree_of(&head).unwrap(), before);
+    assert_eq!(scene.vault.list(&before).unwrap().len(), 8);
+    let changed = scene.vault.diff(&old, &scene.vault.tree_of(&scene.head()).unwrap()).unwrap();
+    assert!(changed.changes.iter().any(|change| change.path == "new.txt".into()));
+}
