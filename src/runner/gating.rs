@@ -44,17 +44,16 @@ impl Hands {
             report.reused = true;
             return Ok(Some(report));
         }
-        let history = attempt.is_none().then(|| {
-            let (vault, base) = (self.vault.clone(), commit.clone());
+        let history = {
+            let (vault, commit) = (self.vault.clone(), commit.clone());
             let shared = self.places.history();
-            // Nobody needs it before the gate has ended; what it could not do is done again then.
-            tokio::task::spawn_blocking(move || history::prepare(&vault, &base, &shared).is_ok())
-        });
+            // The next agent begins from this commit, if the gate is green. Nobody needs it before; what it could
+            // not do is done again then.
+            tokio::task::spawn_blocking(move || history::prepare(&vault, &commit, &shared).is_ok())
+        };
         let workspace = self.gate_ground(attempt, tree).await?;
         let report = self.gate_in(brief, attempt, commit, tree, &workspace).await;
-        if let Some(history) = history {
-            let _ = history.await;
-        }
+        let _ = history.await;
         let report = match report {
             Ok(report) => report,
             Err(problem) => {
