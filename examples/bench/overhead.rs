@@ -25,7 +25,7 @@ const TASKS: u32 = 5;
 /// Threads of a walk, as in nightshift on this many cores.
 const THREADS: usize = 2;
 
-const OF_THAT: &str = "of that, from order to fact, with walls and programs";
+const OF_THAT: &str = "overhead: its phases, from order to fact, agent and gate included";
 pub(crate) const PART: &str = "overhead per landed task";
 const COMMANDS: &str = "git add . and git commit, in place";
 const WALKS: &str = "two stat walks of the tree";

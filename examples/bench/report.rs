@@ -96,7 +96,9 @@ impl Goal {
 
 impl Report {
     pub(crate) fn new(place: &Place) -> Report {
-        let words: Vec<String> = std::env::args().skip(1).collect();
+        // Paths say nothing to others.
+        let shown = |word: String| if word.contains('/') { "FILE".to_owned() } else { word };
+        let words: Vec<String> = std::env::args().skip(1).map(shown).collect();
         Report {
             machine: place.machine.clone(),
             invalid: place.invalid.clone(),
@@ -177,7 +179,7 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         format!(
             "# Benchmark\n\nWritten by `{}`; not edited by hand. Figures of one machine do not travel; \
-             the ratios do. Agent and gate, timed without walls, are taken off every overhead.\n\n\
+             the ratios do, and those of a busy machine (a load above its cores) are too high. Agent and gate, timed without walls, are taken off every overhead.\n\n\
              ![Overhead and warm gate](benchmark.svg)\n{}",
             self.command.trim(),
             self.told(|title| format!("\n## {title}\n\n"), piped)
@@ -240,7 +242,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     for row in rows.iter().filter(|row| row.iter().any(|cell| !cell.is_empty())) {
         for (column, cell) in row.iter().enumerate() {
             let wide = wide(column).unwrap_or(0);
-            let number = cell.starts_with(|c: char| c.is_ascii_digit()) && column > 0;
+            let number = column > 0 && cell.parse::<f64>().is_ok();
             let padded =
                 if number { format!("{cell:>wide$}  ") } else { format!("{cell:<wide$}  ") };
             text += &padded;

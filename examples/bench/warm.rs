@@ -53,6 +53,10 @@ pub(crate) fn measure(place: &Place, rounds: usize, report: &mut Report) {
             report.time(PART, &format!("{}{AROUND}", gate_of(person.kind())), 0, whole - step);
         }
     }
+    report.note(
+        "\"around it\" is the lay-out, with what a pool copies of the cache, the walls, and the clearing away"
+            .to_owned(),
+    );
     for person in people {
         let kind = person.kind().name();
         let gate = report.median(PART, &gate_of(person.kind()), 0).unwrap();
@@ -61,10 +65,7 @@ pub(crate) fn measure(place: &Place, rounds: usize, report: &mut Report) {
             report.goal(format!("gate, {kind} / {case}"), gate / beside, limit, Bound::Checked);
         }
         let megabytes = person.cache_bytes() / 1_000_000;
-        report.note(format!(
-            "The base's cache for {kind} has {megabytes} MB; a pool copies what changed since, an overlay \
-             nothing. \"Around it\" is the lay-out, that copy, the walls and the clearing away."
-        ));
+        report.note(format!("the base's cache for {kind} has {megabytes} MB"));
         person.leave(report);
     }
 }
