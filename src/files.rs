@@ -134,6 +134,36 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
     fs::set_permissions(path, permissions).map_err(error("set the permissions of", path))
 }
 
+/// Removes what a directory of ours lays down for new files in it, and other attributes that a program can set.
+/// Labels of the system's own (SELinux) stay.
+#[cfg(target_os = "linux")]
+pub fn strip_attributes(path: &Path) -> Result<(), Error> {
+    use rustix::{fs::lremovexattr, io::Errno};
+    let wrap = |problem: Errno| error("remove attributes of", path)(problem.into());
+    let mut names = vec![0; 64 * 1024];
+    let length = match rustix::fs::llistxattr(path, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP | Errno::NOENT) => return Ok(()),
+        Err(problem) => return Err(wrap(problem)),
+    };
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let acl = name.starts_with(b"system.posix_acl_");
+        if acl || name.starts_with(b"user.") {
+            match lremovexattr(path, name) {
+                Ok(()) | Err(Errno::NODATA) => {}
+                Err(problem) => return Err(wrap(problem)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No attribute of this system changes what new files are.
+#[cfg(not(target_os = "linux"))]
+pub fn strip_attributes(_: &Path) -> Result<(), Error> {
+    Ok(())
+}
+
 /// Sets when a file or link was changed last: nanoseconds since 1970, or now. A link is not followed.
 pub fn set_modified(path: &Path, nanoseconds: Option<i64>) -> Result<(), Error> {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
@@ -311,5 +341,18 @@ mod tests {
         let name = dir.path().join("2026-11-21");
         assert!(claim_dir(&name).unwrap());
         assert!(!claim_dir(&name).unwrap());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn attributes_of_a_directory_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(dir.path(), "user.mark", b"x", flags).unwrap();
+        strip_attributes(dir.path()).unwrap();
+        let mut names = [0; 100];
+        let length = rustix::fs::listxattr(dir.path(), &mut names).unwrap();
+        assert!(!names[..length].starts_with(b"user."), "{names:?}");
+        strip_attributes(&dir.path().join("missing")).unwrap();
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 
 /// Where temporary files are in tier T2: a directory of its own under everybody's name.
 const TMP: &str = "/tmp";
+/// Names of directories that hold programs and nothing else.
+const PROGRAMS: [&str; 3] = ["bin", "sbin", "libexec"];
 /// The kernel reads no more of a script's first line.
 const FIRST_LINE: u64 = 256;
 
@@ -53,7 +55,9 @@ impl Job {
     fn home_of(&self, real: &Path) -> PathBuf {
         // A package finds its parts, and the packages that it needs, in the outermost of these.
         let packages = real.ancestors().filter(|dir| dir.ends_with("node_modules")).last();
-        let directory = packages.or_else(|| real.parent()).filter(|dir| !self.is_shared(dir));
+        // Elsewhere a directory may be a checkout, or hold settings: only one for programs is a program's own.
+        let own = real.parent().filter(|dir| PROGRAMS.iter().any(|name| dir.ends_with(name)));
+        let directory = packages.or(own).filter(|dir| !self.is_shared(dir));
         directory.unwrap_or(real).to_owned()
     }
 

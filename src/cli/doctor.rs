@@ -45,6 +45,10 @@ fn in_words(found: &Found, wish: Sandbox) -> String {
     let mut lines = Vec::new();
     let used = match (found.tier, wish) {
         (_, Sandbox::Off) => "none, as your own file says: every report names it".to_owned(),
+        (Tier::None, Sandbox::T1 | Sandbox::T2) => {
+            "those that your own file asks for do not hold: nothing runs; see `sandbox: auto`"
+                .to_owned()
+        }
         (Tier::None, _) => {
             "none holds: nothing runs without `sandbox: off` in your own file".to_owned()
         }

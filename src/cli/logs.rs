@@ -51,11 +51,11 @@ pub(super) fn logs(
     output: &mut Output,
 ) -> Result<u8, Refused> {
     let home = Home::open(surroundings, &global.repository())?;
-    let cleaner = Cleaner::new(surroundings);
     let base = matches!(command.selector.as_str(), "gate" | "base");
     let word = if base { "last" } else { command.selector.as_str() };
     let selector = Selector::parse(word)?;
     let found = show::night_with(&home, word, &selector)?;
+    let cleaner = Cleaner::of(surroundings, &home, &found.night);
     if base || (command.gate && selector.task.is_none()) {
         return Ok(gate(output, &show::gate_logs(&found, None, &cleaner)?));
     }

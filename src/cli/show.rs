@@ -60,7 +60,7 @@ pub(super) fn show(
         selector.attempt = command.attempt;
     }
     let found = night_with(&home, &command.selector, &selector)?;
-    let cleaner = Cleaner::new(surroundings);
+    let cleaner = Cleaner::of(surroundings, &home, &found.night);
     match selector.task.clone() {
         None => of_night(&home, &found, command, &cleaner, output),
         Some(task) => of_task(&home, &found, &selector, &task, command, &cleaner, output),

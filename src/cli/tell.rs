@@ -16,6 +16,7 @@ use crate::{
     runner::{
         clock,
         home::{Home, redactor},
+        include,
         places::Surroundings,
         refused::Refused,
     },
@@ -28,6 +29,14 @@ impl Cleaner {
     /// Knows the secrets of our environment.
     pub(super) fn new(surroundings: &Surroundings) -> Cleaner {
         Cleaner(redactor(surroundings, &[]))
+    }
+
+    /// Knows the secrets of our environment, and those in the person's own files that a night brought along.
+    pub(super) fn of(surroundings: &Surroundings, home: &Home, night: &Night) -> Cleaner {
+        let base = &night.opening().base.tree;
+        // What cannot be read now cannot be masked; the night itself said what was wrong with it.
+        let included = include::find(&home.vault, base, home.user.work_tree()).unwrap_or_default();
+        Cleaner(redactor(surroundings, &included.secrets))
     }
 
     /// Without secrets and without anything that a terminal would act on.

@@ -125,11 +125,16 @@ fn of_disk(walls: &Walls) -> Option<Breach> {
     if reserve == 0 {
         return None;
     }
-    let disk = rustix::fs::statvfs(&walls.tmp).ok()?;
-    // A file system that makes room for files as it needs says 0.
-    let few_files = disk.f_files > 0 && disk.f_favail < disk.f_files / 100;
-    let breached = few_files || disk.f_bavail.saturating_mul(disk.f_frsize) < reserve;
-    breached.then_some(Breach::Disk(reserve))
+    // Its files may lie on another disk than what is temporary.
+    let uppers = walls.overlays.iter().map(|overlay| &overlay.upper);
+    let full = |path: &std::path::PathBuf| {
+        let Ok(disk) = rustix::fs::statvfs(path) else { return false };
+        // A file system that makes room for files as it needs says 0.
+        let few_files = disk.f_files > 0 && disk.f_favail < disk.f_files / 100;
+        few_files || disk.f_bavail.saturating_mul(disk.f_frsize) < reserve
+    };
+    let mut places = std::iter::once(&walls.tmp).chain(&walls.write).chain(uppers);
+    places.any(full).then_some(Breach::Disk(reserve))
 }
 
 #[cfg(test)]

@@ -122,7 +122,8 @@ fn first_screen(night: &Night) -> String {
     let mut screen = format!("{}\n\n", facts.join(" "));
     let steps: Vec<String> = opening.gate.steps.iter().map(|step| text::code(&step.run)).collect();
     screen.push_str(&format!(
-        "Each commit passed {} in a fresh directory with exactly its own tree, where no agent ever wrote. \
+        "Each commit passed {} on exactly its own tree, where no agent ever wrote, over what the base's own \
+         gate left in ignored paths. \
          The gate's files and every protected file are those of the base.\n\n",
         steps.join(", ")
     ));

@@ -36,6 +36,13 @@ pub fn summary(night: &Night, now: Timestamp) -> String {
         for step in report.steps.iter().filter(|step| !step.green()) {
             lines.push(format!("  {NAME} logs gate   the log of `{}`", step.name));
         }
+        if opening.agent.walls != "none" {
+            lines.push(format!(
+                "  it ran inside walls ({}): no HOME of yours, no network; see `sandbox.read`, \
+                 `gate.network`, `gate.setup`",
+                opening.agent.walls
+            ));
+        }
     }
     landed(night, &mut lines);
     failed(night, &mut lines);

@@ -85,6 +85,7 @@ impl Hands {
             tmp: home.join("t"),
             stores: home.join("stores").join(edit.attempt.number.to_string()),
             write: Vec::new(),
+            set_up: false,
         };
         let total = edit
             .earlier(brief)
@@ -289,6 +290,11 @@ impl Hands {
         report: AgentReport,
     ) -> Result<Deed, Error> {
         let opening = &brief.opening;
+        if let AgentEnd::Breach { .. } = &report.ended {
+            // Its files may be what fills the disk: nothing of them is kept.
+            let failure = Failure::Agent(report.ended.clone());
+            return Ok(Deed::Agent { report: Box::new(report), result: Err(failure), kept: None });
+        }
         let changes = workspace.changes()?;
         let base_tree = self.vault.tree_of(edit.base)?;
         let (tree, diff) = landing::store_tree(&self.vault, &base_tree, &changes.edits)?;

@@ -185,7 +185,9 @@ impl Hands {
         for (name, value) in variables {
             environment.set(name, value);
         }
-        let private = Private { tmp, stores: place.join("stores"), write: vec![home] };
+        let set_up = network == Network::Host;
+        let stores = place.join("stores");
+        let private = Private { tmp, stores, write: vec![home], set_up };
         let walls = self.yard.around(workspace, &private, network)?;
         Ok(Part { steps, environment, walls, egress: None })
     }

@@ -154,7 +154,7 @@ pub fn open(
         .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
     let mut notes = preparation.notes.clone();
     notes.extend(facts.warnings);
-    notes.extend(included.notes.iter().cloned());
+    notes.extend(included.notes.iter().chain(&yard.notes).cloned());
     notes.extend(two_credentials(surroundings, &agent_spec));
     let mut limits = preparation.settings.limits.clone();
     if limits.parallel > 1 {

@@ -176,6 +176,11 @@ impl Places {
         self.cache.join("cache.json")
     }
 
+    /// What set-ups of this repository added to package stores.
+    pub fn stores(&self) -> PathBuf {
+        self.cache.join("stores")
+    }
+
     /// Room that a running night holds back, to be able to write down its end.
     pub fn reserve(&self) -> PathBuf {
         self.state.join("reserve")
@@ -188,7 +193,7 @@ impl Places {
 }
 
 /// The path without links, as far as it is there: walls let nobody write through one.
-fn real(path: &Path) -> PathBuf {
+pub fn real(path: &Path) -> PathBuf {
     match (std::fs::canonicalize(path), path.parent(), path.file_name()) {
         (Ok(real), ..) => real,
         (Err(_), Some(parent), Some(name)) => real(parent).join(name),

@@ -59,6 +59,7 @@ impl Hands {
                 tmp: run_dir.join("t"),
                 stores: run_dir.join("stores"),
                 write: vec![workspace.clone()],
+                set_up: false,
             };
             let job = Job {
                 purpose: Purpose::Review,

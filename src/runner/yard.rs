@@ -24,7 +24,7 @@ use crate::{
         storage::{self, Load, Size, Space, collect},
         walls::{self, Fence, Private},
     },
-    sandbox::{Network, Tier, Walls},
+    sandbox::{Limits, Network, Tier, Walls},
     workspace::{self, CacheId, Kind, Store, Workspace},
 };
 
@@ -44,6 +44,8 @@ pub struct Yard {
     pub cache: CacheId,
     /// The last cache of this repository, which is where the base's own gate starts from.
     pub last: Option<LastCache>,
+    /// What a person should know of it.
+    pub notes: Vec<String>,
     /// Bytes that programs leave free on the disk of the workspaces.
     pub stays: u64,
     /// What the base's tree takes when it is laid out.
@@ -120,7 +122,10 @@ impl Yard {
         let own: Vec<_> = own.map(Path::to_owned).collect();
         let extra = settings.walls.readable(&surroundings.home);
         let mut limits = settings.walls.limits;
-        limits.disk_reserve = Space::of(&home.places.work())?.reserve(limits.disk_reserve);
+        // Our own figure is meant for large disks; what a person wrote is meant as it stands.
+        if limits.disk_reserve == Limits::default().disk_reserve {
+            limits.disk_reserve = Space::of(&home.places.work())?.reserve(limits.disk_reserve);
+        }
         let fence = Fence::new(surroundings, &found, &home.places, &own, &extra, limits);
         let last = LastCache::read(&home.places).filter(|last| last.gate == plot.gate.id);
         let size = storage::size_of(&home.vault, &plot.base.tree)?;
@@ -133,7 +138,13 @@ impl Yard {
             tracing::warn!(%problem, "no layers here");
             kind = Kind::Pool;
         }
+        let mut notes = Vec::new();
+        if settings.workspaces == Workspaces::Overlay && kind == Kind::Pool {
+            let why = found.no_overlays.as_deref().unwrap_or("no layers can be made in the cache");
+            notes.push(format!("workspaces are directories, not overlays: {why}"));
+        }
         Ok(Yard {
+            notes,
             kind,
             fence,
             cache: CacheId::new(&parts.map(str::as_bytes)),

@@ -86,7 +86,7 @@ pub struct Walls {
 /// A directory made of layers, mounted inside only. What the program changes is in `upper`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
-    /// Where it appears. The directory exists outside too, and is empty there.
+    /// Where it appears; one that does not exist outside is made inside.
     pub at: PathBuf,
     /// Read-only layers, the topmost first; at least one.
     pub lower: Vec<PathBuf>,

@@ -164,6 +164,7 @@ impl Pool {
                     | What::Doubtful(_)
                     | What::Missing
                     | What::NoDirectory
+                    | What::Touched
                     | What::Permissions,
                     _,
                 ) => {}

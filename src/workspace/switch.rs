@@ -94,6 +94,15 @@ impl<'s> Switch<'s> {
                 files::set_mode(&self.real(&dir.path), known.mode | 0o700)?;
             }
         }
+        // Before anything is made in them: what a directory lays down for new files would reach those of ours.
+        let touched: Vec<Vec<u8>> = found
+            .iter()
+            .filter(|found| matches!(found.what, What::Touched))
+            .map(|found| found.path.clone())
+            .collect();
+        for path in &touched {
+            files::strip_attributes(&self.real(path))?;
+        }
         for found in found {
             self.undo(found)?;
         }
@@ -123,9 +132,22 @@ impl<'s> Switch<'s> {
         {
             self.agree_with(cache)?;
         }
+        self.set_times(&touched)?;
         self.manifest.tree = Some(self.tree.clone());
         self.manifest.cache = self.cache.map(Cache::mark);
         Ok((self.manifest, self.copied))
+    }
+
+    /// Gives directories that somebody changed a time of ours: a cache's own its own again, and every other the
+    /// present, which is later than all that was made of what is in it.
+    fn set_times(&self, touched: &[Vec<u8>]) -> Result<(), Error> {
+        for path in touched {
+            let real = self.real(path);
+            let Some(dir) = self.manifest.dir(path).filter(|_| real.is_dir()) else { continue };
+            let of_cache = if dir.of_cache { self.of_cache(path)? } else { None };
+            files::set_modified(&real, of_cache.map(|seen| seen.stamp.modified))?;
+        }
+        Ok(())
     }
 
     fn real(&self, path: &[u8]) -> std::path::PathBuf {
@@ -161,7 +183,7 @@ impl<'s> Switch<'s> {
                     self.put_back(path)?;
                 }
             }
-            What::Permissions => {}
+            What::Permissions | What::Touched => {}
             What::Unreadable => {
                 return Err(Error::Unusable {
                     message: format!("{} cannot be read", self.real(&path).display()),

@@ -43,6 +43,8 @@ pub(super) enum What {
     Stranger(FileType),
     /// A directory of ours with other permissions.
     Permissions,
+    /// A directory of ours that somebody changed: its time and its attributes are not ours any more.
+    Touched,
     /// A directory of ours that cannot be read.
     Unreadable,
     /// A submodule's directory that is not empty.
@@ -150,6 +152,12 @@ impl Walker<'_> {
         let own = look::opened(&open);
         if !own.is_ok_and(|seen| seen.stamp.mode & 0o7777 == dir.mode) {
             self.tell(dir.path.clone(), What::Permissions);
+        }
+        // A list or an attribute that is set, and a time that is, shows in the time of change.
+        let settled =
+            |seen: Seen| self.manifest.trusted && seen.stamp.changed < self.manifest.settled;
+        if !own.is_ok_and(settled) {
+            self.tell(dir.path.clone(), What::Touched);
         }
         self.met.clear();
         self.met.resize(dir.entries.len(), false);

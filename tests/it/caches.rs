@@ -35,6 +35,55 @@ fn every_run_begins_with_what_the_base_left_and_nothing_else() {
     }
 }
 
+/// A gate runs what an agent wrote: what that does to directories must not reach the next gate.
+#[test]
+fn what_a_gates_code_does_to_directories_ends_with_it() {
+    const GATE: &str = "#!/bin/sh\nmkdir -p target && [ -e target/made ] || touch target/made\n\
+                        if [ -f src/lie ] && [ ! -f src/b.txt ]; then touch -d 2001-01-01 src target; exit 0; fi\n\
+                        for d in src target; do\n\
+                        [ $(stat -c %Y $d) -gt 1500000000 ] || { echo $d is not ours; exit 1; }\ndone\n";
+    // What the first task brings lies about the age of directories; the second only adds a file.
+    let agent = "if [ $NIGHTSHIFT_TASK = a ]; then echo lie > src/lie; else echo y > src/b.txt; fi
+        echo z > tests/$NIGHTSHIFT_TASK.txt";
+    for (tier, kind) in kinds() {
+        let night = TestNight::new().tier(tier).workspaces(kind).gate(GATE);
+        let night = night.task("a", "Add one").task("b", "Add two").agent(agent);
+        let ran = night.run(&[]);
+        let logs = ran.everything_kept();
+        assert!(!logs.contains("is not ours\n"), "{tier} {kind}: {}", ran.all());
+        ran.exit(0).landed(["a", "b"]);
+    }
+}
+
+/// Package stores are seen and not changed by agents and gates; what the set-up adds is there for all of them.
+#[test]
+fn what_a_set_up_fetches_is_there_for_the_gate() {
+    const CONFIG: &str = "version: 1\ngate:\n  setup: [sh scripts/setup.sh]\n  \
+                          steps: [{name: quality, run: sh scripts/check.sh}]\n";
+    for (tier, kind) in kinds().into_iter().filter(|(tier, _)| *tier != "off") {
+        let night = TestNight::new();
+        let cargo = night.path("cargo");
+        std::fs::create_dir_all(cargo.join("registry")).unwrap();
+        std::fs::write(cargo.join("registry/there"), "").unwrap();
+        let ran = night
+            .tier(tier)
+            .workspaces(kind)
+            .env("CARGO_HOME", cargo.to_str().unwrap())
+            .file(".nightshift/config.yml", CONFIG)
+            .file("scripts/setup.sh", "echo x > $CARGO_HOME/registry/fetched\n")
+            .file(
+                "scripts/check.sh",
+                "cat $CARGO_HOME/registry/fetched $CARGO_HOME/registry/there\n",
+            )
+            .task("a", "Add one")
+            .agent("cat $CARGO_HOME/registry/fetched && echo x > src/n.txt && echo y > tests/n.txt")
+            .run(&[]);
+        let _alive = ran.exit(0).landed(["a"]);
+        // With layers the machine's own store stays as it was.
+        assert_eq!(cargo.join("registry/fetched").exists(), tier == "t1", "{tier} {kind}");
+    }
+}
+
 #[test]
 fn a_set_up_runs_once_before_the_bases_gate() {
     const CONFIG: &str = "version: 1\ngate:\n  setup: [sh scripts/setup.sh]\n  \
@@ -86,8 +135,7 @@ fn a_gate_talks_to_nobody_unless_it_is_said() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let gate = format!(
-        "#!/bin/sh\nif python3 -c \"import socket; socket.create_connection(('127.0.0.1', {port}), 2)\"; \
-         then echo reached; exit 1; fi\n"
+        "#!/bin/sh\nif timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'; then echo reached; exit 1; fi\n"
     );
     let night = || {
         TestNight::new()

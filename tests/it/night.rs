@@ -115,7 +115,9 @@ fn without_the_walls_that_are_wanted_nothing_runs() {
     };
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    for words in ["no walls hold on this machine: t2:", "sandbox: off", "nightshift doctor"] {
+    for words in
+        ["the walls that are asked for do not hold here: t2:", "sandbox: auto", "nightshift doctor"]
+    {
         assert!(said.contains(words), "no `{words}` in:\n{said}");
     }
     assert_eq!(night.entries(), 0);

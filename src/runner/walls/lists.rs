@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::runner::places::Surroundings;
+use crate::runner::places::{Surroundings, real};
 
 /// Where systems keep programs, libraries and settings that all may read.
-const SYSTEM: [&str; 13] = [
+const SYSTEM: [&str; 14] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -20,7 +20,9 @@ const SYSTEM: [&str; 13] = [
     "/nix/store",
     "/gnu/store",
     "/run/current-system",
-    "/run/systemd/resolve",
+    "/run/systemd/resolve/resolv.conf",
+    // Not their directory: a socket lies beside them that resolves names for everybody, past every wall.
+    "/run/systemd/resolve/stub-resolv.conf",
 ];
 
 /// What of them is nobody's but the machine's owner's. Readable for us only where we are root.
@@ -95,7 +97,7 @@ pub struct Lists {
     pub read: Vec<PathBuf>,
     /// What below them must not be seen.
     pub hidden: Vec<PathBuf>,
-    /// Package stores: to read, or to lie under a layer of one's own.
+    /// Package stores, some of them not there yet: to read, or to lie under a layer of one's own.
     pub stores: Vec<PathBuf>,
 }
 
@@ -138,9 +140,13 @@ impl Lists {
             .iter()
             .flat_map(|toolchain| {
                 let directory = toolchain.place(surroundings);
-                toolchain.stores.iter().map(move |part| joined(&directory, part))
+                // One that is not there yet may be filled by the set-up.
+                let there = directory.is_dir();
+                let stores = toolchain.stores.iter().filter(move |_| there);
+                stores.map(move |part| joined(&directory, part))
             })
-            .filter(|path| path.is_dir() && !below(path))
+            .map(|path| real(&path))
+            .filter(|path| !below(path))
             .collect();
         Lists { read, hidden, stores }
     }

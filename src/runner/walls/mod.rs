@@ -44,6 +44,8 @@ pub struct Fence {
     lists: Lists,
     limits: Limits,
     overlays: bool,
+    /// What set-ups added to package stores.
+    stores: PathBuf,
 }
 
 /// The private directories of one program's run, all on the disk of the workspaces.
@@ -55,6 +57,8 @@ pub struct Private {
     pub stores: PathBuf,
     /// What else it may write; exists when the program starts.
     pub write: Vec<PathBuf>,
+    /// True for the base's set-up: what it adds to package stores is there for all that follow.
+    pub set_up: bool,
 }
 
 /// The tiers that a wish allows, strongest first. Empty: nothing is to stand around anything.
@@ -138,6 +142,14 @@ impl Found {
             return Ok(());
         }
         let tried: Vec<String> = self.trials.iter().map(Trial::in_words).collect();
+        if matches!(wish, Sandbox::T1 | Sandbox::T2) {
+            return Err(Refused::environment(
+                format!("the walls that are asked for do not hold here: {}", tried.join("; ")),
+                format!(
+                    "{NAME} doctor says which do; `sandbox: auto` in {user_file} takes the best of them"
+                ),
+            ));
+        }
         Err(Refused::environment(
             format!("no walls hold on this machine: {}", tried.join("; ")),
             format!(
@@ -167,7 +179,8 @@ impl Fence {
         lists.read.push(surroundings.exe.clone());
         lists.read.push(places.history());
         let overlays = found.tier == Tier::T2 && found.no_overlays.is_none();
-        Some(Fence { tier: found.tier, lists, limits, overlays })
+        let stores = places.stores();
+        Some(Fence { tier: found.tier, lists, limits, overlays, stores })
     }
 
     /// True when workspaces can be layers.
@@ -207,19 +220,23 @@ impl Fence {
             Tier::T1 | Tier::Mac | Tier::None => (self.lists.spelled_out(), Vec::new()),
         };
         let mut overlays = Vec::new();
-        if self.tier == Tier::T2 {
-            for (number, store) in self.lists.stores.iter().enumerate() {
-                if self.overlays {
-                    overlays.push(layered(store, &private.stores.join(number.to_string()))?);
-                } else {
-                    read.push(store.clone());
-                }
+        let mut write = private.write.clone();
+        for (number, store) in self.lists.stores.iter().enumerate() {
+            let number = number.to_string();
+            if self.overlays {
+                let (kept, own) = (self.stores.join(&number), private.stores.join(&number));
+                overlays.push(layered(store, &kept, &own, private.set_up)?);
+            } else if private.set_up && store.is_dir() {
+                // Without layers the base's set-up adds to the machine's own, as the person would.
+                write.push(store.clone());
+            } else if self.tier == Tier::T2 {
+                read.push(store.clone());
             }
         }
         Ok(Walls {
             tier: self.tier,
             read,
-            write: private.write.clone(),
+            write,
             hidden,
             overlays,
             tmp: private.tmp.clone(),
@@ -229,11 +246,29 @@ impl Fence {
     }
 }
 
-/// A package store that programs may add to, in a layer that is thrown away.
-fn layered(store: &Path, private: &Path) -> Result<Overlay, files::Error> {
-    let (upper, work) = (private.join("upper"), private.join("work"));
-    files::remove_tree(private)?;
+/// A package store that programs may add to, in a layer that is thrown away. Over the machine's own lies what
+/// the base's set-up has put there, whose own run writes that layer.
+fn layered(
+    store: &Path,
+    kept: &Path,
+    private: &Path,
+    set_up: bool,
+) -> Result<Overlay, files::Error> {
+    let (brought, nothing) = (kept.join("upper"), kept.join("nothing"));
+    files::create_private_dir(&brought)?;
+    let below = if store.is_dir() {
+        store.to_owned()
+    } else {
+        files::create_private_dir(&nothing)?;
+        nothing
+    };
+    let (upper, work, lower) = if set_up {
+        (brought, kept.join("work"), vec![below])
+    } else {
+        files::remove_tree(private)?;
+        (private.join("upper"), private.join("work"), vec![brought, below])
+    };
     files::create_private_dir(&upper)?;
     files::create_private_dir(&work)?;
-    Ok(Overlay { at: store.to_owned(), lower: vec![store.to_owned()], upper, work })
+    Ok(Overlay { at: store.to_owned(), lower, upper, work })
 }

@@ -128,7 +128,8 @@ impl<'s> Scene<'s> {
         let at = |name: &str| self.root.path().join(name);
         let mut ways = self.ways.clone();
         let walls = tier.map(|tier| {
-            let lists = Lists::of(self.surroundings, &[], &[]);
+            // The bait may lie below a directory that all may read, as our own directories may.
+            let lists = Lists::of(self.surroundings, &[], &[self.root.path().to_owned()]);
             let read = if tier == Tier::T2 { lists.read.clone() } else { lists.spelled_out() };
             let mut walls = Walls {
                 tier,

@@ -40,7 +40,13 @@ pub fn leave(host_network: bool) -> Result<(), Error> {
     if !host_network {
         flags |= CloneFlags::CLONE_NEWNET;
     }
-    unshare(flags).map_err(Error::at("make namespaces of its own"))?;
+    unshare(flags).map_err(|problem| {
+        let none_left = problem == nix::errno::Errno::ENOSPC;
+        // "No space left on device" would send people to their disks.
+        let limit = "this machine allows no more of them (user.max_user_namespaces)";
+        let problem = if none_left { io::Error::other(limit) } else { problem.into() };
+        Error::at("make namespaces of its own")(problem)
+    })?;
     // Without it a plain user may not map groups: membership could be a reason to be kept out.
     write("/proc/self/setgroups", "deny")?;
     let (user, group) = (user.as_raw(), group.as_raw());

@@ -45,6 +45,8 @@ const ROOT: [(&str, &str); 3] = [("size", "16m"), ("nr_inodes", "64k"), ("mode",
 const DEVICES: [(&str, &str); 3] = [("size", "64k"), ("nr_inodes", "64"), ("mode", "755")];
 /// A browser under test needs some hundred megabytes.
 const SHARED_MEMORY: [(&str, &str); 2] = [("size", "1g"), ("mode", "1777")];
+/// Only mount points are in it, and nobody may write there.
+const HALL: [(&str, &str); 3] = [("size", "1m"), ("nr_inodes", "4k"), ("mode", "755")];
 const TERMINALS: [(&str, &str); 2] = [("ptmxmode", "0666"), ("mode", "620")];
 
 const DEVICE_FILES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -128,6 +130,10 @@ impl Room {
             What::Nothing { directory } => {
                 let empty = if *directory { EMPTY_DIRECTORY } else { EMPTY_FILE };
                 self.cover(at, empty, *directory)
+            }
+            What::Hall => {
+                let hall = fresh("tmpfs", &HALL, LOCKED).map_err(failed())?;
+                attach(&hall, self.point(at, true)?).map_err(failed())
             }
             What::Processes => self.processes(at),
             What::Devices => self.devices(at),

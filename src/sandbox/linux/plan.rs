@@ -34,6 +34,8 @@ pub(super) enum What {
     Layers { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
     /// Nothing, over what is there.
     Nothing { directory: bool },
+    /// An empty directory over what is there, in which other things are mounted.
+    Hall,
 }
 
 /// A symbolic link to make.
@@ -128,7 +130,9 @@ impl Draft {
     }
 
     fn layers(&mut self, overlay: &Overlay) -> Result<(), Error> {
-        let at = self.resolve_directory(&overlay.at)?;
+        // What the machine does not have yet is made inside.
+        let there = fs::symlink_metadata(&overlay.at).is_ok();
+        let at = if there { self.resolve_directory(&overlay.at)? } else { overlay.at.clone() };
         let lower = overlay.lower.iter().map(|path| self.resolve_directory(path));
         let lower = lower.collect::<Result<Vec<_>, _>>()?;
         if lower.is_empty() {
@@ -165,10 +169,20 @@ impl Draft {
                 | What::Processes
                 | What::Devices
                 | What::SharedMemory
+                | What::Hall
                 | What::Layers { .. } => true,
             };
             if needed {
                 plan.mounts.push((at, what));
+            }
+        }
+        // In what is empty and sealed no place for an inner mount could be made.
+        for number in 0..plan.mounts.len() {
+            let (outer, rest) = plan.mounts.split_at_mut(number + 1);
+            if let Some((at, what @ What::Nothing { directory: true })) = outer.last_mut()
+                && rest.iter().any(|(inner, _)| inner != at && inner.starts_with(&*at))
+            {
+                *what = What::Hall;
             }
         }
         for link in self.links {
@@ -185,7 +199,7 @@ impl Draft {
                     }
                 }
                 // An empty directory of ours: the link is not there yet.
-                Some((_, What::Bind { .. } | What::SharedMemory)) => plan.link(link),
+                Some((_, What::Bind { .. } | What::SharedMemory | What::Hall)) => plan.link(link),
                 Some((
                     _,
                     What::Processes | What::Devices | What::Layers { .. } | What::Nothing { .. },
@@ -204,11 +218,10 @@ impl Plan {
     }
 }
 
-/// The innermost mount at or above a path.
+/// The innermost mount at or above a path; of several at one place the last, which is what is seen.
 fn around<'a>(mounts: &'a [(PathBuf, What)], path: &Path) -> Option<&'a (PathBuf, What)> {
     mounts
         .iter()
-        .rev()
         .filter(|(at, _)| path.starts_with(at))
         .max_by_key(|(at, _)| at.components().count())
 }
