@@ -124,7 +124,11 @@ pub fn find(
 pub fn gaps_of_kernel(tier: Tier) -> Vec<&'static str> {
     #[cfg(target_os = "linux")]
     if tier == Tier::T1 {
-        return crate::sandbox::linux::landlock::gaps();
+        let mut gaps = crate::sandbox::linux::landlock::gaps();
+        if rustix::process::geteuid().is_root() {
+            gaps.push("as root, only the supervisor ends a fork bomb, and may take long");
+        }
+        return gaps;
     }
     let _ = tier;
     Vec::new()
