@@ -163,10 +163,15 @@ mod tests {
 
     #[test]
     fn a_program_is_read_with_its_directory_unless_that_holds_more() {
-        let (_dir, root) = scripts(&[("opt/agent/run", "#!/bin/sh\n"), ("mine", "")]);
+        let (_dir, root) = scripts(&[
+            ("opt/agent/bin/run", "#!/bin/sh\n"),
+            ("checkout/run", "#!/bin/sh\n"),
+            ("mine", ""),
+        ]);
         let job = job(&root);
         let files = |name: &str| job.files_of(&root.join(name).display().to_string());
-        assert_eq!(files("opt/agent/run")[1], root.join("opt/agent"));
+        assert_eq!(files("opt/agent/bin/run")[1], root.join("opt/agent/bin"));
+        assert_eq!(files("checkout/run")[1], root.join("checkout/run"));
         // Our own files lie below the directory of this one.
         assert_eq!(files("mine")[1], root.join("mine"));
         for home in ["/home/ann", "/Users/ann", "/root", "/tmp", "/home", "/"] {
