@@ -46,7 +46,9 @@ impl Tier {
     /// What it does not stop, each in a few words. Named wherever the tier is.
     pub fn gaps(self) -> &'static [&'static str] {
         match self {
-            Tier::T2 => &[],
+            Tier::T2 => &[
+                "a service whose socket lies where programs may read (/usr, /opt, /etc) is reached",
+            ],
             Tier::T1 => &[
                 "modes and times of files outside can be changed (chmod, touch), not their contents",
                 "names and arguments of your other programs can be seen",

@@ -335,6 +335,10 @@ pub(super) const ELSEWHERE: &[(&str, &str, &str)] = &[
 /// What nothing holds, and what it comes to.
 pub(super) const OPEN: &[(&str, &str)] = &[
     (
+        "network: in T2, a service whose socket lies in a directory that programs may read",
+        "a read-only mount stops no connection; reports name it, and /run is never shown",
+    ),
+    (
         "limits: a million small files",
         "free space is watched, the number of files is not; they go with the workspace",
     ),
