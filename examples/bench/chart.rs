@@ -89,7 +89,9 @@ fn lines(report: &Report, svg: &mut String) {
             at += 4.0;
         }
         labels.push(at);
-        text(svg, RIGHT + 12.0, at, "", "start", case);
+        let (x, y) = (RIGHT + 14.0, at - 4.5);
+        let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\" fill=\"{colour}\"/>");
+        text(svg, RIGHT + 24.0, at, "", "start", case);
     }
 }
 
