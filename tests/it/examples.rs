@@ -87,7 +87,7 @@ fn the_first_night_has_a_gate_and_an_agent() {
     let text = read(&path);
     let user =
         config::parse_user(&text).unwrap_or_else(|found| panic!("{}", drawn(&path, &text, &found)));
-    assert_eq!(user.sandbox, Some(Sandbox::Off));
+    assert_eq!(user.sandbox, Some(Sandbox::Auto));
     let agent = user.agents.get("scripted").expect("the agent that the README names");
     let script = agent.command.last().expect("a command");
     assert!(root().join(EXAMPLE).join(script).is_file(), "{script}");

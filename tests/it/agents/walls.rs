@@ -44,13 +44,13 @@ fn both() -> impl Iterator<Item = Scene> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_reads_what_its_line_names_and_writes_its_own_places() {
     for scene in both() {
-        for name in ["given/rules", "given2", "other/secret", "opt/agent/part"] {
+        for name in ["given/rules", "given2", "other/secret", "opt/bin/part"] {
             let path = scene.path(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, name).unwrap();
         }
         scene.script(
-            "opt/agent/agent",
+            "opt/bin/agent",
             "cat \"${0%/*}/part\" \"$1/rules\" \"${2#--file=}\" || exit 1
              cat \"${0%/*}/../../other/secret\" && exit 2
              echo x > \"$1/rules\" && exit 3
@@ -63,7 +63,7 @@ async fn a_command_reads_what_its_line_names_and_writes_its_own_places() {
             scene.path("given").display().to_string(),
             format!("--file={}", scene.path("given2").display()),
         ];
-        let argv = [scene.path("opt/agent/agent").display().to_string()].into_iter().chain(given);
+        let argv = [scene.path("opt/bin/agent").display().to_string()].into_iter().chain(given);
         let agent = CommandAgent::new("mine", argv.collect(), supervisor());
         let report = scene.run(&agent).await;
         assert_eq!(report.ended, AgentEnd::Finished, "{report:?}");
@@ -71,7 +71,7 @@ async fn a_command_reads_what_its_line_names_and_writes_its_own_places() {
             Tier::T2 => "/tmp".to_owned(),
             _ => scene.path("run/t").display().to_string(),
         };
-        let said = format!("opt/agent/partgiven/rulesgiven2\n{tmp}");
+        let said = format!("opt/bin/partgiven/rulesgiven2\n{tmp}");
         assert_eq!(report.last_words, Some(said));
         for (name, text) in
             [("run/home/made", "home\n"), ("run/t/made", "tmp\n"), ("work/made", "work\n")]

@@ -176,7 +176,18 @@ async fn a_turn(tier: Tier) -> Option<(Scene, AgentReport, String)> {
     let said = asked[3].last();
     assert!(!said.contains("CANNOT"), "{said}");
     let escapes = asked[4].last();
-    assert!(!escapes.contains("ESCAPED"), "{escapes}");
+    // Where the scene lies below /tmp, which is another one inside, files of these names can be made there.
+    let elsewhere = tier == Tier::T2 && scene.dir.path().starts_with("/tmp");
+    let made = ["write the stream", "plant a file beside it", "plant a file in the machine"];
+    let real = |line: &&str| {
+        line.contains("ESCAPED") && !(elsewhere && made.iter().any(|name| line.contains(name)))
+    };
+    assert_eq!(escapes.lines().find(real), None, "{escapes}");
+    assert!(!scene.path("planted").exists() && !scene.path("home/planted").exists());
+    for kept in ["home/stream-1.jsonl", "run/transcript.jsonl"] {
+        let text = fs::read_to_string(scene.path(kept)).unwrap_or_default();
+        assert!(!text.lines().any(|line| line == "planted"), "{kept}: {text}");
+    }
     assert!(escapes.contains("it is over"), "{escapes}");
     assert_eq!(fs::read_to_string(scene.path("work/made.txt")).unwrap(), "text\n");
     assert_eq!(fs::read_to_string(scene.path("home/home/made")).unwrap(), "text\n");
