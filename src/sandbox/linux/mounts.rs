@@ -1,7 +1,7 @@
-//! A root of its own for one program, and the way into it. See [`super::plan`] for what is in it.
+//! A root of its own for one program, and the way into it. See `plan` for what is in it.
 //!
-//! First the machine's files move to [`OLD`] below a staging root of ours, then the new root is built below
-//! [`NEW`] from what the plan names, then it becomes the root, and everything else is gone. Nothing is
+//! First the machine's files move to `OLD` below a staging root of ours, then the new root is built below
+//! `NEW` from what the plan names, then it becomes the root, and everything else is gone. Nothing is
 //! written to a place that a link leads to: each step of a path is opened by itself, links refused.
 
 use std::{
