@@ -80,6 +80,7 @@ fn between(
     Ok(())
 }
 
-fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+/// A path in a directory; the root's has no name.
+pub(crate) fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }

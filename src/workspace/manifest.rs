@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     diff::FileMode,
     files,
+    git::differences::joined,
     ids::{RepoPath, TreeId},
     workspace::{
         look::{self, Seen, Stamp},
@@ -390,11 +391,6 @@ impl Manifest {
         block.append(&mut payload);
         block
     }
-}
-
-/// A path in a directory.
-pub(super) fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
-    if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() }
 }
 
 /// The id of this run of the machine; `None` where the system does not tell.

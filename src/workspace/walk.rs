@@ -17,9 +17,10 @@ use rustix::{
 
 use crate::{
     diff::FileMode,
+    git::differences::joined,
     workspace::{
         look::{self, Seen},
-        manifest::{Dir, Manifest, Of, joined},
+        manifest::{Dir, Manifest, Of},
     },
 };
 
