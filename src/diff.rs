@@ -1,10 +1,13 @@
 //! What an attempt changed, as plain data: made by `git`, judged by `policy`, shown by `report`.
 //!
-//! Never holds a file's whole contents; added lines are kept for the rules that read them.
+//! Holds texts only up to [`TEXT_BYTES`] a file, for the rules that read them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BlobId, RepoPath};
+
+/// Files above this many bytes are not held as text: rules that read texts say that they could not.
+pub const TEXT_BYTES: u64 = 1024 * 1024;
 
 /// All changes from one tree to another, in path order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,12 @@ pub struct FileChange {
     pub binary: bool,
     /// The added lines with their numbers in the new file (from 1); bytes that are not UTF-8 replaced.
     pub added_lines: Vec<(u32, String)>,
+    /// The removed lines with their numbers in the old file (from 1), in the same form.
+    pub removed_lines: Vec<(u32, String)>,
+    /// The whole text before; `None` for what is no file, is binary, or is above [`TEXT_BYTES`].
+    pub old_text: Option<String>,
+    /// The whole text after; `None` in the same cases.
+    pub new_text: Option<String>,
 }
 
 /// What happened to a file.

@@ -209,6 +209,24 @@ pub struct GateReport {
     /// True when the receipt of an earlier run at the same tree and gate was used instead of a run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,
+    /// Why the run is red although its steps ended well: it tested less than the base's own run did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vacuous: Option<String>,
+    /// Red runs at the same tree that this one was repeated for, oldest first: where this one is green, what
+    /// they failed in is flaky.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_runs: Vec<FormerRun>,
+}
+
+/// A red run of a gate that was repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerRun {
+    /// Its steps, with their logs.
+    pub steps: Vec<StepReport>,
+    /// Names of failing tests, sorted.
+    pub failing_tests: Vec<String>,
+    /// Tests that ran, where they were counted.
+    pub tests_run: Option<u32>,
 }
 
 /// One step of a gate's run.
@@ -226,6 +244,15 @@ pub struct StepReport {
     pub required: bool,
     /// The log, relative to the night's directory.
     pub log: String,
+    /// Names of its failing tests, sorted, where they could be recognised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failing_tests: Vec<String>,
+    /// Tests that it ran, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests_run: Option<u32>,
+    /// True when it is red and fails in nothing that did not fail on the base already (`gate.baseline: compare`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub excused: bool,
 }
 
 /// How a step ended.
@@ -251,18 +278,122 @@ impl StepReport {
     pub fn green(&self) -> bool {
         self.ended == StepEnd::Exit(0)
     }
+
+    /// True when it makes the gate red.
+    pub fn blocks(&self) -> bool {
+        self.required && !self.green() && !self.excused
+    }
 }
 
 impl GateReport {
-    /// True when every required step passed and none is missing.
+    /// True when every required step passed, none is missing, and the run tested what it should.
     pub fn passed(&self) -> bool {
-        !self.steps.is_empty() && self.steps.iter().all(|step| step.green() || !step.required)
+        !self.steps.is_empty()
+            && self.vacuous.is_none()
+            && !self.steps.iter().any(StepReport::blocks)
+    }
+
+    /// True when each step that makes it red names the tests that failed: then a later run can be compared.
+    pub fn names_failures(&self) -> bool {
+        self.vacuous.is_none()
+            && !self.steps.is_empty()
+            && self.steps.iter().filter(|s| s.blocks()).all(|s| !s.failing_tests.is_empty())
     }
 
     /// Names of the required steps that did not pass.
     pub fn red_steps(&self) -> Vec<&str> {
-        self.steps.iter().filter(|s| s.required && !s.green()).map(|s| s.name.as_str()).collect()
+        self.steps.iter().filter(|s| s.blocks()).map(|s| s.name.as_str()).collect()
     }
+}
+
+/// Whether a gate was seen to go red on a tree broken on purpose. Once for each gate id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateProof {
+    /// Which gate.
+    pub gate: GateId,
+    /// What was broken, and what the gate said, in the order of the tries.
+    pub tries: Vec<CanaryTry>,
+    /// True when the proof of an earlier night for the same gate was used instead of a run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
+}
+
+/// One tree broken on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryTry {
+    /// What was broken, such as "a syntax error in src/lib.rs".
+    pub what: String,
+    /// The broken tree.
+    pub tree: TreeId,
+    /// Required steps that went red; empty = the gate did not notice.
+    pub red_steps: Vec<String>,
+    /// The directory of the logs, relative to the night's.
+    pub logs: String,
+}
+
+impl GateProof {
+    /// True when the gate noticed.
+    pub fn proven(&self) -> bool {
+        self.tries.iter().any(|tried| !tried.red_steps.is_empty())
+    }
+}
+
+/// Whether a candidate's tests test its change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestProof {
+    /// The new and changed tests, on the base's code.
+    pub new_tests: NewTests,
+    /// The base's tests, on the candidate's code.
+    pub former_tests: FormerTests,
+}
+
+/// New and changed tests on the base's code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewTests {
+    /// No test was added or changed.
+    None,
+    /// They are red there: they test what the candidate brings.
+    Proven {
+        /// Required steps that went red.
+        red_steps: Vec<String>,
+        /// Failing tests, where they could be recognised.
+        failing_tests: Vec<String>,
+        /// The directory of the logs, relative to the night's.
+        logs: String,
+    },
+    /// They are green there: they would pass without the change.
+    Unproven {
+        /// The directory of the logs, relative to the night's.
+        logs: String,
+    },
+    /// They stand in the same files as the code, and cannot be tried without it.
+    Inseparable {
+        /// The files.
+        paths: Vec<RepoPath>,
+    },
+}
+
+/// The base's tests on a candidate's code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FormerTests {
+    /// None of them was changed: the gate ran them.
+    Unchanged,
+    /// They pass as they were.
+    Green {
+        /// The directory of the logs, relative to the night's.
+        logs: String,
+    },
+    /// They do not: the change alters what they held.
+    Red {
+        /// Required steps that went red.
+        red_steps: Vec<String>,
+        /// Failing tests, where they could be recognised.
+        failing_tests: Vec<String>,
+        /// The directory of the logs, relative to the night's.
+        logs: String,
+    },
 }
 
 impl fmt::Display for StepEnd {
@@ -310,6 +441,15 @@ pub enum Failure {
         /// What to answer, in the agent's words.
         questions: Vec<String>,
     },
+    /// The new tests pass without the change, and the rules want them proven.
+    Unproven(Box<TestProof>),
+    /// A person said no to the held result.
+    Rejected {
+        /// Why, for the next attempt.
+        reason: String,
+        /// Who, as far as it is known.
+        by: String,
+    },
     /// The second opinion does not agree with what the agent decided.
     Disagreed {
         /// What it was asked about.
@@ -349,6 +489,10 @@ pub struct OddEntry {
 pub enum StopReason {
     /// The gate is red on the base: nothing was started.
     RedBase,
+    /// The gate was not seen to fail on any tree that was broken on purpose: nothing was started.
+    GateUnproven,
+    /// Only what a person approved was to be landed.
+    OnlyLanding,
     /// A person asked for it.
     Asked {
         /// How: `stop`, `stop --now`, a STOP file, a signal.

@@ -277,18 +277,19 @@ fn exit_code(night: &Night, reason: Option<&StopReason>) -> u8 {
     let tried = night.tasks().any(|(_, task)| !task.attempts.is_empty());
     let landed = night.tasks().any(|(_, task)| task.landed().is_some());
     match reason {
-        Some(StopReason::RedBase) => return code::REFUSED,
+        Some(StopReason::RedBase | StopReason::GateUnproven) => return code::REFUSED,
         Some(StopReason::AgentUnusable { .. }) if !landed => return code::REFUSED,
         _ => {}
     }
     if matches!(night.publication(), Publication::Failed { .. }) {
         return code::UNPUBLISHED;
     }
-    if reason.is_some() {
+    if reason.is_some_and(|reason| *reason != StopReason::OnlyLanding) {
         return code::STOPPED;
     }
-    let failed =
-        night.tasks().any(|(_, task)| matches!(task.stage, Stage::Failed(_) | Stage::Parked(_)));
+    let failed = night.tasks().any(|(_, task)| {
+        matches!(task.stage, Stage::Held(_) | Stage::Failed(_) | Stage::Parked(_))
+    });
     if failed || !night.opening().refused.is_empty() || !tried {
         return code::FINDINGS;
     }

@@ -9,7 +9,7 @@ use crate::{
         tell::{self, Cleaner},
     },
     ids::{AttemptId, NAME, TaskId},
-    night::{AttemptRecord, BaseGate},
+    night::AttemptRecord,
     report::text,
     runner::{
         home::Home,
@@ -267,10 +267,7 @@ pub(super) fn gate_logs(
     }
     if text.is_empty() {
         let report = match attempt {
-            None => match found.night.base_gate() {
-                BaseGate::Green(report) | BaseGate::Red(report) => Some(report),
-                BaseGate::Unknown => None,
-            },
+            None => found.night.base_gate().report(),
             Some(attempt) => found.night.task(&attempt.task).and_then(|state| {
                 state.attempts.iter().find(|r| r.number == attempt.number)?.gate.as_ref()
             }),

@@ -88,6 +88,7 @@ pub(super) fn stage(task: &TaskState) -> &'static str {
         Stage::Editing => "editing",
         Stage::Ungated(_) => "in the gate",
         Stage::Gated(_) | Stage::Landing(_) => "landing",
+        Stage::Held(_) => "held for you",
         Stage::Landed(_) => "landed",
         Stage::Failed(_) => "failed",
         Stage::Parked(_) => "waits for you",

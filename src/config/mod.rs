@@ -26,9 +26,9 @@ mod user;
 mod yaml;
 
 pub use settings::{
-    AgentProfile, AgentSettings, Base, CLAUDE, Draft, Fallback, GateSettings, Override, PlanFile,
-    PlanSettings, PrSettings, Sandbox, Sections, Settings, UserSettings, WallSettings, Workspaces,
-    env_passes, looks_secret, plan_files,
+    AgentProfile, AgentSettings, Base, CLAUDE, CanarySetting, Draft, Fallback, GateSettings,
+    Override, PlanFile, PlanSettings, PrSettings, Sandbox, Sections, Settings, UserSettings,
+    WallSettings, Workspaces, env_passes, looks_secret, plan_files,
 };
 
 use crate::{

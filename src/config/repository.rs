@@ -232,6 +232,7 @@ fn setup(reader: &mut Reader, spot: &Spot<'_>, timeout_s: u64) -> Option<Vec<Ste
         timeout_s,
         required: true,
         weight: 1,
+        junit: None,
     };
     Some((1..).zip(runs).map(step).collect())
 }
@@ -247,6 +248,7 @@ fn steps(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<Step>> {
             timeout_s: STEP_TIMEOUT_S,
             required: true,
             weight: 1,
+            junit: None,
         }]);
     }
     let before = reader.found.len();
@@ -295,7 +297,7 @@ fn step(reader: &mut Reader, item: &Spot<'_>) -> Option<Step> {
         reader.wrong(&spot, label, "the name becomes part of file names");
         return None;
     }
-    Some(Step { name, run, timeout_s, required, weight })
+    Some(Step { name, run, timeout_s, required, weight, junit: None })
 }
 
 /// Names of environment variables. A repository cannot ask for what looks like a secret: the agent, or a

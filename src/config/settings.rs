@@ -8,7 +8,7 @@ use std::{
 use crate::{
     budget::{Limits, Usd},
     ids::{NAME, REPO_DIRECTORY},
-    night::Step,
+    night::{Baseline, Step},
     policy::{Origin, Policy},
 };
 
@@ -91,6 +91,23 @@ pub struct GateSettings {
     pub network: Vec<String>,
     /// What runs once on the base, with the network, before anything else. All of them are required.
     pub setup: Vec<Step>,
+    /// How it is seen to be able to fail.
+    pub canary: CanarySetting,
+    /// What a red base means.
+    pub baseline: Baseline,
+    /// How often a red run is repeated.
+    pub flaky_reruns: u32,
+}
+
+/// How a gate is seen to be able to fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CanarySetting {
+    /// We break something in the base.
+    Auto,
+    /// This patch of the base breaks it.
+    Patch(String),
+    /// It is not looked at.
+    Off,
 }
 
 /// The program that edits.
@@ -361,11 +378,15 @@ impl Default for GateSettings {
                 timeout_s: STEP_TIMEOUT_S,
                 required: true,
                 weight: 1,
+                junit: None,
             }],
             configured: false,
             env: AgentSettings::default().env,
             network: Vec::new(),
             setup: Vec::new(),
+            canary: CanarySetting::Off,
+            baseline: Baseline::Green,
+            flaky_reruns: 0,
         }
     }
 }

@@ -99,14 +99,16 @@ fn every_setting_is_read() {
                 run: "cargo test".into(),
                 timeout_s: 300,
                 required: true,
-                weight: 3
+                weight: 3,
+                junit: None,
             },
             Step {
                 name: "lint".into(),
                 run: "cargo clippy".into(),
                 timeout_s: 1200,
                 required: false,
-                weight: 1
+                weight: 1,
+                junit: None,
             },
         ]
     );
@@ -481,6 +483,7 @@ fn a_set_up_is_a_command_or_several_and_never_guessed() {
         timeout_s,
         required: true,
         weight: 1,
+        junit: None,
     };
     assert_eq!(good("gate: {setup: npm ci}").gate.setup, [step("setup-1", "npm ci", 1800)]);
     let settings = good("gate: {setup: [ci/setup.sh, cargo fetch], setup_timeout: 5m}");

@@ -144,6 +144,9 @@ impl GateRun<'_> {
             millis,
             required: step.required,
             log: format!("{}/{name}", self.logs_name),
+            failing_tests: Vec::new(),
+            tests_run: None,
+            excused: false,
         }))
     }
 
@@ -176,6 +179,8 @@ impl GateRun<'_> {
             failing_tests: failing,
             tests_run: counted,
             reused: false,
+            vacuous: None,
+            former_runs: Vec::new(),
         })
     }
 }
@@ -218,6 +223,7 @@ pub fn id<'e>(
         part(&step.timeout_s.to_be_bytes());
         part(&[u8::from(step.required)]);
         part(&step.weight.to_be_bytes());
+        part(step.junit.as_deref().unwrap_or_default().as_bytes());
     }
     for (kind, word) in
         env.iter().map(|name| ("env", name)).chain(network.iter().map(|host| ("host", host)))
@@ -260,7 +266,14 @@ mod tests {
     use crate::{diff::FileMode, ids::BlobId};
 
     fn step(name: &str, run: &str) -> Step {
-        Step { name: name.into(), run: run.into(), timeout_s: 60, required: true, weight: 1 }
+        Step {
+            name: name.into(),
+            run: run.into(),
+            timeout_s: 60,
+            required: true,
+            weight: 1,
+            junit: None,
+        }
     }
 
     fn entry(path: &str, digit: char) -> TreeEntry {
@@ -308,6 +321,9 @@ mod tests {
             millis: 1,
             required: true,
             log: String::new(),
+            failing_tests: Vec::new(),
+            tests_run: None,
+            excused: false,
         };
         assert_eq!(score(&steps, std::slice::from_ref(&report)), 50);
     }

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use git2::{Delta, DiffFindOptions, DiffFormat, DiffOptions, Patch, Repository};
 
 use crate::{
-    diff::{ChangeKind, Diff, FileChange, FileMode, Side},
+    diff::{ChangeKind, Diff, FileChange, FileMode, Side, TEXT_BYTES},
     git::{Error, TreeEdit, blob_id, differences::differences, git, oid},
     ids::{RepoPath, TreeId},
 };
 
-/// Added lines beyond this many bytes in one diff are not kept, and inspection refuses such a diff.
+/// Changed lines beyond this many bytes in one diff are not kept, and inspection refuses such a diff.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Whole texts beyond this many bytes in one diff are not held.
+const HELD_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What makes `new` of `old`, file by file. Costs what differs: equal directories are not looked into, as
 /// libgit2's own comparison does (12 ms for 100,000 files in which nothing differs).
@@ -61,7 +63,7 @@ fn raw<'r>(
 pub(crate) fn diff(repository: &Repository, old: &TreeId, new: &TreeId) -> Result<Diff, Error> {
     let raw = raw(repository, old, new)?;
     let mut changes = Vec::new();
-    let mut kept = 0;
+    let (mut kept, mut held) = (0, 0);
     for index in 0..raw.deltas().len() {
         let Some(delta) = raw.get_delta(index) else { continue };
         let path = |file: &git2::DiffFile<'_>| RepoPath::new(file.path_bytes().unwrap_or_default());
@@ -87,10 +89,17 @@ pub(crate) fn diff(repository: &Repository, old: &TreeId, new: &TreeId) -> Resul
             removed: 0,
             binary: false,
             added_lines: Vec::new(),
+            removed_lines: Vec::new(),
+            old_text: None,
+            new_text: None,
         };
         match Patch::from_diff(&raw, index).map_err(git("compare a file"))? {
             Some(patch) => lines(&patch, &mut change, &mut kept)?,
             None => change.binary = true,
+        }
+        if !change.binary {
+            change.old_text = text(repository, change.old.as_ref(), &mut held)?;
+            change.new_text = text(repository, change.new.as_ref(), &mut held)?;
         }
         changes.push(change);
     }
@@ -106,15 +115,38 @@ fn lines(patch: &Patch<'_>, change: &mut FileChange, kept: &mut usize) -> Result
     for hunk in 0..patch.num_hunks() {
         for line in 0..patch.num_lines_in_hunk(hunk).map_err(git("read a hunk"))? {
             let line = patch.line_in_hunk(hunk, line).map_err(git("read a line"))?;
-            if line.origin() == '+' && *kept < KEPT_BYTES {
+            let (number, lines) = match line.origin() {
+                '+' => (line.new_lineno(), &mut change.added_lines),
+                '-' => (line.old_lineno(), &mut change.removed_lines),
+                _ => continue,
+            };
+            if *kept < KEPT_BYTES {
                 *kept += line.content().len();
                 let text = String::from_utf8_lossy(line.content());
                 let text = text.trim_end_matches(['\n', '\r']).to_owned();
-                change.added_lines.push((line.new_lineno().unwrap_or(0), text));
+                lines.push((number.unwrap_or(0), text));
             }
         }
     }
     Ok(())
+}
+
+/// The whole text of a file that is small enough; bytes that are not UTF-8 replaced.
+fn text(
+    repository: &Repository,
+    side: Option<&Side>,
+    held: &mut u64,
+) -> Result<Option<String>, Error> {
+    let file = |side: &&Side| matches!(side.mode, FileMode::Regular | FileMode::Executable);
+    let Some(side) = side.filter(file).filter(|side| side.bytes <= TEXT_BYTES) else {
+        return Ok(None);
+    };
+    *held += side.bytes;
+    if *held > HELD_BYTES {
+        return Ok(None);
+    }
+    let blob = repository.find_blob(oid(side.blob.as_str())).map_err(git("read a file"))?;
+    Ok(Some(String::from_utf8_lossy(blob.content()).into_owned()))
 }
 
 fn side(repository: &Repository, file: &git2::DiffFile<'_>) -> Result<Option<Side>, Error> {

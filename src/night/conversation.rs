@@ -10,6 +10,7 @@ use crate::{
     ids::AttemptId,
     night::{Conversation, Night, Opening, TaskState, in_question},
     outcome::{AgentEnd, Failure},
+    policy::Tests,
 };
 
 impl Night {
@@ -90,10 +91,19 @@ fn kind(failure: &Failure) -> Option<Kind> {
         }
         Failure::Gate(report) => same(format!("gate {}", report.red_steps().join(" "))),
         Failure::Disagreed { .. } => same("disagreed".into()),
+        Failure::Unproven(_) => same("tests not proven".into()),
         // What is in the files cannot be gone on with.
         Failure::Unfit(_) | Failure::Conflict { .. } | Failure::NoProgress { .. } => None,
-        Failure::Question { .. } => None,
+        Failure::Question { .. } | Failure::Rejected { .. } => None,
     }
+}
+
+/// True when the tests that the last attempt touched have not been tried on the base's code.
+pub(super) fn needs_test_proof(opening: &Opening, task: &TaskState) -> bool {
+    opening.policy.tests != Tests::Optional
+        && task
+            .last()
+            .is_some_and(|last| last.test_proof.is_none() && !last.inspection.tests.is_empty())
 }
 
 /// True when a decision behind the last attempt needs a second opinion that has not been had.

@@ -9,10 +9,10 @@ use crate::{
     budget::Usd,
     ids::{AttemptId, TaskId},
     night::{
-        BaseGate, Command, Night, Publication, Stage, TaskState, Trigger,
-        conversation::needs_review,
+        BaseGate, Canary, Command, Night, Publication, Stage, TaskState, Trigger,
+        conversation::{needs_review, needs_test_proof},
     },
-    outcome::StopReason,
+    outcome::{GateProof, StopReason},
 };
 
 /// The most that one second opinion may cost, a dollar: it reads one diff and writes some lines.
@@ -49,8 +49,24 @@ impl Night {
                 if self.in_flight.contains(&check) { Vec::new() } else { vec![check] }
             }
             BaseGate::Red(_) => Vec::new(),
-            BaseGate::Green(_) => self.due_on_green(now),
+            BaseGate::Green(_) | BaseGate::Known(_) if self.needs_gate_proof() => {
+                if self.gate_proof.is_some() || self.stop.is_some() {
+                    return Vec::new();
+                }
+                let prove = Command::ProveGate {
+                    commit: self.opening.base.commit.clone(),
+                    tree: self.opening.base.tree.clone(),
+                };
+                if self.in_flight.contains(&prove) { Vec::new() } else { vec![prove] }
+            }
+            BaseGate::Green(_) | BaseGate::Known(_) => self.due_on_green(now),
         }
+    }
+
+    /// True while nothing may be started because the gate was not seen to fail.
+    pub(super) fn needs_gate_proof(&self) -> bool {
+        !matches!(self.opening.gate.canary, Canary::Off { .. })
+            && !self.gate_proof.as_ref().is_some_and(GateProof::proven)
     }
 
     fn due_on_green(&self, now: Timestamp) -> Vec<Command> {
@@ -102,6 +118,9 @@ impl Night {
                 Stage::Ungated(c) if c.base == self.tip => {
                     Command::RunGate { attempt, commit: c.commit.clone(), tree: c.tree.clone() }
                 }
+                Stage::Gated(c) if needs_test_proof(&self.opening, task) => {
+                    Command::ProveTests { attempt, base: c.base.clone(), commit: c.commit.clone() }
+                }
                 Stage::Gated(c) if needs_review(&self.opening, task) => {
                     if task.not_before.is_some_and(|at| now < at) {
                         continue;
@@ -132,7 +151,11 @@ impl Night {
                 Stage::Ungated(c) | Stage::Gated(c) => {
                     Command::Restack { attempt, candidate: c.clone(), onto: self.tip.clone() }
                 }
-                Stage::Editing | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => continue,
+                Stage::Editing
+                | Stage::Held(_)
+                | Stage::Landed(_)
+                | Stage::Failed(_)
+                | Stage::Parked(_) => continue,
             };
             // What is already under way for this attempt is waited for, not doubled.
             if !self.in_flight.iter().any(|c| c.attempt() == command.attempt()) {
@@ -160,6 +183,7 @@ impl Night {
                 Stage::Editing
                 | Stage::Ungated(_)
                 | Stage::Landing(_)
+                | Stage::Held(_)
                 | Stage::Landed(_)
                 | Stage::Failed(_)
                 | Stage::Parked(_) => false,
@@ -191,7 +215,7 @@ impl Night {
         self.in_flight.is_empty()
             && self.tasks.iter().all(|(id, task)| match task.stage {
                 Stage::Waiting => self.why_not_started(id, now).is_some(),
-                Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => true,
+                Stage::Held(_) | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => true,
                 Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => false,
             })
     }
@@ -203,7 +227,7 @@ impl Night {
             BaseGate::Unknown => {
                 self.in_flight.is_empty() && (self.tasks.is_empty() || self.stop.is_some())
             }
-            BaseGate::Green(_) => self.quiet(now) && self.due(now).is_empty(),
+            BaseGate::Green(_) | BaseGate::Known(_) => self.quiet(now) && self.due(now).is_empty(),
         }
     }
 
@@ -267,7 +291,7 @@ impl Night {
             .find(|need| match self.tasks.get(need).map(|task| &task.stage) {
                 // Not of tonight: admission saw that it is done.
                 None => false,
-                Some(Stage::Failed(_) | Stage::Parked(_)) => true,
+                Some(Stage::Held(_) | Stage::Failed(_) | Stage::Parked(_)) => true,
                 Some(Stage::Waiting) => {
                     seen.contains(need) || self.blocked(need, now, seen).is_some()
                 }

@@ -10,7 +10,10 @@ use crate::{
     budget::{Spend, Usd},
     ids::{AttemptId, CommitId, TreeId},
     night::Opening,
-    outcome::{AgentReport, Candidate, Failure, GateReport, Review, StopReason},
+    outcome::{
+        AgentReport, Candidate, Failure, GateProof, GateReport, Review, StopReason, TestProof,
+    },
+    policy::{Inspection, Refusal},
 };
 
 /// One line of a night's journal.
@@ -87,6 +90,11 @@ pub enum Event {
         /// What came of it.
         report: GateReport,
     },
+    /// The gate was tried on trees broken on purpose.
+    GateProven {
+        /// What came of it.
+        proof: GateProof,
+    },
     /// An agent's run ended and was inspected.
     AgentEnded {
         /// Which attempt.
@@ -97,6 +105,9 @@ pub enum Event {
         result: Result<Candidate, Setback>,
         /// The commit that keeps the attempt's work, where it left any.
         kept: Option<CommitId>,
+        /// What the check of its diff found.
+        #[serde(default)]
+        inspection: Inspection,
     },
     /// A gate's run ended.
     GateEnded {
@@ -104,8 +115,35 @@ pub enum Event {
         attempt: AttemptId,
         /// What came of it; green exactly when there is no setback.
         report: GateReport,
+        /// What the rules say of a green run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        findings: Vec<Refusal>,
         /// What a red gate leads to.
         setback: Option<Setback>,
+    },
+    /// A candidate's tests were tried on the base's code, and the base's on the candidate's.
+    TestsProven {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What came of it.
+        proof: TestProof,
+        /// What the rules say of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        findings: Vec<Refusal>,
+        /// What unproven tests lead to, where the rules want them proven.
+        setback: Option<Setback>,
+    },
+    /// A person decided about a held result.
+    Decided {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// True: it may land.
+        approved: bool,
+        /// What the person said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Who, as far as it is known: an account on this machine.
+        by: String,
     },
     /// A second conversation was asked about an attempt's decisions.
     Reviewed {
@@ -263,6 +301,13 @@ pub enum Command {
         /// Its tree.
         tree: TreeId,
     },
+    /// Redo: runs the gate on broken trees, changes nothing.
+    ProveGate {
+        /// The base commit.
+        commit: CommitId,
+        /// Its tree.
+        tree: TreeId,
+    },
     /// Redo: a fresh workspace each time.
     RunAgent {
         /// Which attempt.
@@ -291,6 +336,15 @@ pub enum Command {
         commit: CommitId,
         /// The commit's tree.
         tree: TreeId,
+    },
+    /// Redo: runs the gate on two mixed trees, changes nothing.
+    ProveTests {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The candidate's parent.
+        base: CommitId,
+        /// The candidate.
+        commit: CommitId,
     },
     /// Redo: asks, and changes nothing.
     Review {
@@ -337,10 +391,11 @@ impl Command {
         match self {
             Command::RunAgent { attempt, .. }
             | Command::RunGate { attempt, .. }
+            | Command::ProveTests { attempt, .. }
             | Command::Review { attempt, .. }
             | Command::Restack { attempt, .. }
             | Command::Land { attempt, .. } => Some(attempt),
-            Command::CheckBase { .. } | Command::Publish { .. } => None,
+            Command::CheckBase { .. } | Command::ProveGate { .. } | Command::Publish { .. } => None,
         }
     }
 }
@@ -350,15 +405,17 @@ impl Event {
     pub fn kind(&self) -> StreamKind {
         match self {
             Event::Opened(_) => StreamKind::Plan,
-            Event::BaseChecked { .. } | Event::GateEnded { .. } | Event::Reviewed { .. } => {
-                StreamKind::Verification
-            }
-            Event::Began(Command::CheckBase { .. }) | Event::Restarted { .. } => {
-                StreamKind::Analysis
-            }
+            Event::BaseChecked { .. }
+            | Event::GateProven { .. }
+            | Event::GateEnded { .. }
+            | Event::TestsProven { .. }
+            | Event::Reviewed { .. } => StreamKind::Verification,
+            Event::Began(Command::CheckBase { .. } | Command::ProveGate { .. })
+            | Event::Restarted { .. } => StreamKind::Analysis,
             Event::Began(_) => StreamKind::Step,
             Event::AgentEnded { .. }
             | Event::Restacked { .. }
+            | Event::Decided { .. }
             | Event::Landed { .. }
             | Event::Published { .. }
             | Event::NotPublished { .. }
@@ -385,8 +442,12 @@ impl Entry {
         if let Event::StopAsked { reason: StopReason::Asked { by } } = &event {
             actor = Actor::Person { known_by: by.clone() };
         }
+        if let Event::Decided { by, .. } = &event {
+            actor = Actor::Person { known_by: by.clone() };
+        }
         let decision = if let Event::AgentEnded { result: Err(setback), .. }
         | Event::GateEnded { setback: Some(setback), .. }
+        | Event::TestsProven { setback: Some(setback), .. }
         | Event::Reviewed { setback: Some(setback), .. }
         | Event::Restacked { result: Err(setback), .. } = &event
         {

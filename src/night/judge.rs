@@ -79,8 +79,9 @@ impl Night {
             | Failure::Unfit(_)
             | Failure::Gate(_)
             | Failure::Disagreed { .. }
+            | Failure::Unproven(_)
             | Failure::Conflict { .. } => Then::Retry,
-            Failure::NoProgress { .. } => Then::FailTask,
+            Failure::NoProgress { .. } | Failure::Rejected { .. } => Then::FailTask,
             Failure::Question { .. } => Then::Park,
         };
         let same_as = match &failure {
@@ -93,6 +94,8 @@ impl Night {
             | Failure::Refused(_)
             | Failure::Unfit(_)
             | Failure::Disagreed { .. }
+            | Failure::Unproven(_)
+            | Failure::Rejected { .. }
             | Failure::Question { .. }
             | Failure::Conflict { .. } => None,
         };

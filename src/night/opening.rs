@@ -97,6 +97,47 @@ pub struct GateSpec {
     /// What runs once on the base, with the network, before anything else. All of them are required.
     #[serde(default)]
     pub setup: Vec<Step>,
+    /// How it is seen to be able to fail.
+    #[serde(default = "Canary::of_an_older_night")]
+    pub canary: Canary,
+    /// What a red base means.
+    #[serde(default)]
+    pub baseline: Baseline,
+    /// How often a red run is repeated, to tell a flaky test from a broken one.
+    #[serde(default)]
+    pub flaky_reruns: u32,
+}
+
+/// How a gate is seen to be able to fail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Canary {
+    /// We break something in the base.
+    Auto,
+    /// This patch breaks it: a file of the base.
+    Patch(RepoPath),
+    /// It is not looked at; the pull request says so.
+    Off {
+        /// Where that was set, in words.
+        origin: String,
+    },
+}
+
+impl Canary {
+    fn of_an_older_night() -> Canary {
+        Canary::Off { origin: "the night began before gates were tried".to_owned() }
+    }
+}
+
+/// What a red base means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// Nothing is started.
+    #[default]
+    Green,
+    /// Only what fails anew counts.
+    Compare,
 }
 
 /// One step of a gate, or of its set-up.
@@ -112,6 +153,9 @@ pub struct Step {
     pub required: bool,
     /// Its share of the score.
     pub weight: u32,
+    /// A JUnit report that it writes, relative to the workspace: read instead of guessing from its log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub junit: Option<String>,
 }
 
 /// The agent, resolved.

@@ -6,8 +6,8 @@ use crate::{
     budget::{Spend, Usd},
     ids::CommitId,
     night::{Conversation, Setback},
-    outcome::{AgentReport, Candidate, GateReport, Review},
-    policy::{Authorities, Authority},
+    outcome::{AgentReport, Candidate, GateReport, Review, TestProof},
+    policy::{Authorities, Authority, Inspection, Refusal, Verdict},
     prompt::Decision,
 };
 
@@ -22,6 +22,8 @@ pub enum Stage {
     Ungated(Candidate),
     /// The candidate passed the gate at exactly its own tree.
     Gated(Candidate),
+    /// It passed everything, and a rule says that a person must see it before it lands.
+    Held(Candidate),
     /// The branch may or may not have moved already. Nothing else may move it until this is settled.
     Landing(Candidate),
     /// On the branch.
@@ -80,9 +82,37 @@ pub struct AttemptRecord {
     pub setback: Option<Setback>,
     /// The commit that keeps its work.
     pub kept: Option<CommitId>,
+    /// What the check of its diff found.
+    pub inspection: Inspection,
+    /// What the rules say of the gate's run.
+    pub gate_findings: Vec<Refusal>,
+    /// Whether its tests test its change.
+    pub test_proof: Option<TestProof>,
+    /// What the rules say of that.
+    pub proof_findings: Vec<Refusal>,
+    /// Who approved the held result.
+    pub approved_by: Option<String>,
 }
 
 impl AttemptRecord {
+    /// Everything that rules said of its work: of the diff, of the gate's run, of its tests.
+    pub fn findings(&self) -> impl Iterator<Item = &Refusal> {
+        self.inspection.findings.iter().chain(&self.gate_findings).chain(&self.proof_findings)
+    }
+
+    /// Why a person must see it before it lands; empty once somebody approved it.
+    pub fn objections(&self) -> Vec<&Refusal> {
+        if self.approved_by.is_some() {
+            return Vec::new();
+        }
+        self.findings().filter(|finding| finding.verdict != Verdict::Report).collect()
+    }
+
+    /// True when a person must see it before it lands.
+    pub fn waits(&self) -> bool {
+        !self.objections().is_empty()
+    }
+
     /// What it cost, as far as known: reported, charged, or reserved while it runs.
     pub fn spent(&self) -> Spend {
         let own = match (&self.agent, self.charged) {
@@ -102,8 +132,27 @@ pub enum BaseGate {
     Unknown,
     /// It passed: the night may start.
     Green(GateReport),
+    /// It did not, its failures have names, and only new ones count: the night may start.
+    Known(GateReport),
     /// It did not: nothing may start.
     Red(GateReport),
+}
+
+impl BaseGate {
+    /// True when tasks may be started on this base.
+    pub fn may_start(&self) -> bool {
+        matches!(self, BaseGate::Green(_) | BaseGate::Known(_))
+    }
+
+    /// The gate's run on the base, where there was one.
+    pub fn report(&self) -> Option<&GateReport> {
+        match self {
+            BaseGate::Unknown => None,
+            BaseGate::Green(report) | BaseGate::Known(report) | BaseGate::Red(report) => {
+                Some(report)
+            }
+        }
+    }
 }
 
 /// How publishing stands.
@@ -171,8 +220,17 @@ impl TaskState {
     pub fn is_under_way(&self) -> bool {
         match self.stage {
             Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => true,
-            Stage::Waiting | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => false,
+            Stage::Waiting
+            | Stage::Held(_)
+            | Stage::Landed(_)
+            | Stage::Failed(_)
+            | Stage::Parked(_) => false,
         }
+    }
+
+    /// The candidate that waits for a person, when there is one.
+    pub fn held(&self) -> Option<&Candidate> {
+        if let Stage::Held(candidate) = &self.stage { Some(candidate) } else { None }
     }
 
     /// What a person must answer, when the task waits for that.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Origin, Refusal, Verdict,
+    Origin, Refusal, Risk, Verdict,
     judge::{Judge, has_wildcard, plain},
     rules::{Case, RuleSet, check_glob, globs, is_test_or_doc},
     words,
@@ -88,6 +88,8 @@ pub struct AdmittedTask {
     files: Vec<String>,
     only_tests_or_docs: bool,
     limits: TaskLimits,
+    #[serde(default)]
+    risk: Risk,
 }
 
 /// The limits of one task: the night's, or the task's own where those are tighter.
@@ -127,6 +129,11 @@ impl AdmittedTask {
     /// Its limits.
     pub fn limits(&self) -> &TaskLimits {
         &self.limits
+    }
+
+    /// How much harm its words say that it could do.
+    pub fn risk(&self) -> &Risk {
+        &self.risk
     }
 
     /// True when a person approved the task's text.
@@ -214,6 +221,7 @@ pub fn admit(rules: &RuleSet, limits: &Limits, task: &Task, facts: &Facts) -> Ad
             files: narrowed(task),
             only_tests_or_docs: scoreless || sizeless || testless,
             limits,
+            risk: Risk::default(),
         })),
         Some(Verdict::Refuse) => Decision::Refused(broken),
         Some(Verdict::Ask | Verdict::Report) => Decision::Waiting(broken),

@@ -7,9 +7,10 @@ use std::sync::LazyLock;
 
 use globset::GlobSet;
 use regex::RegexSet;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    AdmittedTask, Deletion, Origin, Refusal, RuleSet, Severity, Verdict,
+    AdmittedTask, Deletion, Origin, Refusal, Risk, RuleSet, Severity, Verdict,
     manifest::{self, Manifest},
     rules::{Case, globs, is_test_or_doc, matches},
     words,
@@ -19,8 +20,49 @@ use crate::{
     ids::RepoPath,
 };
 
-/// Judges what an attempt changed. Empty = nothing to say; a refusal whose verdict is `report` stops
-/// nothing. What a person's approval of the task freed comes back as `report`, so that it is still seen.
+/// What the check of a real diff found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Everything that a rule said; what only reports stops nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Refusal>,
+    /// How much harm the diff could do.
+    #[serde(default)]
+    pub risk: Risk,
+    /// Files with tests that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestDelta>,
+}
+
+/// What became of the tests of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestDelta {
+    /// The file; after a rename its new name.
+    pub path: RepoPath,
+    /// Test functions before and after.
+    pub tests: (u32, u32),
+    /// Assertions before and after.
+    pub assertions: (u32, u32),
+    /// Tests that are left out of the run, before and after.
+    pub skipped: (u32, u32),
+    /// True when the file holds nothing but tests: on another tree it can stand without the code beside it.
+    pub separable: bool,
+}
+
+impl Inspection {
+    /// True when a rule refuses: such a diff never lands.
+    pub fn refused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.verdict == Verdict::Refuse)
+    }
+
+    /// What says more than a report.
+    pub fn objections(&self) -> impl Iterator<Item = &Refusal> {
+        self.findings.iter().filter(|finding| finding.verdict != Verdict::Report)
+    }
+}
+
+/// Judges what an attempt changed. What a person's approval of the task freed comes back as `report`, so that
+/// it is still seen.
 ///
 /// `filtered` are the changed paths to which the base's attributes give a `filter`: what git would store
 /// for them is not what the agent wrote.
@@ -29,7 +71,7 @@ pub fn inspect(
     task: &AdmittedTask,
     diff: &Diff,
     filtered: &[RepoPath],
-) -> Vec<Refusal> {
+) -> Inspection {
     // Globs that cannot be compiled (a damaged journal) allow nothing.
     let narrowed = (!task.files().is_empty())
         .then(|| globs("", task.files(), Case::Exact).unwrap_or_else(|_| GlobSet::empty()));
@@ -58,7 +100,7 @@ pub fn inspect(
     }
     inspector.lines(diff);
     inspector.manifests(diff);
-    inspector.refusals
+    Inspection { findings: inspector.refusals, ..Inspection::default() }
 }
 
 /// Id, verdict, severity and the key that sets the limit (empty: built in).
@@ -508,6 +550,9 @@ mod tests {
             removed: 0,
             binary: false,
             added_lines: numbered.collect(),
+            removed_lines: Vec::new(),
+            old_text: None,
+            new_text: Some(lines.join("\n")),
         }
     }
 
@@ -545,7 +590,7 @@ mod tests {
         let rules = RuleSet::new(policy).unwrap();
         let admission = admit(&rules, &Limits::default(), task, &Facts::default());
         let admitted = admission.admitted().expect("the task is admitted");
-        inspect(&rules, admitted, &Diff { changes, truncated: false }, &[])
+        inspect(&rules, admitted, &Diff { changes, truncated: false }, &[]).findings
     }
 
     fn one(rule: &str, verdict: Verdict) -> Vec<(String, Verdict)> {
@@ -815,7 +860,8 @@ mod tests {
         let admission =
             admit(&rules, &Limits::default(), &ready("Add a parser"), &Facts::default());
         let diff = Diff { changes: vec![modified("src/a.psd", &[])], truncated: false };
-        let refusals = inspect(&rules, admission.admitted().unwrap(), &diff, &["src/a.psd".into()]);
+        let refusals =
+            inspect(&rules, admission.admitted().unwrap(), &diff, &["src/a.psd".into()]).findings;
         assert_eq!(refusals[0].rule, "inspection.filter");
     }
 

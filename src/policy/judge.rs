@@ -192,7 +192,7 @@ impl<'a> Judge<'a> {
             verdict: Verdict::Ask,
             value,
             limit: match self.policy.tests {
-                Tests::Required => "defined".to_owned(),
+                Tests::Required | Tests::Proven => "defined".to_owned(),
                 Tests::Optional => "not asked for".to_owned(),
             },
             key: "policy.tests",

@@ -7,6 +7,7 @@ mod admission;
 mod inspection;
 mod judge;
 mod manifest;
+mod risk;
 mod rules;
 mod words;
 
@@ -19,7 +20,8 @@ use crate::prompt::{self, Level, Settled};
 pub use admission::{
     Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
 };
-pub use inspection::{inspect, reserved};
+pub use inspection::{Inspection, TestDelta, inspect, reserved};
+pub use risk::{Band, Bands, Does, Factor, Risk, RiskLevel};
 pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};
 
 /// The rules as data. Defaults are those of the original request unless a line says otherwise.
@@ -55,6 +57,15 @@ pub struct Policy {
     pub ask_first: Vec<String>,
     /// Names of dependencies that a task may add without asking.
     pub dependencies: Vec<String>,
+    /// What added lines that look like a secret mean.
+    #[serde(default)]
+    pub secrets: Secrets,
+    /// What a diff that takes tests away, leaves them out or empties them means.
+    #[serde(default)]
+    pub weaker_tests: WeakerTests,
+    /// Where the levels of risk end, and what follows from each.
+    #[serde(default)]
+    pub risk: Bands,
     /// Largest file that may enter, in bytes. 10 MiB: decision of the design, GitHub warns at 50.
     pub max_file_bytes: u64,
     /// Who settles what an agent has to decide.
@@ -68,10 +79,36 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tests {
+    /// As `required`, and new or changed tests must fail on the base's code.
+    Proven,
     /// Tests defined, or the task writes only tests or documents.
     Required,
     /// Not asked for.
     Optional,
+}
+
+/// What added lines that look like a secret mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Secrets {
+    /// Refused.
+    #[default]
+    Block,
+    /// Shown.
+    Report,
+}
+
+/// What a diff that takes tests away, leaves them out or empties them means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeakerTests {
+    /// Refused, unless the task's own words ask for it.
+    #[default]
+    Never,
+    /// Waits for approval.
+    Ask,
+    /// Shown.
+    Allow,
 }
 
 /// What a task without score or estimate means.
@@ -339,6 +376,9 @@ impl Default for Policy {
                 "payment",
             ]),
             dependencies: Vec::new(),
+            secrets: Secrets::default(),
+            weaker_tests: WeakerTests::default(),
+            risk: Bands::default(),
             max_file_bytes: 10 * 1024 * 1024,
             decisions: Authorities::default(),
             origins: BTreeMap::new(),

@@ -4,7 +4,9 @@
 use crate::{
     ids::AttemptId,
     night::{Command, Entry, Event, Night, Setback, Then, Trigger},
-    outcome::{AgentEnd, Failure, GateReport, StopReason},
+    outcome::{
+        AgentEnd, Failure, FormerTests, GateProof, GateReport, NewTests, StopReason, TestProof,
+    },
     report::text,
 };
 
@@ -38,7 +40,9 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         }
         Event::Began(
             Command::CheckBase { .. }
+            | Command::ProveGate { .. }
             | Command::RunGate { .. }
+            | Command::ProveTests { .. }
             | Command::Review { .. }
             | Command::Restack { .. }
             | Command::Land { .. },
@@ -59,10 +63,20 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
                 Err(setback) => format!("{subject} {} {cost}", set_back(setback)),
             }
         }
-        Event::GateEnded { attempt, report, setback } => match setback {
+        Event::GateEnded { attempt, report, setback, .. } => match setback {
             None => format!("{} {}", subject(attempt), gate(report)),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
+        Event::GateProven { proof } => format!("{night_word} canary   {}", canary(proof)),
+        Event::TestsProven { attempt, proof, setback, .. } => match setback {
+            None => format!("{} tests    {}", subject(attempt), tests(proof)),
+            Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
+        },
+        Event::Decided { attempt, approved, reason, by } => {
+            let what = if *approved { "approved" } else { "rejected" };
+            let why = reason.as_ref().map_or(String::new(), |r| format!(": {}", text::plain(r)));
+            format!("{} {what} by {}{why}", subject(attempt), text::plain(by))
+        }
         Event::Reviewed { attempt, review, setback } => match setback {
             None => format!("{} reviewed agrees {}", subject(attempt), review.spent.usd),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
@@ -108,6 +122,34 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             )
         }
     })
+}
+
+/// Whether the gate was seen to fail, in words.
+fn canary(proof: &GateProof) -> String {
+    let found = proof.tries.iter().find(|tried| !tried.red_steps.is_empty());
+    match found {
+        Some(tried) => format!("the gate can fail: red on {}", text::plain(&tried.what)),
+        None => {
+            let tried: Vec<&str> = proof.tries.iter().map(|tried| tried.what.as_str()).collect();
+            format!("the gate stayed green on {}", text::plain(&tried.join(", on ")))
+        }
+    }
+}
+
+/// What is known of a candidate's tests, in words.
+fn tests(proof: &TestProof) -> String {
+    let new = match &proof.new_tests {
+        NewTests::None => "no new tests",
+        NewTests::Proven { .. } => "new tests fail without the change",
+        NewTests::Unproven { .. } => "new tests pass without the change",
+        NewTests::Inseparable { .. } => "new tests stand beside the code",
+    };
+    let former = match &proof.former_tests {
+        FormerTests::Unchanged => return new.to_owned(),
+        FormerTests::Green { .. } => "former tests pass",
+        FormerTests::Red { .. } => "former tests fail",
+    };
+    format!("{new}, {former}")
 }
 
 fn gate(report: &GateReport) -> String {
@@ -228,6 +270,12 @@ pub fn failure(failure: &Failure) -> String {
         Failure::Question { questions } => {
             format!("it asks: {}", text::plain(&questions.join(" / ")))
         }
+        Failure::Unproven(_) => {
+            "its new tests pass without the change, and `policy.tests` wants them proven".to_owned()
+        }
+        Failure::Rejected { reason, by } => {
+            format!("rejected by {}: {}", text::plain(by), text::plain(reason))
+        }
         Failure::Disagreed { decisions, why } => {
             let decisions: Vec<&str> = decisions.iter().map(|d| d.what.as_str()).collect();
             format!(
@@ -294,6 +342,10 @@ pub fn agent_end(end: &AgentEnd) -> String {
 pub fn stop_reason(reason: &StopReason) -> String {
     match reason {
         StopReason::RedBase => "the gate is red on the base".to_owned(),
+        StopReason::GateUnproven => {
+            "the gate stayed green on a tree that was broken on purpose".to_owned()
+        }
+        StopReason::OnlyLanding => "only what was approved was to land".to_owned(),
         StopReason::Asked { by } => format!("asked by {by}"),
         StopReason::Time => "the night's time is over".to_owned(),
         StopReason::Cost => "the money or the tokens are spent".to_owned(),

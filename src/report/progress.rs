@@ -68,6 +68,8 @@ pub fn phase(night: &Night, now: Timestamp) -> String {
                 night.attempts_allowed(&attempt.task)
             ),
             Command::RunGate { attempt, .. } => format!("the gate runs for {attempt}"),
+            Command::ProveGate { .. } => "the gate runs on broken trees".to_owned(),
+            Command::ProveTests { attempt, .. } => format!("the tests of {attempt} are tried"),
             Command::Review { attempt, .. } => {
                 format!("a second opinion on {attempt} is asked for")
             }
@@ -87,7 +89,10 @@ pub fn phase(night: &Night, now: Timestamp) -> String {
 
 fn percent(night: &Night) -> usize {
     let settled = |task: &TaskState| {
-        task.landed().is_some() || task.failed().is_some() || task.parked().is_some()
+        task.landed().is_some()
+            || task.failed().is_some()
+            || task.parked().is_some()
+            || task.held().is_some()
     };
     count(night, settled) * 100 / night.tasks().count().max(1)
 }

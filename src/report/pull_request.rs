@@ -180,6 +180,17 @@ fn not_landed(night: &Night) -> String {
                     text::code(&format!("{NAME} show {id}"))
                 ),
             ),
+            Stage::Held(_) => {
+                let objections = task.last().map(AttemptRecord::objections).unwrap_or_default();
+                let why: Vec<String> =
+                    objections.iter().take(3).map(|refusal| refusal_cell(refusal)).collect();
+                let (approve, reject) =
+                    (format!("{NAME} approve {id}"), format!("{NAME} reject {id} --reason …"));
+                (
+                    format!("ready, and waits for you: {}", why.join("; ")),
+                    format!("{} or {}", text::code(&approve), text::code(&reject)),
+                )
+            }
             Stage::Waiting => {
                 let why = match night.why_not_started(id, night.last_fact()) {
                     Some(NotStarted::Needs(need)) => {
@@ -367,10 +378,7 @@ fn evidence(night: &Night) -> String {
     let mut rows = String::from(
         "| commit | tree | step | end | took | log sha256 |\n|---|---|---|---|--:|---|\n",
     );
-    let base = match night.base_gate() {
-        crate::night::BaseGate::Green(report) | crate::night::BaseGate::Red(report) => Some(report),
-        crate::night::BaseGate::Unknown => None,
-    };
+    let base = night.base_gate().report();
     let landed = night.landed();
     let reports = landed.iter().filter_map(|(id, _)| night.task(id)?.last()?.gate.as_ref());
     for report in base.into_iter().chain(reports) {

@@ -5,7 +5,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::{
     ids::NAME,
-    night::{BaseGate, Night, NotStarted, Publication, Stage},
+    night::{AttemptRecord, BaseGate, Night, NotStarted, Publication, Stage},
     outcome::StopReason,
     policy::Verdict,
     report::{facts, line, text},
@@ -185,6 +185,14 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
             Stage::Editing => "the agent is at work".to_owned(),
             Stage::Ungated(_) => "the gate is at work".to_owned(),
             Stage::Gated(_) | Stage::Landing(_) => "passed the gate, lands next".to_owned(),
+            Stage::Held(_) => {
+                let why = task.last().map(AttemptRecord::objections).unwrap_or_default();
+                let why: Vec<&str> = why.iter().map(|refusal| refusal.message.as_str()).collect();
+                format!(
+                    "ready, and waits for you: {}; {NAME} approve {id}, or {NAME} reject {id}",
+                    why.join("; ")
+                )
+            }
             Stage::Parked(_) | Stage::Landed(_) | Stage::Failed(_) => continue,
         };
         if !any {
@@ -230,7 +238,7 @@ fn notes(night: &Night, now: Timestamp, lines: &mut Vec<String>) {
                 );
             }
             match reason {
-                StopReason::RedBase => {}
+                StopReason::RedBase | StopReason::GateUnproven | StopReason::OnlyLanding => {}
                 StopReason::Time | StopReason::Cost => {
                     lines.push("the next night takes what is left".to_owned());
                 }

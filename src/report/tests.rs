@@ -11,11 +11,13 @@ use crate::{
         AgentSpec, Author, Base, Closing, Command, Conversation, Event, GateSpec, Night, Opening,
         PlanSource, PublishSpec, Setback, Step, Then, Trigger,
     },
+    night::{Baseline, Canary},
     outcome::{
         AgentEnd, AgentReport, Candidate, Failure, GateReport, LimitScope, Review, StepEnd,
         StepReport, StopReason,
     },
     plan::{self, SectionWords},
+    policy::Inspection,
     policy::{Policy, RuleSet, admit_plan},
     prompt::{Decision, Level, Reply},
 };
@@ -60,6 +62,7 @@ impl Story {
             timeout_s: 60,
             required: true,
             weight: 1,
+            junit: None,
         };
         let mut opening = Opening {
             night: NightId::new("2026-11-21").unwrap(),
@@ -82,6 +85,9 @@ impl Story {
                 env: Vec::new(),
                 network: Vec::new(),
                 setup: Vec::new(),
+                canary: Canary::Off { origin: "a test".into() },
+                baseline: Baseline::Green,
+                flaky_reruns: 0,
             },
             agent: AgentSpec {
                 name: "claude".into(),
@@ -145,7 +151,13 @@ impl Story {
     fn fails(&mut self, task: &str, report: AgentReport, failure: Failure) {
         let attempt = self.begins(task);
         let setback = self.night.judge(self.now(), &attempt, failure);
-        self.tell(Event::AgentEnded { attempt, report, result: Err(setback), kept: None });
+        self.tell(Event::AgentEnded {
+            attempt,
+            report,
+            result: Err(setback),
+            kept: None,
+            inspection: Inspection::default(),
+        });
     }
 
     /// An attempt that lands, with a second opinion where there is one.
@@ -163,7 +175,13 @@ impl Story {
         let (commit, tree) = (candidate.commit.clone(), candidate.tree.clone());
         let kept = Some(commit.clone());
         let result = Ok(candidate.clone());
-        self.tell(Event::AgentEnded { attempt: attempt.clone(), report, result, kept });
+        self.tell(Event::AgentEnded {
+            attempt: attempt.clone(),
+            report,
+            result,
+            kept,
+            inspection: Inspection::default(),
+        });
         let gated = Command::RunGate {
             attempt: attempt.clone(),
             commit: commit.clone(),
@@ -171,7 +189,12 @@ impl Story {
         };
         self.tell(Event::Began(gated));
         let report = gate(&commit, &tree);
-        self.tell(Event::GateEnded { attempt: attempt.clone(), report, setback: None });
+        self.tell(Event::GateEnded {
+            attempt: attempt.clone(),
+            report,
+            findings: Vec::new(),
+            setback: None,
+        });
         if let Some(why) = review {
             let budget = Usd::from_dollars(0.5);
             self.tell(Event::Began(Command::Review {
@@ -212,6 +235,9 @@ fn gate(commit: &CommitId, tree: &TreeId) -> GateReport {
             millis: 1_500,
             required: true,
             log: "gate/1.log".into(),
+            failing_tests: Vec::new(),
+            tests_run: None,
+            excused: false,
         }],
         score: 100,
         log_hash: "0".repeat(64),
@@ -219,6 +245,8 @@ fn gate(commit: &CommitId, tree: &TreeId) -> GateReport {
         failing_tests: Vec::new(),
         tests_run: None,
         reused: false,
+        vacuous: None,
+        former_runs: Vec::new(),
     }
 }
 
@@ -428,7 +456,13 @@ fn a_model_that_is_not_there_has_no_end_in_the_year_9999() {
     let then = Then::Recover { at: story.now(), closing: Some(closing) };
     let setback = Setback { failure, then, same_as: None };
     let report = agent(AgentEnd::ModelUnavailable { message: "no".into() });
-    let event = Event::AgentEnded { attempt, report, result: Err(setback), kept: None };
+    let event = Event::AgentEnded {
+        attempt,
+        report,
+        result: Err(setback),
+        kept: None,
+        inspection: Inspection::default(),
+    };
     story.tell(event.clone());
     let entry = crate::night::Entry::new(1, story.now(), "claude", event);
     let line = line(&entry, &story.night).unwrap();

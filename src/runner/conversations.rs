@@ -134,7 +134,7 @@ fn wanted(night: &Night, id: &TaskId, conversation: &str) -> bool {
     night.task(id).is_some_and(|task| match task.stage {
         Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => true,
         Stage::Waiting => task.goes_on().is_some_and(|c| c.id == conversation),
-        Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => false,
+        Stage::Held(_) | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => false,
     })
 }
 

@@ -6,7 +6,8 @@ use crate::{
     agent::AgentError,
     files, gate, git,
     ids::CommitId,
-    outcome::{AgentReport, Candidate, Failure, GateReport, Review},
+    outcome::{AgentReport, Candidate, Failure, GateProof, GateReport, Review, TestProof},
+    policy::Inspection,
     prompt,
 };
 
@@ -41,6 +42,10 @@ pub enum Error {
 pub enum Deed {
     /// A gate spoke; `None` when the night was stopped at once.
     Gate(Option<GateReport>),
+    /// A gate was tried on broken trees; `None` when the night was stopped at once.
+    GateProof(Option<GateProof>),
+    /// A candidate's tests were tried; `None` when the night was stopped at once.
+    TestProof(Option<TestProof>),
     /// An agent's run ended.
     Agent {
         /// How.
@@ -49,6 +54,8 @@ pub enum Deed {
         result: Result<Candidate, Failure>,
         /// The commit that keeps the work.
         kept: Option<CommitId>,
+        /// What the check of its diff found.
+        inspection: Inspection,
     },
     /// A second opinion was had, or could not be; `None` when the night was stopped at once.
     Review(Option<Review>),

@@ -18,7 +18,7 @@ use crate::{
     ids::{AttemptId, CommitId, NAME, RepoPath, TreeId},
     night::{AttemptRecord, Conversation, Opening},
     outcome::{AgentEnd, AgentReport, Failure},
-    policy::{AdmittedTask, Authority, RuleSet, Verdict, inspect},
+    policy::{AdmittedTask, Authority, Inspection, RuleSet, inspect},
     runner::{
         conversations::{self, Held},
         deed::{Deed, Error},
@@ -293,7 +293,12 @@ impl Hands {
         if let AgentEnd::Breach { .. } = &report.ended {
             // Its files may be what fills the disk: nothing of them is kept.
             let failure = Failure::Agent(report.ended.clone());
-            return Ok(Deed::Agent { report: Box::new(report), result: Err(failure), kept: None });
+            return Ok(Deed::Agent {
+                report: Box::new(report),
+                result: Err(failure),
+                kept: None,
+                inspection: Inspection::default(),
+            });
         }
         let changes = workspace.changes()?;
         let base_tree = self.vault.tree_of(edit.base)?;
@@ -303,7 +308,8 @@ impl Hands {
         let no = |report: AgentReport, failure: Failure, why: &str| -> Result<Deed, Error> {
             let kept =
                 changed.then(|| self.keep(opening, edit, &tree, &signed, why)).transpose()?;
-            Ok(Deed::Agent { report: Box::new(report), result: Err(failure), kept })
+            let inspection = Inspection::default();
+            Ok(Deed::Agent { report: Box::new(report), result: Err(failure), kept, inspection })
         };
         let denied =
             if let AgentEnd::Denied { tools } = &report.ended { tools.clone() } else { Vec::new() };
@@ -323,18 +329,16 @@ impl Hands {
             return no(report, Failure::NoChange { denied }, "no change");
         }
         let rules = RuleSet::new(&opening.policy)?;
-        let refusals: Vec<_> = inspect(&rules, task, &diff, &changes.filtered)
-            .into_iter()
-            .filter(|refusal| refusal.verdict != Verdict::Report)
-            .collect();
-        if !refusals.is_empty() {
+        let inspection = inspect(&rules, task, &diff, &changes.filtered);
+        if inspection.refused() {
+            let refusals = inspection.objections().cloned().collect();
             return no(report, Failure::Refused(refusals), "refused by a rule");
         }
         let candidate = self.candidate(brief, task, edit.attempt, edit.base, &tree, &signed)?;
         // Kept from the start: a candidate that fails its gate is an attempt that a person may open.
         self.keep_ref(opening, edit.attempt, &candidate.commit)?;
         let kept = Some(candidate.commit.clone());
-        Ok(Deed::Agent { report: Box::new(report), result: Ok(candidate), kept })
+        Ok(Deed::Agent { report: Box::new(report), result: Ok(candidate), kept, inspection })
     }
 
     fn keep(

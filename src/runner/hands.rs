@@ -136,6 +136,12 @@ impl Hands {
             Command::RunGate { attempt, commit, tree } => {
                 Ok(Deed::Gate(self.gate(brief, Some(attempt), commit, tree).await?))
             }
+            Command::ProveGate { commit, tree } => {
+                Ok(Deed::GateProof(self.prove_gate(brief, commit, tree).await?))
+            }
+            Command::ProveTests { attempt, base, commit } => {
+                Ok(Deed::TestProof(self.prove_tests(brief, attempt, base, commit).await?))
+            }
             Command::RunAgent { attempt, base, time_s, budget, tokens, model, conversation } => {
                 let job = Edit {
                     attempt,

@@ -10,6 +10,7 @@ pub mod earlier;
 pub mod deed;
 mod edit;
 mod gating;
+mod proving;
 pub mod hands;
 pub mod home;
 pub mod include;
@@ -33,7 +34,7 @@ use tokio::task::JoinSet;
 use crate::{
     ids::AttemptId,
     journal::Journal,
-    night::{Command, Entry, Event, Night, Opening},
+    night::{self, Command, Entry, Event, Night, Opening},
     outcome::{Candidate, Failure, StopReason},
     process::{Stop, Urgency},
     runner::{
@@ -201,14 +202,31 @@ impl<'l> Runner<'l> {
         };
         let attempt = command.attempt().cloned();
         Some(match (deed, attempt) {
-            (Deed::Gate(None) | Deed::Review(None), _) => return None,
+            (
+                Deed::Gate(None)
+                | Deed::GateProof(None)
+                | Deed::TestProof(None)
+                | Deed::Review(None),
+                _,
+            ) => return None,
             (Deed::Gate(Some(report)), None) => Event::BaseChecked { report },
             (Deed::Gate(Some(report)), Some(attempt)) => {
                 let setback = (!report.passed())
                     .then(|| judge(&attempt, Failure::Gate(Box::new(report.clone()))));
-                Event::GateEnded { attempt, report, setback }
+                let findings = match &setback {
+                    None => night::of_gate(&self.night, &attempt, &report),
+                    Some(_) => Vec::new(),
+                };
+                Event::GateEnded { attempt, report, findings, setback }
             }
-            (Deed::Agent { report, result, kept }, Some(attempt)) => {
+            (Deed::GateProof(Some(proof)), _) => Event::GateProven { proof },
+            (Deed::TestProof(Some(proof)), Some(attempt)) => {
+                let (findings, unproven) = night::of_tests(&self.night, &proof);
+                let setback =
+                    unproven.then(|| judge(&attempt, Failure::Unproven(Box::new(proof.clone()))));
+                Event::TestsProven { attempt, proof, findings, setback }
+            }
+            (Deed::Agent { report, result, kept, inspection }, Some(attempt)) => {
                 let result = result
                     .and_then(|candidate: Candidate| {
                         match self.night.same_tree_as(&attempt, &candidate) {
@@ -217,7 +235,7 @@ impl<'l> Runner<'l> {
                         }
                     })
                     .map_err(|failure| judge(&attempt, failure));
-                Event::AgentEnded { attempt, report: *report, result, kept }
+                Event::AgentEnded { attempt, report: *report, result, kept, inspection }
             }
             (Deed::Review(Some(review)), Some(attempt)) => {
                 let setback = (!review.agree)
@@ -237,9 +255,14 @@ impl<'l> Runner<'l> {
             }
             (Deed::Published { url, number, notes }, _) => Event::Published { url, number, notes },
             (Deed::NotPublished { message, help }, _) => Event::NotPublished { message, help },
-            (Deed::Agent { .. } | Deed::Review(_) | Deed::Restack(_) | Deed::Landed, None) => {
-                return None;
-            }
+            (
+                Deed::Agent { .. }
+                | Deed::TestProof(_)
+                | Deed::Review(_)
+                | Deed::Restack(_)
+                | Deed::Landed,
+                None,
+            ) => return None,
         })
     }
 }
@@ -247,6 +270,8 @@ impl<'l> Runner<'l> {
 fn in_words(command: &Command) -> String {
     match command {
         Command::CheckBase { .. } => "run the gate on the base".to_owned(),
+        Command::ProveGate { .. } => "see whether the gate can fail".to_owned(),
+        Command::ProveTests { attempt, .. } => format!("try the tests of {attempt}"),
         Command::RunAgent { attempt, .. } => format!("run the agent for {attempt}"),
         Command::RunGate { attempt, .. } => format!("run the gate for {attempt}"),
         Command::Review { attempt, .. } => format!("ask for a second opinion on {attempt}"),

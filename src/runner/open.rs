@@ -365,7 +365,9 @@ pub fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
                 Some(Charge { attempt: attempt.clone(), spent })
             }
             Command::CheckBase { .. }
+            | Command::ProveGate { .. }
             | Command::RunGate { .. }
+            | Command::ProveTests { .. }
             | Command::Review { .. }
             | Command::Restack { .. }
             | Command::Land { .. }

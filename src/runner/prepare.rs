@@ -9,12 +9,12 @@ use std::{
 };
 
 use crate::{
-    config::{self, GateSettings, Override, PlanFile, Settings, UserSettings},
+    config::{self, CanarySetting, GateSettings, Override, PlanFile, Settings, UserSettings},
     diagnostic::{Diagnostic, Level, Style},
     files, gate,
     git::TreeEntry,
     ids::{RepoPath, TaskId, TreeId},
-    night::{Base, GateSpec, PlanSource, RefusedTask},
+    night::{Base, Canary, GateSpec, PlanSource, RefusedTask},
     plan::{self, Plan, Readiness, SectionClass, SectionWords, Task},
     policy::{
         self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
@@ -122,9 +122,25 @@ impl Preparation {
         let protected = listing
             .iter()
             .filter(|entry| rules.protects(&entry.path) && Some(&entry.path) != plan_at);
-        let GateSettings { steps, setup, env, network, configured: _ } = settings.gate.clone();
+        let GateSettings {
+            steps,
+            setup,
+            env,
+            network,
+            canary,
+            baseline,
+            flaky_reruns,
+            configured: _,
+        } = settings.gate.clone();
         let id = gate::id(&steps, &setup, &env, &network, protected);
-        let gate = GateSpec { id, steps, env, network, setup };
+        let canary = match canary {
+            CanarySetting::Auto => Canary::Auto,
+            CanarySetting::Patch(path) => Canary::Patch(RepoPath::from(path.as_str())),
+            CanarySetting::Off => {
+                Canary::Off { origin: settings.origin("gate.canary").to_string() }
+            }
+        };
+        let gate = GateSpec { id, steps, env, network, setup, canary, baseline, flaky_reruns };
         Ok(Preparation {
             home,
             base,

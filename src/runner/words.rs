@@ -119,7 +119,7 @@ impl Hands {
             fields: shown,
             acceptance: fields.acceptance.clone(),
             notes: task.task().notes.join("\n"),
-            tests_first: policy.tests == Tests::Required && !task.only_tests_or_docs(),
+            tests_first: policy.tests != Tests::Optional && !task.only_tests_or_docs(),
             line_limit: Some(policy.max_changed_lines),
             allowed: allowed.to_vec(),
             denied: policy.deny.clone(),
@@ -199,6 +199,8 @@ fn interrupted(failure: &Failure) -> bool {
         | Failure::NoProgress { .. }
         | Failure::Conflict { .. }
         | Failure::Question { .. }
+        | Failure::Unproven(_)
+        | Failure::Rejected { .. }
         | Failure::Disagreed { .. } => false,
     }
 }

@@ -13,15 +13,15 @@ use nightshift::{
     diff::DiffStat,
     ids::{AttemptId, CommitId, GateId, NightId, TaskId, TreeId},
     night::{
-        AgentSpec, Author, Base, Charge, Command, Entry, Event, GateSpec, Night, Opening,
-        PlanSource, PublishSpec, Stage, Step,
+        AgentSpec, Author, Base, Baseline, Canary, Charge, Command, Entry, Event, GateSpec, Night,
+        Opening, PlanSource, PublishSpec, Stage, Step,
     },
     outcome::{
-        AgentEnd, AgentReport, Candidate, Failure, GateReport, LimitScope, Review, StepEnd,
-        StepReport,
+        AgentEnd, AgentReport, CanaryTry, Candidate, Failure, FormerTests, GateProof, GateReport,
+        LimitScope, NewTests, Review, StepEnd, StepReport, TestProof,
     },
     plan::{SectionWords, parse},
-    policy::{Missing, Policy, RuleSet, Tests, admit_plan},
+    policy::{Inspection, Missing, Policy, RuleSet, TestDelta, Tests, admit_plan},
     prompt::{Decision, Level, Reply},
 };
 
@@ -40,6 +40,18 @@ enum Fault {
 }
 
 /// A pretend repository and forge, kept across crashes as the real ones are.
+/// A diff with tests in it, and one that a person must see.
+fn touched() -> Inspection {
+    let delta = TestDelta {
+        path: "tests/d.rs".into(),
+        tests: (0, 1),
+        assertions: (0, 1),
+        skipped: (0, 0),
+        separable: true,
+    };
+    Inspection { tests: vec![delta], ..Inspection::default() }
+}
+
 #[derive(Clone)]
 struct World {
     branch: CommitId,
@@ -82,6 +94,9 @@ fn report(
             millis: 5,
             required: true,
             log: "gate/log".into(),
+            failing_tests: Vec::new(),
+            tests_run: None,
+            excused: false,
         }],
         score: if green { 100 } else { 0 },
         log_hash: "0".repeat(64),
@@ -89,6 +104,8 @@ fn report(
         failing_tests: if green { Vec::new() } else { failing.unwrap_or_default() },
         tests_run: None,
         reused: false,
+        vacuous: None,
+        former_runs: Vec::new(),
     }
 }
 
@@ -125,6 +142,18 @@ impl World {
             Command::CheckBase { commit, tree } => {
                 Event::BaseChecked { report: report(&commit, &tree, true, None) }
             }
+            Command::ProveGate { tree, .. } => {
+                let (what, red_steps) = ("a syntax error".to_owned(), vec!["quality".to_owned()]);
+                let tried = CanaryTry { what, tree, red_steps, logs: "gate/canary-1".into() };
+                let gate = night.opening().gate.id.clone();
+                Event::GateProven { proof: GateProof { gate, tries: vec![tried], reused: false } }
+            }
+            Command::ProveTests { attempt, .. } => {
+                let new_tests = NewTests::Unproven { logs: "gate/new".into() };
+                let proof = TestProof { new_tests, former_tests: FormerTests::Unchanged };
+                let (findings, _) = nightshift::night::of_tests(night, &proof);
+                Event::TestsProven { attempt, proof, findings, setback: None }
+            }
             Command::RunAgent { attempt, base, .. } => {
                 let fault = self.faults.get(&(attempt.task.to_string(), attempt.number));
                 let end = match fault {
@@ -142,7 +171,13 @@ impl World {
                 if let Some(end) = end {
                     let setback = night.judge(now, &attempt, Failure::Agent(end.clone()));
                     let (report, result) = (agent_report(end), Err(setback));
-                    return Event::AgentEnded { attempt, report, result, kept: None };
+                    return Event::AgentEnded {
+                        attempt,
+                        report,
+                        result,
+                        kept: None,
+                        inspection: Inspection::default(),
+                    };
                 }
                 let candidate = self.commit(&base);
                 let mut report = agent_report(AgentEnd::Finished);
@@ -150,7 +185,9 @@ impl World {
                     let (what, why) = ("a way".to_owned(), "it is short".to_owned());
                     report.reply.decisions = vec![Decision { level: Level::Medium, what, why }];
                 }
-                Event::AgentEnded { attempt, report, result: Ok(candidate), kept: None }
+                let inspection =
+                    if attempt.task.as_str() == "d" { touched() } else { Inspection::default() };
+                Event::AgentEnded { attempt, report, result: Ok(candidate), kept: None, inspection }
             }
             Command::RunGate { attempt, commit, tree } => {
                 let fault = self.faults.get(&(attempt.task.to_string(), attempt.number));
@@ -161,7 +198,7 @@ impl World {
                 }
                 let setback = (!green)
                     .then(|| night.judge(now, &attempt, Failure::Gate(Box::new(report.clone()))));
-                Event::GateEnded { attempt, report, setback }
+                Event::GateEnded { attempt, report, findings: Vec::new(), setback }
             }
             Command::Review { attempt, .. } => {
                 assert_eq!(attempt.task.as_str(), "d");
@@ -250,10 +287,14 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
                 timeout_s: 60,
                 required: true,
                 weight: 1,
+                junit: None,
             }],
             env: Vec::new(),
             network: Vec::new(),
             setup: Vec::new(),
+            canary: Canary::Off { origin: "a test".into() },
+            baseline: Baseline::Green,
+            flaky_reruns: 0,
         },
         agent: AgentSpec {
             name: "pretend".into(),
@@ -290,7 +331,17 @@ fn entry(journal: &[Entry], world: &World, event: Event) -> Entry {
 /// fails its gate once and passes, c never comes to an end, d meets a usage limit and an overload and decides
 /// something that needs a second opinion.
 fn night(parallel: u32) -> (Vec<Entry>, World) {
-    let opening = opening(parallel, 2);
+    of_opening(opening(parallel, 2))
+}
+
+/// The same with a gate that has to be seen to fail first.
+fn night_with_a_canary(parallel: u32) -> (Vec<Entry>, World) {
+    let mut opening = opening(parallel, 2);
+    opening.gate.canary = Canary::Auto;
+    of_opening(opening)
+}
+
+fn of_opening(opening: Opening) -> (Vec<Entry>, World) {
     let branch = opening.base.commit.clone();
     let mut faults = BTreeMap::from([
         (("b".to_owned(), 1), Fault::Killed),
@@ -418,13 +469,13 @@ fn every_single_and_double_crash_ends_right() {
     for parallel in 1..=3 {
         for seed in 0..4_u64 {
             let seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1;
-            let (mut journal, mut world) = night(parallel);
+            let (mut journal, mut world) = night_with_a_canary(parallel);
             let Ok((whole, steps)) = run(&mut journal, &mut world, seed, None) else { panic!() };
             check(&whole, &world);
             assert!(world.waited > 900, "the limit was waited for: {} s", world.waited);
             for first in 0..=steps {
                 for cut in CUTS {
-                    let (mut journal, mut world) = night(parallel);
+                    let (mut journal, mut world) = night_with_a_canary(parallel);
                     if run(&mut journal, &mut world, seed, Some((first, cut))).is_err() {
                         restart(&mut journal, &world);
                     }
@@ -488,6 +539,7 @@ fn a_pass_at_another_tree_is_no_pass() {
     let forged = Event::GateEnded {
         report: report(&commit, &other, true, Some(&attempt)),
         attempt,
+        findings: Vec::new(),
         setback: None,
     };
     assert_eq!(night.apply(at(1), forged).unwrap_err().why, "another tree was gated");

@@ -219,6 +219,8 @@ fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<
         }
         Failure::Agent(_)
         | Failure::Disagreed { .. }
+        | Failure::Unproven(_)
+        | Failure::Rejected { .. }
         | Failure::NoChange { .. }
         | Failure::NoProgress { .. }
         | Failure::Conflict { .. } => {}

@@ -13,6 +13,7 @@ use nightshift::{
         PublishSpec, Setback, Then, Trigger,
     },
     outcome::{AgentEnd, AgentReport, Candidate, Failure, GateReport, StepEnd, StepReport},
+    policy::Inspection,
     prompt::{Acceptance, Decision, Level, Reply},
     runner::{places::NightPlaces, prepare::Preparation},
 };
@@ -79,13 +80,19 @@ impl Past {
                     report: agent_report(),
                     result: Ok(candidate),
                     kept: Some(kept.clone()),
+                    inspection: Inspection::default(),
                 },
                 Event::Began(Command::RunGate {
                     attempt: attempt.clone(),
                     commit: kept.clone(),
                     tree: tree.clone(),
                 }),
-                Event::GateEnded { attempt: attempt.clone(), report: red, setback: Some(setback) },
+                Event::GateEnded {
+                    attempt: attempt.clone(),
+                    report: red,
+                    findings: Vec::new(),
+                    setback: Some(setback),
+                },
                 Event::Ended { reason: None, exit: 1 },
             ]);
         }
@@ -174,7 +181,13 @@ impl Past {
                 model: Some("opus".into()),
                 conversation: Some(Conversation { id: "x".into(), opened_by: 1 }),
             }));
-            events.push(Event::AgentEnded { attempt, report, result: Err(setback), kept: None });
+            events.push(Event::AgentEnded {
+                attempt,
+                report,
+                result: Err(setback),
+                kept: None,
+                inspection: Inspection::default(),
+            });
         }
         if !waits {
             events.push(Event::Ended { reason: None, exit: 1 });
@@ -273,6 +286,9 @@ fn gate(preparation: &Preparation, commit: &CommitId, tree: &TreeId, exit: i32) 
             millis: 1_500,
             required: true,
             log: "gate/task_1@1/1-quality.log".into(),
+            failing_tests: Vec::new(),
+            tests_run: None,
+            excused: false,
         }],
         score: if exit == 0 { 100 } else { 0 },
         log_hash: "0".repeat(64),
@@ -280,6 +296,8 @@ fn gate(preparation: &Preparation, commit: &CommitId, tree: &TreeId, exit: i32) 
         failing_tests: if exit == 0 { Vec::new() } else { vec!["greeting".into()] },
         tests_run: None,
         reused: false,
+        vacuous: None,
+        former_runs: Vec::new(),
     }
 }
 

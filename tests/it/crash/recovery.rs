@@ -67,6 +67,7 @@ impl Scene {
             report: agent_report(end),
             result: Err(setback.clone()),
             kept: None,
+            inspection: Inspection::default(),
         });
         setback
     }
@@ -293,6 +294,7 @@ fn a_window_that_is_nearly_full_is_spared_while_another_model_answers() {
         report: told,
         result: Err(setback),
         kept: None,
+        inspection: Inspection::default(),
     });
     assert_eq!(scene.next(), (Some("sonnet".into()), true));
     // A limit of the other one: better a strained model than none.
@@ -326,7 +328,13 @@ impl Scene {
             .map(|level| Decision { level: *level, what: format!("{level:?}"), why: text() })
             .collect();
         let result = Ok(world.commit(&base));
-        self.fact(Event::AgentEnded { attempt: attempt.clone(), report, result, kept: None });
+        self.fact(Event::AgentEnded {
+            attempt: attempt.clone(),
+            report,
+            result,
+            kept: None,
+            inspection: Inspection::default(),
+        });
         attempt
     }
 
@@ -336,7 +344,7 @@ impl Scene {
         let report = report(&commit, &tree, green, Some(&attempt));
         let failure = || Failure::Gate(Box::new(report.clone()));
         let setback = (!green).then(|| self.night.judge(self.now, &attempt, failure()));
-        self.fact(Event::GateEnded { attempt, report, setback });
+        self.fact(Event::GateEnded { attempt, report, findings: Vec::new(), setback });
     }
 
     fn reviewed(&mut self, agree: bool, ended: AgentEnd) {
@@ -487,6 +495,7 @@ fn tokens_limit_a_night_that_dollars_cannot() {
         report: told,
         result: Err(setback),
         kept: None,
+        inspection: Inspection::default(),
     });
     assert!(scene.night.is_over(scene.now));
     assert_eq!(scene.night.stop_reason(scene.now), Some(StopReason::Cost));

@@ -1,0 +1,86 @@
+//! What the rules say of a green gate and of a candidate's tests: pure, so that a replay finds it in the facts.
+
+use crate::{
+    ids::AttemptId,
+    night::{Night, TaskState},
+    outcome::{FormerTests, GateReport, NewTests, TestProof},
+    policy::{Origin, Refusal, Severity, Tests, Verdict},
+};
+
+/// The rules on a gate's run that passed: a risky change lands only with a good enough score.
+pub fn of_gate(night: &Night, attempt: &AttemptId, report: &GateReport) -> Vec<Refusal> {
+    let policy = &night.opening().policy;
+    let admitted = night.admitted(&attempt.task).map_or(0, |task| task.risk().score);
+    let seen = night
+        .task(&attempt.task)
+        .and_then(TaskState::last)
+        .map_or(0, |record| record.inspection.risk.score);
+    let risk = admitted.max(seen);
+    let (level, band) = policy.risk.of(risk);
+    let Some(least) = band.proof.filter(|least| report.score < *least) else { return Vec::new() };
+    vec![Refusal {
+        rule: "gate.proof".to_owned(),
+        verdict: Verdict::Ask,
+        severity: Severity::High,
+        message: format!("a change of {level} risk ({risk}) needs a better score of the gate"),
+        value: report.score.to_string(),
+        limit: format!("at least {least}"),
+        origin: policy.origin(&format!("policy.risk.{level}")),
+        help: Some("approve it after you have looked at the steps that are red".to_owned()),
+    }]
+}
+
+/// The rules on a candidate's tests, and whether they send it back to the agent.
+pub fn of_tests(night: &Night, proof: &TestProof) -> (Vec<Refusal>, bool) {
+    let policy = &night.opening().policy;
+    let required = policy.tests == Tests::Proven;
+    let mut findings = Vec::new();
+    let mut say = |rule: &str, verdict, message: String, value: String, limit: &str, origin| {
+        findings.push(Refusal {
+            rule: rule.to_owned(),
+            verdict,
+            severity: Severity::High,
+            message,
+            value,
+            limit: limit.to_owned(),
+            origin,
+            help: None,
+        });
+    };
+    match &proof.new_tests {
+        NewTests::None | NewTests::Proven { .. } => {}
+        NewTests::Unproven { .. } if required => return (Vec::new(), true),
+        NewTests::Unproven { .. } => say(
+            "tests.unproven",
+            Verdict::Report,
+            "the new tests pass without the change: they do not show that it works".to_owned(),
+            "green on the base's code".to_owned(),
+            "red on the base's code",
+            policy.origin("policy.tests"),
+        ),
+        NewTests::Inseparable { paths } => {
+            let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
+            say(
+                "tests.inseparable",
+                if required { Verdict::Ask } else { Verdict::Report },
+                "its tests stand beside the code and could not be tried without it".to_owned(),
+                paths.join(", "),
+                "tests in files of their own",
+                policy.origin("policy.tests"),
+            );
+        }
+    }
+    if let FormerTests::Red { failing_tests, red_steps, .. } = &proof.former_tests {
+        let what = if failing_tests.is_empty() { red_steps } else { failing_tests };
+        say(
+            "tests.former",
+            Verdict::Ask,
+            "tests as they were on the base fail on the changed code, and the change alters them"
+                .to_owned(),
+            what.join(", "),
+            "the base's tests pass",
+            Origin::Default,
+        );
+    }
+    (findings, false)
+}

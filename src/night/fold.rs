@@ -1,0 +1,467 @@
+//! The fold: what each fact makes of the state, and which facts cannot follow from it.
+//!
+//! Never judges: verdicts are in the facts.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    budget::{Spend, Usd},
+    ids::{AttemptId, TaskId},
+    night::{
+        AttemptRecord, BaseGate, Baseline, Charge, Command, Event, IllegalEvent, Night,
+        Publication, Setback, Stage, TaskState, Then, Trigger,
+        conversation::{needs_review, needs_test_proof},
+        illegal,
+    },
+    outcome::{Failure, StopReason},
+    policy::Inspection,
+};
+
+impl Night {
+    /// Folds one fact into the state.
+    pub fn apply(&mut self, at: Timestamp, event: Event) -> Result<(), IllegalEvent> {
+        let before = std::mem::replace(&mut self.last, at);
+        match event {
+            Event::Opened(_) => return Err(illegal(&event, "a night opens once")),
+            Event::Began(ref command) => {
+                if self.in_flight.contains(command) {
+                    return Err(illegal(&event, "already under way"));
+                }
+                if self.ended.is_some() {
+                    return Err(illegal(&event, "the night is over"));
+                }
+                let command = command.clone();
+                self.began(at, &command).map_err(|why| illegal(&event, why))?;
+                self.in_flight.push(command);
+            }
+            Event::BaseChecked { ref report } => {
+                let found = self.settle(|command| matches!(command, Command::CheckBase { .. }));
+                if found.is_none() || report.tree != self.opening.base.tree {
+                    return Err(illegal(&event, "not a check of this base"));
+                }
+                let report = report.clone();
+                self.base_gate = if report.passed() {
+                    BaseGate::Green(report)
+                } else if self.opening.gate.baseline == Baseline::Compare && report.names_failures()
+                {
+                    BaseGate::Known(report)
+                } else {
+                    self.stop.get_or_insert(StopReason::RedBase);
+                    BaseGate::Red(report)
+                };
+            }
+            Event::GateProven { ref proof } => {
+                let found = self.settle(|command| matches!(command, Command::ProveGate { .. }));
+                if found.is_none() || proof.gate != self.opening.gate.id {
+                    return Err(illegal(&event, "not a proof of this gate"));
+                }
+                if !proof.proven() {
+                    self.stop.get_or_insert(StopReason::GateUnproven);
+                }
+                self.gate_proof = Some(proof.clone());
+            }
+            Event::AgentEnded { ref attempt, ref report, ref result, ref kept, ref inspection } => {
+                let found = self.settle(
+                    |command| matches!(command, Command::RunAgent { attempt: a, .. } if a == attempt),
+                );
+                if found.is_none() {
+                    return Err(illegal(&event, "no such agent run"));
+                }
+                let record = self.record(attempt);
+                record.ended = at;
+                record.agent = Some(report.clone());
+                record.kept.clone_from(kept);
+                record.inspection = inspection.clone();
+                self.seen(attempt, report);
+                let record = self.record(attempt);
+                match result.clone() {
+                    Ok(candidate) => {
+                        record.candidate = Some(candidate.clone());
+                        self.state(&attempt.task).stage = Stage::Ungated(candidate);
+                    }
+                    Err(setback) => self.set_back(attempt, setback),
+                }
+            }
+            Event::GateEnded { ref attempt, ref report, ref findings, ref setback } => {
+                let found = self.settle(
+                    |command| matches!(command, Command::RunGate { attempt: a, .. } if a == attempt),
+                );
+                let Stage::Ungated(candidate) = self.state(&attempt.task).stage.clone() else {
+                    return Err(illegal(&event, "nothing to gate"));
+                };
+                if found.is_none()
+                    || candidate.tree != report.tree
+                    || candidate.commit != report.commit
+                {
+                    return Err(illegal(&event, "another tree was gated"));
+                }
+                if report.gate != self.opening.gate.id {
+                    return Err(illegal(&event, "another gate was run"));
+                }
+                if report.passed() != setback.is_none() {
+                    return Err(illegal(&event, "the verdict is not the steps' verdict"));
+                }
+                let record = self.record(attempt);
+                record.ended = at;
+                record.gate = Some(report.clone());
+                record.gate_findings.clone_from(findings);
+                match setback.clone() {
+                    None => {
+                        self.state(&attempt.task).stage = Stage::Gated(candidate);
+                        self.hold(&attempt.task);
+                    }
+                    Some(setback) => self.set_back(attempt, setback),
+                }
+            }
+            Event::TestsProven { ref attempt, ref proof, ref findings, ref setback } => {
+                let found = self.settle(
+                    |command| matches!(command, Command::ProveTests { attempt: a, .. } if a == attempt),
+                );
+                if found.is_none() || !matches!(self.state(&attempt.task).stage, Stage::Gated(_)) {
+                    return Err(illegal(&event, "no tests to prove"));
+                }
+                let record = self.record(attempt);
+                record.ended = at;
+                record.test_proof = Some(proof.clone());
+                record.proof_findings.clone_from(findings);
+                match setback.clone() {
+                    None => self.hold(&attempt.task),
+                    Some(setback) => self.set_back(attempt, setback),
+                }
+            }
+            Event::Decided { ref attempt, approved, ref reason, ref by } => {
+                let Stage::Held(candidate) = self.state(&attempt.task).stage.clone() else {
+                    return Err(illegal(&event, "nothing is held"));
+                };
+                if self.task(&attempt.task).and_then(TaskState::last).map(|r| r.number)
+                    != Some(attempt.number)
+                {
+                    return Err(illegal(&event, "another attempt is held"));
+                }
+                if approved {
+                    self.record(attempt).approved_by = Some(by.clone());
+                    self.state(&attempt.task).stage = Stage::Gated(candidate);
+                } else {
+                    let reason = reason.clone().unwrap_or_default();
+                    let failure = Failure::Rejected { reason, by: by.clone() };
+                    let setback = Setback { failure, then: Then::FailTask, same_as: None };
+                    self.record(attempt).setback = Some(setback.clone());
+                    // A person's no is no sign that tonight's tasks fail one after another.
+                    self.state(&attempt.task).stage = Stage::Failed(setback);
+                }
+            }
+            Event::Reviewed { ref attempt, ref review, ref setback } => {
+                let order = self.settle(
+                    |command| matches!(command, Command::Review { attempt: a, .. } if a == attempt),
+                );
+                let Some(Command::Review { budget, .. }) = order else {
+                    return Err(illegal(&event, "no such review"));
+                };
+                if !matches!(self.state(&attempt.task).stage, Stage::Gated(_)) {
+                    return Err(illegal(&event, "nothing to review"));
+                }
+                if review.agree != setback.is_none() {
+                    return Err(illegal(&event, "the verdict is not the review's verdict"));
+                }
+                let record = self.record(attempt);
+                record.ended = at;
+                record.reviewing = record.reviewing.minus(budget);
+                // A trouble of the service says nothing about the work: it stays gated, and is asked about again.
+                match setback.clone() {
+                    Some(Setback { then: Then::Recover { at, closing }, .. }) => {
+                        record.reviews_lost = record.reviews_lost + review.spent;
+                        self.state(&attempt.task).not_before = Some(at);
+                        if let Some(closing) = closing {
+                            self.close(closing);
+                        }
+                    }
+                    Some(Setback { then: Then::StopNight(reason), .. }) => {
+                        record.reviews_lost = record.reviews_lost + review.spent;
+                        self.stop.get_or_insert(reason);
+                    }
+                    Some(setback) => {
+                        record.review = Some(review.clone());
+                        self.set_back(attempt, setback);
+                    }
+                    None => {
+                        record.review = Some(review.clone());
+                        self.hold(&attempt.task);
+                    }
+                }
+            }
+            Event::Restacked { ref attempt, ref result } => {
+                let found = self.settle(
+                    |command| matches!(command, Command::Restack { attempt: a, .. } if a == attempt),
+                );
+                if found.is_none() {
+                    return Err(illegal(&event, "no such restack"));
+                }
+                match result.clone() {
+                    Ok(candidate) => {
+                        let record = self.record(attempt);
+                        record.ended = at;
+                        record.candidate = Some(candidate.clone());
+                        self.state(&attempt.task).stage = Stage::Ungated(candidate);
+                    }
+                    Err(setback) => self.set_back(attempt, setback),
+                }
+            }
+            Event::Landed { ref attempt, ref commit } => {
+                let found = self.settle(
+                    |command| matches!(command, Command::Land { attempt: a, .. } if a == attempt),
+                );
+                let Stage::Landing(candidate) = self.state(&attempt.task).stage.clone() else {
+                    return Err(illegal(&event, "landed without an order to"));
+                };
+                if found.is_none() || candidate.commit != *commit || candidate.base != self.tip {
+                    return Err(illegal(&event, "something else landed"));
+                }
+                self.tip = commit.clone();
+                self.failures_in_a_row = 0;
+                // What was published is behind now.
+                self.publication = Publication::Open;
+                self.record(attempt).ended = at;
+                self.state(&attempt.task).stage = Stage::Landed(candidate);
+            }
+            Event::Published { ref url, number, .. } => {
+                if self.settle(|command| matches!(command, Command::Publish { .. })).is_none() {
+                    return Err(illegal(&event, "no such publication"));
+                }
+                self.publication = Publication::Done { url: url.clone(), number };
+            }
+            Event::NotPublished { ref message, ref help } => {
+                if self.settle(|command| matches!(command, Command::Publish { .. })).is_none() {
+                    return Err(illegal(&event, "no such publication"));
+                }
+                self.publication =
+                    Publication::Failed { message: message.clone(), help: help.clone() };
+            }
+            Event::StopAsked { reason } => {
+                self.stop.get_or_insert(reason);
+            }
+            Event::Restarted { charges } => {
+                self.paused += at.duration_since(before).max(SignedDuration::ZERO);
+                self.restarted(charges);
+            }
+            Event::Ended { reason, exit } => {
+                self.ended = Some((reason, exit));
+            }
+        }
+        Ok(())
+    }
+
+    /// The state's part of an order: an order that is not redoable is a stage, not only an in-flight mark.
+    fn began(&mut self, at: Timestamp, command: &Command) -> Result<(), &'static str> {
+        match command {
+            Command::CheckBase { .. } => match self.base_gate {
+                BaseGate::Unknown => Ok(()),
+                BaseGate::Green(_) | BaseGate::Known(_) | BaseGate::Red(_) => {
+                    Err("the base was checked already")
+                }
+            },
+            Command::ProveGate { .. } if self.needs_gate_proof() => Ok(()),
+            Command::ProveGate { .. } => Err("the gate needs no proof"),
+            Command::RunAgent { attempt, base, budget, model, conversation, .. } => {
+                let may_start = self.base_gate.may_start() && !self.needs_gate_proof();
+                let Some(task) = self.tasks.get_mut(&attempt.task) else {
+                    return Err("no such task");
+                };
+                let next = u32::try_from(task.attempts.len()).unwrap_or(u32::MAX) + 1;
+                if !may_start || task.stage != Stage::Waiting || attempt.number != next {
+                    return Err("not this task's next attempt");
+                }
+                task.counted += 1;
+                task.not_before = None;
+                task.stage = Stage::Editing;
+                task.attempts.push(AttemptRecord {
+                    number: attempt.number,
+                    base: base.clone(),
+                    began: at,
+                    ended: at,
+                    reserved: *budget,
+                    model: model.clone(),
+                    conversation: conversation.clone(),
+                    agent: None,
+                    charged: None,
+                    review: None,
+                    reviewing: Usd::ZERO,
+                    reviews_lost: Spend::default(),
+                    candidate: None,
+                    gate: None,
+                    setback: None,
+                    kept: None,
+                    inspection: Inspection::default(),
+                    gate_findings: Vec::new(),
+                    test_proof: None,
+                    proof_findings: Vec::new(),
+                    approved_by: None,
+                });
+                Ok(())
+            }
+            Command::RunGate { attempt, commit, tree } => {
+                match self.tasks.get(&attempt.task).map(|task| &task.stage) {
+                    Some(Stage::Ungated(c)) if c.commit == *commit && c.tree == *tree => Ok(()),
+                    _ => Err("nothing to gate"),
+                }
+            }
+            Command::ProveTests { attempt, commit, .. } => match self.tasks.get(&attempt.task) {
+                Some(task)
+                    if matches!(&task.stage, Stage::Gated(c) if c.commit == *commit)
+                        && needs_test_proof(&self.opening, task) =>
+                {
+                    Ok(())
+                }
+                _ => Err("no tests to prove"),
+            },
+            Command::Review { attempt, commit, budget, .. } => {
+                match self.tasks.get(&attempt.task).map(|task| &task.stage) {
+                    Some(Stage::Gated(c)) if c.commit == *commit => {}
+                    _ => return Err("nothing to review"),
+                }
+                let record = self.record(attempt);
+                record.reviewing = record.reviewing + *budget;
+                Ok(())
+            }
+            Command::Restack { attempt, candidate, onto } => {
+                match self.tasks.get(&attempt.task).map(|task| &task.stage) {
+                    Some(Stage::Ungated(c) | Stage::Gated(c))
+                        if c == candidate && *onto == self.tip =>
+                    {
+                        Ok(())
+                    }
+                    _ => Err("nothing to restack"),
+                }
+            }
+            Command::Land { attempt, from, to, tree } => {
+                let another = self.tasks.iter().any(|(id, task)| {
+                    *id != attempt.task && matches!(task.stage, Stage::Landing(_))
+                });
+                let tip = self.tip.clone();
+                let Some(task) = self.tasks.get_mut(&attempt.task) else {
+                    return Err("no such task");
+                };
+                let (Stage::Gated(candidate) | Stage::Landing(candidate)) = task.stage.clone()
+                else {
+                    return Err("landed without a passing gate");
+                };
+                let same = candidate.base == *from
+                    && candidate.commit == *to
+                    && candidate.tree == *tree
+                    && *from == tip;
+                if another || !same {
+                    return Err("landed out of turn");
+                }
+                if needs_review(&self.opening, task) {
+                    return Err("landed without its second opinion");
+                }
+                if needs_test_proof(&self.opening, task) {
+                    return Err("landed before its tests were tried");
+                }
+                if task.last().is_some_and(AttemptRecord::waits) {
+                    return Err("landed without a person's approval");
+                }
+                task.stage = Stage::Landing(candidate);
+                Ok(())
+            }
+            Command::Publish { tip } => {
+                if *tip == self.tip {
+                    Ok(())
+                } else {
+                    Err("published another tip")
+                }
+            }
+        }
+    }
+
+    /// The commands in flight are of unknown outcome. Each is safe to do again, so each becomes due again;
+    /// only a lost agent run costs an attempt number, and what it is charged with.
+    fn restarted(&mut self, charges: Vec<Charge>) {
+        for command in std::mem::take(&mut self.in_flight) {
+            if let Command::RunAgent { attempt, .. } = command {
+                let task = self.state(&attempt.task);
+                task.stage = Stage::Waiting;
+                task.counted = task.counted.saturating_sub(1);
+            }
+        }
+        // A limit has its own end; what else was closed is tried anew.
+        self.closings.retain(|closing| closing.trigger == Trigger::Limit);
+        for charge in charges {
+            self.record(&charge.attempt).charged = Some(charge.spent);
+        }
+        // A person or a timer started us again: what stopped the last process is looked at afresh.
+        if !matches!(self.stop, Some(StopReason::RedBase | StopReason::GateUnproven)) {
+            self.stop = None;
+            self.failures_in_a_row = 0;
+        }
+        if matches!(self.publication, Publication::Failed { .. }) {
+            self.publication = Publication::Open;
+        }
+        self.ended = None;
+        self.restarts += 1;
+    }
+
+    /// A candidate that passed everything and of which a rule says that a person must see it first stays where
+    /// it is.
+    fn hold(&mut self, id: &TaskId) {
+        let task = &self.tasks[id];
+        let Stage::Gated(candidate) = &task.stage else { return };
+        let open = needs_test_proof(&self.opening, task) || needs_review(&self.opening, task);
+        if !open && task.last().is_some_and(AttemptRecord::waits) {
+            let candidate = candidate.clone();
+            self.state(id).stage = Stage::Held(candidate);
+        }
+    }
+
+    fn set_back(&mut self, attempt: &AttemptId, setback: Setback) {
+        let at = self.last;
+        let record = self.record(attempt);
+        record.ended = at;
+        record.setback = Some(setback.clone());
+        let task = self.state(&attempt.task);
+        match setback.then.clone() {
+            Then::Retry => task.stage = Stage::Waiting,
+            Then::FailTask => {
+                task.stage = Stage::Failed(setback);
+                self.failures_in_a_row += 1;
+            }
+            Then::Uncounted => {
+                task.stage = Stage::Waiting;
+                task.counted = task.counted.saturating_sub(1);
+            }
+            Then::Recover { at, closing } => {
+                task.stage = Stage::Waiting;
+                task.counted = task.counted.saturating_sub(1);
+                task.not_before = Some(at);
+                if let Some(closing) = closing {
+                    self.close(closing);
+                }
+            }
+            Then::Park => {
+                task.stage = Stage::Parked(setback);
+                task.counted = task.counted.saturating_sub(1);
+            }
+            Then::StopNight(reason) => {
+                task.stage = Stage::Waiting;
+                task.counted = task.counted.saturating_sub(1);
+                self.stop.get_or_insert(reason);
+            }
+        }
+    }
+
+    fn state(&mut self, id: &TaskId) -> &mut TaskState {
+        self.tasks.get_mut(id).expect("events name tasks that their order named")
+    }
+
+    fn record(&mut self, attempt: &AttemptId) -> &mut AttemptRecord {
+        self.state(&attempt.task)
+            .attempts
+            .iter_mut()
+            .find(|record| record.number == attempt.number)
+            .expect("events name attempts that their order named")
+    }
+
+    fn settle(&mut self, is_it: impl Fn(&Command) -> bool) -> Option<Command> {
+        let at = self.in_flight.iter().position(is_it)?;
+        Some(self.in_flight.remove(at))
+    }
+}
