@@ -2,9 +2,38 @@
 //!
 //! Words before the run, the real diff after it; the same bands for both. Never reads a file.
 
+mod diff;
+mod task;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub(super) use diff::of_diff;
+pub(super) use task::of_task;
+
+/// Adds factors up.
+#[derive(Default)]
+struct Scale(Vec<Factor>);
+
+impl Scale {
+    fn add(&mut self, name: &str, points: i32, why: &str) {
+        if points != 0 {
+            self.0.push(Factor { name: name.to_owned(), points, why: why.to_owned() });
+        }
+    }
+
+    fn score(&self) -> u32 {
+        let sum: i32 = self.0.iter().map(|factor| factor.points).sum();
+        u32::try_from(sum.clamp(0, 100)).unwrap_or(0)
+    }
+
+    fn risk(mut self) -> Risk {
+        let score = self.score();
+        self.0.sort_by_key(|factor| std::cmp::Reverse(factor.points));
+        Risk { score, factors: self.0 }
+    }
+}
 
 /// A score with what it is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +106,39 @@ pub struct Bands {
     pub critical: Band,
 }
 
+impl Risk {
+    /// `29: effect 25 (changes files of the repository), undo 4 (git brings them back)`.
+    pub fn in_words(&self) -> String {
+        let factor = |f: &Factor| format!("{} {:+} ({})", f.name, f.points, f.why);
+        let factors: Vec<String> = self.factors.iter().map(factor).collect();
+        if factors.is_empty() {
+            return format!("{}: nothing to fear", self.score);
+        }
+        format!("{}: {}", self.score, factors.join(", "))
+    }
+}
+
 impl Bands {
+    /// What passes without this consequence, in words.
+    pub fn below(&self, does: Does) -> String {
+        let levels = [&self.low, &self.medium, &self.high, &self.critical];
+        let first = levels.iter().position(|band| band.does >= does);
+        match first.map(|at| if at == 0 { 0 } else { levels[at - 1].upto }) {
+            Some(most) => format!("at most {most}"),
+            None => "at most 100".to_owned(),
+        }
+    }
+
+    /// The least score of a level.
+    pub fn least(&self, level: RiskLevel) -> u32 {
+        match level {
+            RiskLevel::Low => 0,
+            RiskLevel::Medium => self.low.upto + 1,
+            RiskLevel::High => self.medium.upto + 1,
+            RiskLevel::Critical => self.high.upto + 1,
+        }
+    }
+
     /// The level of a score, and what follows.
     pub fn of(&self, score: u32) -> (RiskLevel, &Band) {
         let bands = [
@@ -99,6 +160,18 @@ impl Default for Bands {
             medium: band(60, Does::Run, Some(90)),
             high: band(85, Does::Ask, None),
             critical: band(100, Does::Block, None),
+        }
+    }
+}
+
+impl RiskLevel {
+    /// The key of the configuration that sets its band.
+    pub fn key(self) -> &'static str {
+        match self {
+            RiskLevel::Low => "policy.risk.low",
+            RiskLevel::Medium => "policy.risk.medium",
+            RiskLevel::High => "policy.risk.high",
+            RiskLevel::Critical => "policy.risk.critical",
         }
     }
 }

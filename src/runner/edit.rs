@@ -22,7 +22,7 @@ use crate::{
     runner::{
         conversations::{self, Held},
         deed::{Deed, Error},
-        hands::{Brief, Hands, blocking},
+        hands::{Brief, Hands, Work, blocking},
         storage::collect,
         walls::Private,
     },
@@ -334,7 +334,14 @@ impl Hands {
             let refusals = inspection.objections().cloned().collect();
             return no(report, Failure::Refused(refusals), "refused by a rule");
         }
-        let candidate = self.candidate(brief, task, edit.attempt, edit.base, &tree, &signed)?;
+        let work = Work {
+            task,
+            attempt: edit.attempt,
+            base: edit.base,
+            edit: &tree,
+            risk: inspection.risk.score,
+        };
+        let candidate = self.candidate(brief, &work, &signed)?;
         // Kept from the start: a candidate that fails its gate is an attempt that a person may open.
         self.keep_ref(opening, edit.attempt, &candidate.commit)?;
         let kept = Some(candidate.commit.clone());

@@ -16,7 +16,7 @@ use crate::{
         network::{Network, PushOutcome, Rejection},
         user::UserRepository,
     },
-    ids::{AttemptId, CommitId, NAME, TaskId},
+    ids::{AttemptId, CommitId, NAME, TaskId, TreeId},
     night::{AttemptRecord, Command, Night, Opening},
     outcome::{Candidate, Failure},
     plan::{self, SectionWords},
@@ -84,6 +84,19 @@ pub struct Brief {
     pub(super) attempts_made: Vec<AttemptRecord>,
     attempts: u32,
     draft: Option<PullRequestDraft>,
+}
+
+/// What an attempt left, on its way to a candidate.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) task: &'a AdmittedTask,
+    pub(super) attempt: &'a AttemptId,
+    /// The commit that it stands on.
+    pub(super) base: &'a CommitId,
+    /// The tree, before our tick.
+    pub(super) edit: &'a TreeId,
+    /// The score of its diff.
+    pub(super) risk: u32,
 }
 
 impl Brief {
@@ -190,13 +203,12 @@ impl Hands {
     pub(super) fn candidate(
         &self,
         brief: &Brief,
-        task: &AdmittedTask,
-        attempt: &AttemptId,
-        base: &CommitId,
-        edit: &crate::ids::TreeId,
+        work: &Work<'_>,
         signed: &Signed<'_>,
     ) -> Result<Candidate, Error> {
+        let Work { task, attempt, base, edit, risk } = *work;
         let opening = &brief.opening;
+        let risk = task.risk().score.max(risk);
         let tick = self.tick(opening, task, base)?;
         let co_author =
             (opening.agent.name == "claude").then_some("Claude <noreply@anthropic.com>");
@@ -206,6 +218,7 @@ impl Hands {
             attempt,
             of: brief.attempts,
             gate: &opening.gate.id,
+            risk: (opening.policy.risk.of(risk).0, risk),
             co_author,
         };
         Ok(landing::candidate(&self.vault, base, edit, tick.as_ref(), signed, |tree| {
@@ -252,7 +265,10 @@ impl Hands {
         match landing::restack(&self.vault, candidate, onto)? {
             Ok(tree) => {
                 let signed = Signed { author: &brief.opening.author, at };
-                let candidate = self.candidate(brief, task, attempt, onto, &tree, &signed)?;
+                let record = brief.attempts_made.iter().find(|r| r.number == attempt.number);
+                let risk = record.map_or(0, |record| record.inspection.risk.score);
+                let work = Work { task, attempt, base: onto, edit: &tree, risk };
+                let candidate = self.candidate(brief, &work, &signed)?;
                 Ok(Deed::Restack(Ok(candidate)))
             }
             Err(paths) => Ok(Deed::Restack(Err(Failure::Conflict { paths }))),
