@@ -3,7 +3,7 @@
 //! Words only: a plan's author is believed about what a task is, never about how safe it is. The diff is
 //! scored again when it is there.
 
-use super::{Bands, Risk, RiskLevel, Scale};
+use super::{Bands, DECLARED, Risk, RiskLevel, Scale};
 use crate::{
     plan::{SafetyMark, Task, TestsDefined},
     policy::words,
@@ -201,7 +201,7 @@ pub(crate) fn of_task(task: &Task, only_tests_or_docs: bool, bands: &Bands) -> R
         && said > computed
     {
         let more = i32::try_from(said - computed).unwrap_or(0);
-        scale.add("declared", more, "its `Risk` says more; it can only raise the score");
+        scale.add(DECLARED, more, "its `Risk` says more; it can only raise the score");
     }
     scale.risk()
 }
