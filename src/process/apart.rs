@@ -51,12 +51,12 @@ pub(super) fn leave(host_network: bool) -> io::Result<Side> {
         Forked::Parent(pid) => pid,
     };
     drop(theirs);
-    ignore_signals()?;
     if let Some(first) = tree::identify(pid) {
         tell(&Status::Apart { pid, born: first.born });
     }
     // Not before: the runner hears of the process inside before it hears from it.
     ours.write_all(GO)?;
+    ignore_signals()?;
     while let Err(rustix::io::Errno::INTR) = rustix::process::wait(WaitOptions::empty()) {}
     Ok(Side::Outside)
 }
