@@ -88,8 +88,8 @@ pub enum Forked {
     Child,
 }
 
-/// Copies this process, which must have one thread. It costs a tenth of starting our own binary, which has
-/// some ten thousand addresses to fill in each time.
+/// Copies this process, which must have one thread; an error otherwise. It costs a quarter of starting our own
+/// binary again, which has some ten thousand addresses to fill in each time.
 #[cfg(target_os = "linux")]
 pub fn fork() -> io::Result<Forked> {
     use nix::libc;

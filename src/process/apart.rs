@@ -27,6 +27,7 @@ use crate::sys::{self, Forked};
 const GO: &[u8] = b".";
 
 /// Which of the two goes on.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no two"))]
 pub(super) enum Side {
     /// The one that the runner started. The other has ended, and all that was inside with it.
     Outside,

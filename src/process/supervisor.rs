@@ -1,9 +1,9 @@
 //! The other side of the door: the process that stands between us and a program.
 //!
-//! It is our own binary, started again as `__supervise`. It becomes the reaper of everything below it,
-//! starts the program, and does not end before the kernel says that it has no children left: then the
-//! whole tree is gone, whatever forked, left its session or ignored signals. It never decides: limits
-//! and verdicts are the runner's.
+//! It is our own binary, started again as `__supervise`, or a copy of that in namespaces of its own. It
+//! becomes the reaper of everything below it, starts the program, and does not end before the kernel says
+//! that it has no children left: then the whole tree is gone, whatever forked, left its session or ignored
+//! signals. It never decides: limits and verdicts are the runner's.
 
 use std::{
     collections::BTreeSet,
