@@ -16,7 +16,7 @@ use std::{
 
 use nightshift::{
     process::{Completed, Ended, Environment, Error, Program, Stop, Supervisor},
-    sandbox::{Limits, Network, Tier, Walls},
+    sandbox::{Limits, Network, Tier, Walls, linux::limits},
 };
 
 use crate::{
@@ -165,6 +165,48 @@ async fn nobody_inside_can_reach_into_the_supervisor() {
         .await;
     assert_eq!(said.matches("Permission denied").count(), 6, "{said}");
     assert!(said.contains("still here\n"), "{said}");
+}
+
+/// Behind Landlock, and with a supervisor whose capabilities nobody else has, no program gets so far as to ask
+/// the supervisor itself. Here is neither: a neighbour without Landlock, and nobody with a capability.
+#[test]
+fn a_supervisor_lets_no_program_of_its_user_look_into_it() {
+    let Some(scene) = Scene::new(Tier::T1) else { return };
+    let neighbour = move || {
+        limits::drop_privileges().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut running = supervisor().start(scene.sh("echo ready; cat")).await.unwrap();
+            wait_for("ready", || scene.out() == "ready\n");
+            let refused = [(); 4].map(|()| Some(io::ErrorKind::PermissionDenied));
+            assert_eq!(look_into(ends::parent(running.pid())), refused);
+            running.close_stdin();
+            assert_eq!(running.wait().await.unwrap().ended, Ended::Code(0));
+        });
+        // The control: another child of the same thread.
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let looked = look_into(i32::try_from(other.id()).unwrap());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(looked, [None; 4]);
+    };
+    std::thread::spawn(neighbour).join().unwrap();
+}
+
+/// How a process refuses its environment, its memory, what a descriptor of it is, and the descriptor.
+fn look_into(process: i32) -> [Option<io::ErrorKind>; 4] {
+    let of = |name: &str| format!("/proc/{process}/{name}");
+    let pid = rustix::process::Pid::from_raw(process).unwrap();
+    let descriptor = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        .and_then(|process| {
+            rustix::process::pidfd_getfd(process, 0, rustix::process::PidfdGetfdFlags::empty())
+        });
+    [
+        fs::read(of("environ")).err().map(|error| error.kind()),
+        fs::File::options().read(true).write(true).open(of("mem")).err().map(|error| error.kind()),
+        fs::read_link(of("fd/0")).err().map(|error| error.kind()),
+        descriptor.err().map(|error| error.kind()),
+    ]
 }
 
 #[tokio::test]

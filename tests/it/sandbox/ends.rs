@@ -57,7 +57,7 @@ fn stat(pid: i32) -> Vec<String> {
     stat[stat.rfind(')').unwrap() + 2..].split(' ').map(ToOwned::to_owned).collect()
 }
 
-fn parent(pid: i32) -> i32 {
+pub(super) fn parent(pid: i32) -> i32 {
     stat(pid)[1].parse().unwrap()
 }
 
