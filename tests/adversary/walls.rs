@@ -134,6 +134,11 @@ time.sleep(0.3)",
         Attack::sh("be the last to go when memory is full", "echo -1000 > /proc/self/oom_score_adj")
             .by_exit()
             .needs(Needs::Luck),
+        Attack::sh(
+            "make its supervisor the first to go when memory is full",
+            "echo 1000 > /proc/$PPID/oom_score_adj",
+        )
+        .by_exit(),
         Attack::python(
             "make another program slow (nice)",
             "os.setpriority(os.PRIO_PROCESS, int(E['VICTIM']), 15)",

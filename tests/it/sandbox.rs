@@ -209,6 +209,21 @@ fn look_into(process: i32) -> [Option<io::ErrorKind>; 4] {
     ]
 }
 
+/// Nothing of `/proc` but the kernel's settings is mounted read-only: what is a process's own there, and its
+/// supervisor's where both are root, only Landlock keeps.
+#[tokio::test]
+async fn landlock_holds_behind_the_mounts_too() {
+    for scene in Scene::each() {
+        let script = "for p in self $PPID; do (echo 1000 >/proc/$p/oom_score_adj) 2>/dev/null && \
+            echo wrote $p; done; (: </proc/self/oom_score_adj) && echo read";
+        assert_eq!(scene.said(script).await, "read\n", "{:?}", scene.walls.tier);
+    }
+    let free = std::process::Command::new("sh")
+        .args(["-c", "echo 1000 >/proc/self/oom_score_adj"])
+        .status();
+    assert!(free.unwrap().success(), "without walls anybody may");
+}
+
 #[tokio::test]
 async fn settings_of_the_kernel_cannot_be_written() {
     let Some(scene) = Scene::new(Tier::T2) else { return };
