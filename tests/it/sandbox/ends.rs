@@ -105,7 +105,10 @@ async fn helper_night() {
         let Some(scene) = Scene::new(tier) else { continue };
         let mut running = scene.start(&format!("{HORDE} wait")).await;
         kill((0..steps).fold(running.pid(), |pid, _| parent(pid)));
-        let error = running.wait().await.unwrap_err();
+        // What is left would be waited for without end.
+        let lost = tokio::time::timeout(Duration::from_secs(20), running.wait()).await;
+        let Ok(lost) = lost else { panic!("{tier:?} {steps}: its end was not noticed") };
+        let error = lost.unwrap_err();
         assert!(matches!(error, Error::SupervisorLost { .. }), "{error}");
         assert_eq!(alive(&scene.tag), [""; 0], "{tier:?} {steps}");
     }
