@@ -35,6 +35,39 @@ fn every_run_begins_with_what_the_base_left_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_base_whose_cache_is_gone_runs_its_gate_again() {
+    for (tier, kind) in kinds() {
+        let night = TestNight::new().tier(tier).workspaces(kind);
+        let night = night.gate(COUNTING).task("a", "Add one").agent(AGENT).run(&[]).exit(0).then();
+        let caches = night.caches();
+        assert_eq!(caches.len(), 1, "{tier} {kind}");
+        caches.iter().for_each(|cache| std::fs::remove_dir_all(cache).unwrap());
+        // Its agent is red without what the base's gate leaves.
+        let ran = night.task_later("b", "Add two").run(&[]).exit(0).landed(["b"]);
+        assert_eq!(ran.then().caches(), caches, "{tier} {kind}");
+    }
+}
+
+/// What is green where a gate may do everything may be red where it may not.
+#[test]
+fn a_receipt_of_no_walls_stands_for_none() {
+    for (tier, kind) in kinds().into_iter().filter(|(tier, _)| *tier != "off") {
+        let night = TestNight::new().tier("off").workspaces(kind);
+        let outside = night.path("outside");
+        std::fs::write(&outside, "").unwrap();
+        let night = night
+            .gate(&format!("#!/bin/sh\ncat {}\n", outside.display()))
+            .task("a", "Add one")
+            .agent("echo x > src/$NIGHTSHIFT_TASK.txt; echo y > tests/$NIGHTSHIFT_TASK.txt");
+        let night = night.run(&[]).exit(0).landed(["a"]).then().task_later("b", "Add two");
+        // The control: for the same walls it stands.
+        let ran = night.run(&[]).exit(0).says("receipt of an earlier run").landed(["b"]);
+        let night = ran.then().tier_later(tier).task_later("c", "Add three");
+        night.run(&[]).exit(3).says("the gate is red on the base");
+    }
+}
+
 /// A gate runs what an agent wrote: what that does to directories must not reach the next gate.
 #[test]
 fn what_a_gates_code_does_to_directories_ends_with_it() {

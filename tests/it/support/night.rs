@@ -155,10 +155,22 @@ impl TestNight {
             self.git(&["remote", "add", "origin", remote.to_str().unwrap()]);
             self.git(&["push", "-q", "-u", "origin", "main"]);
         }
+        fs::write(self.path("agent.sh"), &self.agent).unwrap();
+        self.tell_user_file();
+        self
+    }
+
+    /// The person wants other walls from the next run on.
+    pub(crate) fn tier_later(self, tier: &str) -> Self {
+        let night = self.tier(tier);
+        night.tell_user_file();
+        night
+    }
+
+    fn tell_user_file(&self) {
         let config = self.path("home/.config/nightshift");
         fs::create_dir_all(&config).unwrap();
         let script = self.path("agent.sh");
-        fs::write(&script, &self.agent).unwrap();
         // Layers are for T2 alone.
         let kind = if matches!(&*self.tier, "off" | "t1") { "auto" } else { &self.workspaces };
         let user = format!(
@@ -167,7 +179,6 @@ impl TestNight {
             script.to_str().unwrap()
         );
         fs::write(config.join("nightshift.yml"), user).unwrap();
-        self
     }
 
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
@@ -234,6 +245,16 @@ impl TestNight {
         let repo = fs::read_dir(repos).ok()?.next()?.ok()?.path();
         let night = fs::read_dir(repo.join("nights")).ok()?.next()?.ok()?.path();
         Some(night.join("journal.jsonl"))
+    }
+
+    /// What the base's own gates left, with its name.
+    pub(crate) fn caches(&self) -> Vec<PathBuf> {
+        let repos = fs::read_dir(self.path("home/.cache/nightshift/repos")).unwrap();
+        let list = |repo: &Path| fs::read_dir(repo.join("work/caches")).into_iter().flatten();
+        repos
+            .flat_map(|repo| list(&repo.unwrap().path()))
+            .map(|cache| cache.unwrap().path())
+            .collect()
     }
 
     /// How many entries the journal has.
