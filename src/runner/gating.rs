@@ -61,19 +61,51 @@ impl Hands {
                 return Err(problem);
             }
         };
-        if let Some(report) = report.as_ref().filter(|report| report.passed()) {
-            let workspace =
-                if attempt.is_none() { self.keep_cache(spec, workspace).await? } else { workspace };
-            if let Some(parent) = receipt.parent() {
-                files::create_private_dir(parent)?;
+        let Some(passed) = report.as_ref().filter(|report| report.passed()) else {
+            workspace.release()?;
+            return Ok(report);
+        };
+        let workspace = if attempt.is_none() {
+            let (kept, workspace) = self.keep_cache(spec, workspace).await;
+            if kept.is_err() {
+                workspace.release()?;
+                kept?;
+                return Ok(report);
             }
-            let text = serde_json::to_vec_pretty(report).unwrap_or_default();
-            files::write_atomic(&receipt, &text)?;
-            workspace.release()?;
+            workspace
         } else {
-            workspace.release()?;
+            workspace
+        };
+        if let Some(parent) = receipt.parent() {
+            files::create_private_dir(parent)?;
         }
+        let text = serde_json::to_vec_pretty(passed).unwrap_or_default();
+        files::write_atomic(&receipt, &text)?;
+        workspace.release()?;
         Ok(report)
+    }
+
+    /// True when agents and gates need more than the tree: what the set-up made, or what came along.
+    fn needs_cache(&self, spec: &GateSpec) -> bool {
+        !spec.setup.is_empty() || !self.included.files.is_empty()
+    }
+
+    /// Makes sure of the base's cache where nobody may go on without it: it may have been removed since.
+    /// False when the night was stopped at once.
+    pub(super) async fn ensure_cache(&self, brief: &Brief) -> Result<bool, Error> {
+        let there = || {
+            !self.needs_cache(&brief.opening.gate) || self.workspaces.has_cache(&self.yard.cache)
+        };
+        let _one_at_a_time = self.making_cache.lock().await;
+        if there() {
+            return Ok(true);
+        }
+        let base = &brief.opening.base;
+        match self.gate(brief, None, &base.commit, &base.tree).await? {
+            None => Ok(false),
+            Some(_) if there() => Ok(true),
+            Some(_) => Err(Error::CacheGone),
+        }
     }
 
     /// Exactly the tree, over the cache of the base's own gate.
@@ -192,12 +224,17 @@ impl Hands {
         Ok(Part { steps, environment, walls, egress: None })
     }
 
-    /// Keeps what the base's own gate left. That it could not be kept makes the night slower, not wrong.
-    async fn keep_cache(&self, spec: &GateSpec, workspace: Workspace) -> Result<Workspace, Error> {
+    /// Keeps what the base's own gate left. That it could not be kept makes the night slower; where agents and
+    /// gates need what is in it, it is an error.
+    async fn keep_cache(
+        &self,
+        spec: &GateSpec,
+        workspace: Workspace,
+    ) -> (Result<(), Error>, Workspace) {
         let (store, id) = (self.workspaces.clone(), self.yard.cache.clone());
         let (kept, workspace) =
             blocking(move || (store.keep_cache(&workspace, &id), workspace)).await;
-        match kept {
+        let kept = match kept {
             Ok(kept) => {
                 tracing::info!(
                     files = kept.files,
@@ -207,11 +244,15 @@ impl Hands {
                 );
                 let (id, gate) = (self.yard.cache.clone(), spec.id.clone());
                 let last = LastCache { id, gate, files: kept.files, bytes: kept.bytes };
-                last.write(&self.places)?;
+                last.write(&self.places).map_err(Error::from)
             }
-            Err(problem) => tracing::warn!(%problem, "could not keep the base's cache"),
-        }
-        Ok(workspace)
+            Err(problem) if self.needs_cache(spec) => Err(Error::CacheNotKept(problem)),
+            Err(problem) => {
+                tracing::warn!(%problem, "could not keep the base's cache");
+                Ok(())
+            }
+        };
+        (kept, workspace)
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Hands {
     pub conversations: Conversations,
     /// Room on the disk, held back until the night writes down how it ended.
     pub reserve: Mutex<Option<Reserve>>,
+    /// Held while the base's cache is looked for, and made where it is missing.
+    pub making_cache: tokio::sync::Mutex<()>,
 }
 
 /// What an agent's run needs to know of the night, taken before it starts.
@@ -142,6 +144,10 @@ impl Hands {
         brief: &Brief,
         at: Timestamp,
     ) -> Result<Deed, Error> {
+        let needs_cache = matches!(command, Command::RunGate { .. } | Command::RunAgent { .. });
+        if needs_cache && !self.ensure_cache(brief).await? {
+            return Ok(Deed::Gate(None));
+        }
         match command {
             Command::CheckBase { commit, tree } => {
                 Ok(Deed::Gate(self.gate(brief, None, commit, tree).await?))

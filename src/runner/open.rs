@@ -340,6 +340,7 @@ impl Equipment {
             stop: self.stop,
             conversations: Conversations::default(),
             reserve: Mutex::new(Some(Reserve::hold(&home.places.reserve(), RESERVED)?)),
+            making_cache: tokio::sync::Mutex::default(),
         })
     }
 }

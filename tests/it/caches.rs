@@ -51,7 +51,7 @@ fn a_base_whose_cache_is_gone_runs_its_gate_again() {
 
 /// What is green where a gate may do everything may be red where it may not.
 #[test]
-fn a_receipt_of_no_walls_stands_for_none() {
+fn a_receipt_of_weaker_walls_does_not_stand_for_stronger() {
     for (tier, kind) in kinds().into_iter().filter(|(tier, _)| *tier != "off") {
         let night = TestNight::new().tier("off").workspaces(kind);
         let outside = night.path("outside");
@@ -134,6 +134,49 @@ fn a_set_up_runs_once_before_the_bases_gate() {
             .run(&[]);
         ran.exit(0).landed(["a"]).lacks("modules/dep");
     }
+}
+
+/// A night whose tasks cannot do without what the base's set-up makes. Without walls, so that its programs can
+/// take it away.
+fn with_set_up(setup: &str) -> TestNight {
+    let config = format!(
+        "version: 1\ngate:\n  setup: [{setup}]\n  steps: [{{name: quality, run: sh scripts/check.sh}}]\n"
+    );
+    TestNight::new()
+        .tier("off")
+        .workspaces("pool")
+        .file(".nightshift/config.yml", config)
+        .file(".gitignore", "/modules/\n")
+        .file("scripts/setup.sh", "mkdir -p modules && echo set up >> modules/dep\n")
+        .file("scripts/check.sh", "[ \"$(cat modules/dep)\" = 'set up' ]\n")
+        .task("a", "Add one")
+}
+
+#[test]
+fn what_a_set_up_made_and_somebody_removed_is_made_again_before_anything_goes_on() {
+    let night = with_set_up("sh scripts/setup.sh");
+    let ran =
+        night.agent("rm -r ../../caches; echo x > src/x.txt && echo y > tests/x.txt").run(&[]);
+    assert_eq!(ran.exit(0).landed(["a"]).then().caches().len(), 1);
+}
+
+#[test]
+fn a_night_stops_when_what_its_set_up_made_cannot_be_kept() {
+    let ran = with_set_up("'sh scripts/setup.sh; rm -rf ../../caches; echo > ../../caches'")
+        .agent("echo x > src/x.txt && echo y > tests/x.txt")
+        .run(&[]);
+    let ran = ran.exit(4).landed([]);
+    let ran =
+        ran.says("could not keep what `gate.setup` or `.worktreeinclude` brings for all tasks");
+    assert!(!ran.all().contains(" edited "), "{}", ran.all());
+    // The control: without a set-up, nobody needs it.
+    let ran = TestNight::new()
+        .tier("off")
+        .gate("#!/bin/sh\nrm -rf ../../caches; echo > ../../caches\n")
+        .task("a", "Add one")
+        .agent("echo x > src/x.txt && echo y > tests/x.txt")
+        .run(&[]);
+    ran.exit(0).landed(["a"]);
 }
 
 #[test]
