@@ -42,7 +42,9 @@ fn a_base_whose_cache_is_gone_runs_its_gate_again() {
         let night = night.gate(COUNTING).task("a", "Add one").agent(AGENT).run(&[]).exit(0).then();
         let caches = night.caches();
         assert_eq!(caches.len(), 1, "{tier} {kind}");
-        caches.iter().for_each(|cache| std::fs::remove_dir_all(cache).unwrap());
+        for cache in &caches {
+            std::fs::remove_dir_all(cache).unwrap();
+        }
         // Its agent is red without what the base's gate leaves.
         let ran = night.task_later("b", "Add two").run(&[]).exit(0).landed(["b"]);
         assert_eq!(ran.then().caches(), caches, "{tier} {kind}");

@@ -205,7 +205,7 @@ fn look_into(process: i32) -> [Option<io::ErrorKind>; 4] {
         fs::read(of("environ")).err().map(|error| error.kind()),
         fs::File::options().read(true).write(true).open(of("mem")).err().map(|error| error.kind()),
         fs::read_link(of("fd/0")).err().map(|error| error.kind()),
-        descriptor.err().map(|error| error.kind()),
+        descriptor.err().map(rustix::io::Errno::kind),
     ]
 }
 
