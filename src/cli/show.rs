@@ -151,13 +151,13 @@ fn of_night(
         output.json("show", &tell::night_json(home, found, cleaner));
         return Ok(code::DONE);
     }
-    let running = found.night.ended().is_none() && tell::holder(home).is_some();
+    let running = tell::runs(home, &found.night);
     let mut text = tell::summary(&found.night, running);
     for (id, state) in found.night.tasks().filter(|(_, state)| !state.attempts.is_empty()) {
         text.push_str(&format!(
             "\n{id} · {}\n{}\n",
             text::inline_plain(tell::title(&found.night, id)),
-            task::tries(home, state, cleaner)
+            task::tries(home, state, cleaner, running)
         ));
     }
     if let Some(damage) = &found.damage {

@@ -14,9 +14,11 @@ use crate::{
 /// Width of the title column, in terminal cells.
 const TITLE: usize = 48;
 
-/// The summary as it is at `now`, without colours. Ends with the commands for each open point.
-pub fn summary(night: &Night, now: Timestamp) -> String {
+/// The summary as it is at `now`, without colours. Ends with the commands for each open point. `running`: a
+/// process is at the night, which the night itself cannot know.
+pub fn summary(night: &Night, now: Timestamp, running: bool) -> String {
     let opening = night.opening();
+    let running = running && night.ended().is_none();
     let mut lines = vec![format!(
         "Night {} · {} · {} · {}",
         opening.night,
@@ -48,8 +50,8 @@ pub fn summary(night: &Night, now: Timestamp) -> String {
     failed(night, &mut lines);
     asks(night, &mut lines);
     needs_you(night, &mut lines);
-    waiting(night, &mut lines);
-    notes(night, now, &mut lines);
+    waiting(night, running, &mut lines);
+    notes(night, now, running, &mut lines);
     lines.join("\n") + "\n"
 }
 
@@ -162,7 +164,7 @@ fn needs_you(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
-fn waiting(night: &Night, lines: &mut Vec<String>) {
+fn waiting(night: &Night, running: bool, lines: &mut Vec<String>) {
     let now = night.last_fact();
     let mut any = false;
     for (id, task) in night.tasks() {
@@ -182,9 +184,16 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
                 },
                 None => "waits for its turn".to_owned(),
             },
-            Stage::Editing => "the agent is at work".to_owned(),
-            Stage::Ungated(_) => "the gate is at work".to_owned(),
-            Stage::Gated(_) | Stage::Landing(_) => "passed the gate, lands next".to_owned(),
+            Stage::Editing if running => "the agent is at work".to_owned(),
+            Stage::Editing => "the agent was cut off".to_owned(),
+            Stage::Ungated(_) if running => "the gate is at work".to_owned(),
+            Stage::Ungated(_) => "is edited, and was cut off before its gate had ended".to_owned(),
+            Stage::Gated(_) | Stage::Landing(_) if running => {
+                "passed the gate, lands next".to_owned()
+            }
+            Stage::Gated(_) | Stage::Landing(_) => {
+                "passed the gate, and was cut off before it landed".to_owned()
+            }
             Stage::Held(_) => {
                 let why = task.last().map(AttemptRecord::objections).unwrap_or_default();
                 let why: Vec<&str> = why.iter().map(|refusal| refusal.message.as_str()).collect();
@@ -209,7 +218,7 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
-fn notes(night: &Night, now: Timestamp, lines: &mut Vec<String>) {
+fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) {
     lines.push(String::new());
     for (words, what) in [
         ("decided by agents", facts::decisions_in_words(night)),
@@ -251,9 +260,8 @@ fn notes(night: &Night, now: Timestamp, lines: &mut Vec<String>) {
             }
         }
         Some((None, _)) => {}
-        None => {
-            lines.push(format!("not ended: running, or cut off; {NAME} resume goes on with it"));
-        }
+        None if running => {}
+        None => lines.push(format!("not ended: cut off; {NAME} resume goes on with it")),
     }
     while lines.last().is_some_and(String::is_empty) {
         lines.pop();

@@ -317,7 +317,10 @@ fn status_of_a_finished_night_ends_with_the_next_command() {
 fn status_says_who_runs_and_what_is_under_way() {
     let scene = Scene::ready();
     Past::night(&scene, false);
-    scene.run(&["status"]).holds(&["not ended", "next: nightshift resume"]);
+    let ran = scene.run(&["status"]);
+    ran.holds(&["not ended: cut off", "the agent was cut off", "next: nightshift resume"]);
+    assert!(!ran.stdout.contains("at work"), "{}", ran.stdout);
+    scene.run(&["show", "task_1"]).holds(&["the agent was cut off"]);
     let lock = scene.preparation().home.places.lock();
     let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
     let Locking::Held(_lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
@@ -326,7 +329,8 @@ fn status_says_who_runs_and_what_is_under_way() {
         "running since 02:00 (pid 4711): the agent works on task_1, try 1 of 3",
         "next: nightshift logs -f",
     ]);
-    assert!(!ran.stdout.contains("resume"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("resume") && !ran.stdout.contains("cut off"), "{}", ran.stdout);
+    scene.run(&["show", "task_1"]).holds(&["the agent is at work"]);
     let data = scene.run(&["status", "--json"]).data("status");
     assert_eq!(data["running"]["pid"], 4711);
     assert_eq!(scene.run(&["status", "--exit-code"]).code, 5);

@@ -58,7 +58,7 @@ pub(super) fn in_full(
         details(found, &setback.failure, cleaner, &mut lines);
     }
     lines.push(String::new());
-    lines.push(tries(home, state, cleaner));
+    lines.push(tries(home, state, cleaner, tell::runs(home, &found.night)));
     lines.extend(said(record, cleaner));
     let words = record.agent.as_ref().and_then(|agent| agent.last_words.as_deref());
     if let Some(words) = words.filter(|words| !words.trim().is_empty()) {
@@ -227,8 +227,8 @@ fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<
     }
 }
 
-/// The table of a task's tries.
-pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner) -> String {
+/// The table of a task's tries. `running`: a process is at its night.
+pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner, running: bool) -> String {
     let mut lines = vec![format!(
         "try  {}  {}  {}  what came of it",
         column("time", 7),
@@ -250,9 +250,8 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner) -> String
             }
             (None, Some(gate)) => format!("gate red: {}", report::red(gate)),
             (None, None) if record.charged.is_some() => "cut off by a crash".to_owned(),
-            (None, None) if record.agent.is_none() => {
-                "the agent is at work, or was cut off".to_owned()
-            }
+            (None, None) if record.agent.is_none() && running => "the agent is at work".to_owned(),
+            (None, None) if record.agent.is_none() => "the agent was cut off".to_owned(),
             (None, None) => "waits for the gate".to_owned(),
         };
         lines.push(format!(
