@@ -246,6 +246,34 @@ fn check_as_json_holds_tasks_rules_and_notes() {
 }
 
 #[test]
+fn check_says_what_is_set_up_and_whether_the_disk_has_the_room() {
+    let scene = Scene::ready();
+    let plain = scene.run(&["check"]);
+    plain.holds(&["\ndisk: a night takes about ", " are free\n"]);
+    assert!(!plain.stdout.contains("set-up:"), "{}", plain.stdout);
+    let data = scene.run(&["check", "--json"]).data("check");
+    assert!(data["disk"]["needed"].as_u64().unwrap() > 0 && data["disk"]["problem"].is_null());
+    assert_eq!(data["gate"]["setup"].as_array().unwrap().len(), 0);
+    scene.write(
+        ".nightshift/config.yml",
+        "version: 1\ngate: {setup: [npm ci, make deps], steps: make check}\nagent: {use: demo}\n",
+    );
+    scene.commit("set up");
+    let user = scene.home().join(".config/nightshift");
+    fs::create_dir_all(&user).unwrap();
+    fs::write(user.join("nightshift.yml"), "sandbox: {use: off, disk_reserve: 900000 GiB}\n")
+        .unwrap();
+    let ran = scene.run(&["check"]);
+    ran.holds(&[
+        "\nset-up: npm ci · make deps (before the base's gate, with your network)\ngate: make check\n",
+        "\ndisk: too little: this night needs about 900000.",
+        "set XDG_CACHE_HOME",
+        "next: make room on the disk, then nightshift run",
+    ]);
+    assert_eq!((ran.code, scene.run(&["check", "--strict"]).code), (0, 1));
+}
+
+#[test]
 fn check_tells_wrong_use_from_findings() {
     let scene = Scene::ready();
     let ran = scene.run(&["check", "-t", "task_11"]);
