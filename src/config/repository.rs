@@ -12,7 +12,7 @@ use super::{
     yaml::Spot,
 };
 use crate::{
-    egress::Rule,
+    hosts::Rule,
     ids::RepoPath,
     night::Step,
     policy::{Authorities, Authority, Origin, RuleSet},
@@ -185,21 +185,20 @@ fn command_line(text: String) -> String {
 }
 
 /// `none`, or a list of hosts, each in its one form.
-fn network(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
+fn network(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<Rule>> {
     if spot.value.as_str() == Some("none") {
         return Some(Vec::new());
     }
-    let mut hosts: Vec<String> = Vec::new();
+    let mut hosts: Vec<Rule> = Vec::new();
     reader.list(spot, |reader, item, text| match text.parse::<Rule>() {
         Ok(_) if text == "none" => {
             reader.wrong(item, "`none` stands alone", "write `network: none`");
             false
         }
         Ok(rule) => {
-            let host = rule.to_string();
-            let new = !hosts.contains(&host);
+            let new = !hosts.contains(&rule);
             if new {
-                hosts.push(host);
+                hosts.push(rule);
             } else {
                 reader.wrong(item, "the host stands here twice", "keep one of them");
             }

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     budget::{Limits, Usd},
+    hosts::Rule,
     ids::{NAME, REPO_DIRECTORY},
     night::{Baseline, Step},
     policy::{Origin, Policy},
@@ -87,8 +88,8 @@ pub struct GateSettings {
     pub configured: bool,
     /// Names of environment variables that reach the steps; see [`env_passes`].
     pub env: Vec<String>,
-    /// Hosts that the steps may talk to, as [`crate::egress::Rule`] writes them; empty = nobody.
-    pub network: Vec<String>,
+    /// Hosts that the steps may talk to, each once; empty = nobody.
+    pub network: Vec<Rule>,
     /// What runs once on the base, with the network, before anything else. All of them are required.
     pub setup: Vec<Step>,
     /// How it is seen to be able to fail.

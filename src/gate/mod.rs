@@ -16,6 +16,7 @@ use crate::{
     egress::Egress,
     files,
     git::{self, TreeEntry},
+    hosts::Rule,
     ids::{CommitId, GateId, NAME, RepoPath, TreeId, hex},
     night::{GateSpec, Step},
     outcome::{GateReport, StepEnd, StepReport},
@@ -204,7 +205,7 @@ pub fn id<'e>(
     steps: &[Step],
     setup: &[Step],
     env: &[String],
-    network: &[String],
+    network: &[Rule],
     protected: impl IntoIterator<Item = &'e TreeEntry>,
 ) -> GateId {
     let mut hash = Sha256::new();
@@ -225,9 +226,8 @@ pub fn id<'e>(
         part(&step.weight.to_be_bytes());
         part(step.junit.as_deref().unwrap_or_default().as_bytes());
     }
-    for (kind, word) in
-        env.iter().map(|name| ("env", name)).chain(network.iter().map(|host| ("host", host)))
-    {
+    let hosts = network.iter().map(|host| ("host", host.to_string()));
+    for (kind, word) in env.iter().map(|name| ("env", name.clone())).chain(hosts) {
         part(kind.as_bytes());
         part(word.as_bytes());
     }
@@ -299,10 +299,11 @@ mod tests {
         assert_ne!(same, id(&[step("a", "false")], &[], &[], &[], &files));
         assert_ne!(same, id(&steps, &steps, &[], &[], &files));
         assert_ne!(id(&[], &steps, &[], &[], &files), id(&steps, &[], &[], &[], &files));
-        let lang = ["LANG".to_owned()];
+        let lang = ["lang".to_owned()];
         assert_ne!(same, id(&steps, &[], &lang, &[], &files));
-        assert_ne!(same, id(&steps, &[], &[], &lang, &files));
-        assert_ne!(id(&steps, &[], &lang, &[], &files), id(&steps, &[], &[], &lang, &files));
+        let host: [Rule; 1] = ["lang".parse().unwrap()];
+        assert_ne!(same, id(&steps, &[], &[], &host, &files));
+        assert_ne!(id(&steps, &[], &lang, &[], &files), id(&steps, &[], &[], &host, &files));
         assert_ne!(same, id(&steps, &[], &[], &[], &[entry("check.sh", 'b')]));
         let mut executable = entry("check.sh", 'a');
         executable.mode = FileMode::Executable;

@@ -147,8 +147,7 @@ impl Hands {
         // A name of this process: what an earlier one could not remove is not in the way.
         let place = self.places.work().join(format!("run-{place}-{}", std::process::id()));
         files::remove_tree(&place)?;
-        let rules = spec.network.iter().filter_map(|host| host.parse().ok()).collect();
-        let egress = (!spec.network.is_empty()).then(|| Egress::new(rules));
+        let egress = (!spec.network.is_empty()).then(|| Egress::new(spec.network.clone()));
         let run = GateRun {
             supervisor: &self.supervisor,
             spec,
