@@ -39,6 +39,8 @@ struct Note {
     stack: u64,
     /// The cache below the layers.
     cache: Option<PathBuf>,
+    /// What of it the layers would hide, above them.
+    shown: Option<PathBuf>,
 }
 
 /// One slot of this kind.
@@ -49,6 +51,7 @@ pub(super) struct Mount {
     caches: PathBuf,
     stack: Stack,
     cache: Option<PathBuf>,
+    shown: Option<PathBuf>,
     upper: PathBuf,
 }
 
@@ -57,6 +60,8 @@ const UPPER: &str = "upper";
 const WORK: &str = "work";
 /// A cache that was made to fit, of hard links.
 const FITTED: &str = "cache";
+/// What of a cache is above the layers, of hard links.
+const SHOWN: &str = "shown";
 
 /// Stacks that outlive a night: the tip, and enough beside it to find a near one.
 const KEPT_STACKS: usize = 8;
@@ -102,9 +107,13 @@ impl Mount {
         let mark = cache.map(Cache::mark);
         let stack = layers.stack(vault, tree, mark.as_deref())?;
         let cache = cache.map(|cache| fitting(vault, cache, place, tree)).transpose()?;
-        let note = Note { stack: stack.number, cache: cache.clone() };
-        let text = serde_json::to_vec(&note).expect("a number and a path have a form in JSON");
-        let mount = Mount::new(rooms, place, layers, stack, cache);
+        let shown = match &cache {
+            Some(cache) => shown_again(vault, cache, &layers, &stack, place)?,
+            None => None,
+        };
+        let note = Note { stack: stack.number, cache, shown };
+        let text = serde_json::to_vec(&note).expect("a number and paths have a form in JSON");
+        let mount = Mount::new(rooms, place, layers, stack, note);
         mount.fresh()?;
         files::write_atomic(&place.join(NOTE), &text)?;
         Ok(mount)
@@ -115,29 +124,24 @@ impl Mount {
         let note = note(place)?;
         let layers = rooms.layers();
         let stack = layers.again(note.stack, tree)?;
-        let mount = Mount::new(rooms, place, layers, stack, note.cache);
+        let mount = Mount::new(rooms, place, layers, stack, note);
         let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-        let whole = mount.cache.as_deref().is_none_or(is_dir)
+        let whole = mount.cache.iter().chain(&mount.shown).all(|path| is_dir(path))
             && [&mount.at, &mount.upper, &mount.place.join(WORK)]
                 .into_iter()
                 .all(|path| is_dir(path));
         whole.then_some(mount)
     }
 
-    fn new(
-        rooms: &Rooms,
-        place: &Path,
-        layers: Layers,
-        stack: Stack,
-        cache: Option<PathBuf>,
-    ) -> Mount {
+    fn new(rooms: &Rooms, place: &Path, layers: Layers, stack: Stack, note: Note) -> Mount {
         Mount {
             at: rooms.at(),
             place: place.to_owned(),
             layers,
             caches: rooms.caches.clone(),
             stack,
-            cache,
+            cache: note.cache,
+            shown: note.shown,
             upper: place.join(UPPER),
         }
     }
@@ -160,8 +164,10 @@ impl Mount {
     }
 
     pub(super) fn overlay(&self) -> Overlay {
-        // The cache is the lowest: whatever it holds, no file of the tree is ever hidden.
-        let lower = self.layers.paths(&self.stack).into_iter().chain(self.cache.clone()).collect();
+        // The cache is the lowest: whatever it holds, no file of the tree is ever hidden. What is above the
+        // layers was made to fit the tree.
+        let layers = self.layers.paths(&self.stack).into_iter();
+        let lower = self.shown.iter().cloned().chain(layers).chain(self.cache.clone()).collect();
         Overlay {
             at: self.at.clone(),
             lower,
@@ -309,7 +315,7 @@ fn note(place: &Path) -> Option<Note> {
 /// Removes what a use of this kind leaves in a slot.
 pub(super) fn clear(place: &Path) -> Result<(), Error> {
     // The note first: without it nobody takes over what is half gone.
-    for name in [NOTE, UPPER, WORK, FITTED] {
+    for name in [NOTE, UPPER, WORK, FITTED, SHOWN] {
         files::remove_any(&place.join(name))?;
     }
     Ok(())
@@ -328,6 +334,30 @@ fn fitting(vault: &Vault, cache: &Cache, place: &Path, tree: &TreeId) -> Result<
     marks::lay_under(&fitted, &cache.files())?;
     purge(&fitted, &Base::new(&handles.read, tree)?)?;
     Ok(fitted)
+}
+
+/// What of a cache the layers of a stack hide and its tree does not: where a directory or a file of an earlier
+/// tree went, there is a mark that hides the cache's too. `None` when there is nothing of the kind.
+fn shown_again(
+    vault: &Vault,
+    cache: &Path,
+    layers: &Layers,
+    stack: &Stack,
+    place: &Path,
+) -> Result<Option<PathBuf>, Error> {
+    let shown = place.join(SHOWN);
+    if stack.hidden.is_empty() {
+        return Ok(None);
+    }
+    files::create_private_dir(&shown)?;
+    let paths = layers.paths(stack);
+    for path in &stack.hidden {
+        marks::lay_part(&shown, cache, path, &paths)?;
+    }
+    let handles = vault.open()?;
+    purge(&shown, &Base::new(&handles.read, &stack.tree)?)?;
+    let mut left = fs::read_dir(&shown).map_err(files::error("list", &shown))?;
+    Ok(left.next().is_some().then_some(shown))
 }
 
 /// Leaves of a directory what a cache for `base` may hold: files, links and directories that it ignores and

@@ -18,7 +18,8 @@ use nightshift::{
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::support::layers::{
-    EXECUTABLE, Files, GITLINK, REGULAR, SYMLINK, Scene, can_mount, files, run, shell, times,
+    EXECUTABLE, Files, GITLINK, REGULAR, SYMLINK, Scene, can_mount, collect, files, run, shell,
+    times,
 };
 
 fn base() -> Files {
@@ -503,6 +504,68 @@ fn a_cache_never_hides_a_file_of_the_tree_and_adds_none_that_it_does_not_ignore(
     assert_eq!(scene.view(&lay_out(&less)), with(&less, &[LOG]), "target/ is not ignored");
     let inner = with(&base(), &[("docs/.gitignore", REGULAR, "!two.log\n")]);
     assert_eq!(scene.view(&lay_out(&inner)), with(&inner, &[LIB]));
+}
+
+/// The marks of what a candidate removed lie above the cache.
+#[test]
+fn what_a_candidate_removes_hides_nothing_of_the_cache() {
+    if !can_mount() {
+        return;
+    }
+    let without = |files: &Files, paths: &[&str]| {
+        let mut files = files.clone();
+        files.retain(|path, _| !paths.contains(&path.as_str()));
+        files
+    };
+    let tracked = ("target/deep/tracked.o", REGULAR, "tracked\n");
+    let only = without(&base(), &["target/kept.txt"]);
+    let build = "echo 3 > target/deep/three.o; ln -s /etc target/out; chmod 555 target/deep";
+    let three = ("target/deep/three.o", REGULAR, "3\n");
+    let out = ("target/out", SYMLINK, "/etc");
+    let first = with(&base(), &[tracked, ("gen/.gitignore", REGULAR, "*.c\n")]);
+    let steps = [
+        // The only tracked files of an ignored directory, of one below it, of one with its own list.
+        with(&without(&first, &["target/kept.txt"]), &[("b.txt", REGULAR, "b\n")]),
+        with(&only, &[("gen/.gitignore", REGULAR, "*.c\n")]),
+        only.clone(),
+        // There again; another kind; and gone for good.
+        with(&only, &[("target/kept.txt", REGULAR, "again\n"), ("target/out/x", REGULAR, "x\n")]),
+        with(&only, &[("target/deep", REGULAR, "a file\n")]),
+        with(&only, &[("c.txt", REGULAR, "c\n")]),
+        with(&only, &[three]),
+        only.clone(),
+    ];
+    let scene = Scene::new();
+    let script = format!("{BUILD}; {build}; echo int > gen/a.c");
+    gate_leaves(&scene, &first, None, &script, "one");
+    // Both kinds have the same of one cache, where one stack grew from the other and where it is whole.
+    let both = |tree: &Files, how: &str| {
+        let id = scene.tree(tree);
+        let layers = scene.lay_out(&agent(), &id, Some(&cache("one")));
+        let pool = Slot::agent(1);
+        let pool = scene.store.lay_out(Kind::Pool, &pool, &id, Some(&cache("one")), 1_000).unwrap();
+        let mut files = Files::new();
+        collect(pool.directory(), "", &mut files);
+        let view = scene.view(&layers);
+        assert_eq!(view, files, "{how}");
+        assert!(layers.changes().unwrap().edits.is_empty(), "{how}");
+        layers.release().unwrap();
+        pool.release().unwrap();
+        view
+    };
+    for (number, tree) in steps.iter().enumerate() {
+        let view = both(tree, &format!("step {number}"));
+        for (path, mode, text) in [LOG, three, out] {
+            let other = tree.keys().any(|name| {
+                let (name, path) = (Path::new(name), Path::new(path));
+                name.starts_with(path) || path.starts_with(name)
+            });
+            let expected = (mode, text.to_owned());
+            assert!(other || view.get(path) == Some(&expected), "step {number}: {path}");
+        }
+    }
+    fs::remove_dir_all(scene.work().join("layers")).unwrap();
+    both(&only, "whole");
 }
 
 #[test]
