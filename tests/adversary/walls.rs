@@ -13,6 +13,8 @@ const PORTS: &str = "all tasks share the machine's ports, and other machines can
 const OUR_PORT: &str = "any host that listens on the proxy's port can be reached";
 const MODES: &str =
     "modes and times of files outside can be changed (chmod, touch), not their contents";
+const SOCKETS: &str =
+    "a service whose socket lies where programs may read (/usr, /opt, /etc) is reached";
 const ARGUMENTS: &str = "names and arguments of your other programs can be seen";
 
 /// All of them.
@@ -255,6 +257,11 @@ fn network() -> Vec<Attack> {
             "ask a service by its socket (docker, ssh-agent, dbus, tmux)",
             "socket.socket(socket.AF_UNIX).connect(E['SOCK'] + '/docker.sock')",
         ),
+        Attack::python(
+            "ask a service whose socket lies in a readable directory",
+            "socket.socket(socket.AF_UNIX).connect(E['OUT'] + '/tools/agent.sock')",
+        )
+        .gap(Tier::T2, When::Always, SOCKETS),
         Attack::python(
             "send to a service by its socket for datagrams",
             "socket.socket(socket.AF_UNIX, 2).sendto(b'x', E['SOCK'] + '/log.sock')",
