@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use super::{
-    super::{Error, Walls},
+    super::{Error, Limits, Walls},
     plan::{self, Link, What},
 };
 use crate::sys;
@@ -43,8 +43,10 @@ const EMPTY_DIRECTORY: &str = "/empty";
 const ROOT: [(&str, &str); 3] = [("size", "16m"), ("nr_inodes", "64k"), ("mode", "755")];
 /// Links, and mount points for some devices.
 const DEVICES: [(&str, &str); 3] = [("size", "64k"), ("nr_inodes", "64"), ("mode", "755")];
-/// A browser under test needs some hundred megabytes.
-const SHARED_MEMORY: [(&str, &str); 2] = [("size", "1g"), ("mode", "1777")];
+/// Bytes of shared memory, at most: a browser under test needs some hundred megabytes.
+const SHARED_MEMORY: u64 = 1 << 30;
+/// Files in it, at most: each takes a kilobyte of the kernel's, which no size counts.
+const SHARED_FILES: &str = "64k";
 /// Only mount points are in it, and nobody may write there.
 const HALL: [(&str, &str); 3] = [("size", "1m"), ("nr_inodes", "4k"), ("mode", "755")];
 const TERMINALS: [(&str, &str); 2] = [("ptmxmode", "0666"), ("mode", "620")];
@@ -81,7 +83,7 @@ pub fn build(walls: &Walls) -> Result<(), Error> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(Error::at("make mounts of its own"))?;
     let room = Room::stage(&walls.tmp)?;
     for (at, what) in &plan.mounts {
-        room.mount(at, what)?;
+        room.mount(at, what, &walls.limits)?;
     }
     for link in &plan.links {
         room.link(link)?;
@@ -121,7 +123,7 @@ impl Room {
         Ok(Room { root, old })
     }
 
-    fn mount(&self, at: &Path, what: &What) -> Result<(), Error> {
+    fn mount(&self, at: &Path, what: &What, limits: &Limits) -> Result<(), Error> {
         let failed = || Error::at(format!("put {} into the room", at.display()));
         match what {
             What::Bind { source, directory, writable } => {
@@ -141,7 +143,13 @@ impl Room {
             What::Processes => self.processes(at),
             What::Devices => self.devices(at),
             What::SharedMemory => {
-                let memory = fresh("tmpfs", &SHARED_MEMORY, LOCKED).map_err(failed())?;
+                // It is memory that no process has: what counts processes does not see it.
+                let limit = Some(limits.memory_bytes).filter(|limit| *limit > 0);
+                let size = limit.map_or(SHARED_MEMORY, |limit| limit.min(SHARED_MEMORY));
+                let size = size.to_string();
+                let options =
+                    [("size", size.as_str()), ("nr_inodes", SHARED_FILES), ("mode", "1777")];
+                let memory = fresh("tmpfs", &options, LOCKED).map_err(failed())?;
                 attach(&memory, self.point(at, true)?).map_err(failed())
             }
             What::Layers { lower, upper, work } => self.layers(at, lower, upper, work),

@@ -181,6 +181,19 @@ async fn too_much_memory_ends_the_program() {
     }
 }
 
+/// Bytes and files, as the program itself may ask for them.
+#[tokio::test]
+async fn shared_memory_is_no_more_than_memory_may_be() {
+    let Some(mut scene) = Scene::new(Tier::T2) else { return };
+    let script = "set -- $(stat -f -c '%b %S %c' /dev/shm); echo $(($1 * $2)) $3; \
+        head -c 90000000 /dev/zero 2>/dev/null >/dev/shm/a && echo fits; rm /dev/shm/a; \
+        cat /proc/self/mounts | grep -c ' /dev/shm '";
+    let files = 64 << 10;
+    assert_eq!(scene.said(script).await, format!("{} {files}\nfits\n1\n", 1 << 30));
+    scene.walls.limits.memory_bytes = 80 << 20;
+    assert_eq!(scene.said(script).await, format!("{} {files}\n1\n", 80 << 20));
+}
+
 #[tokio::test]
 async fn a_disk_that_fills_ends_the_program() {
     for mut scene in Scene::each() {
