@@ -242,12 +242,16 @@ fn link(from: &Path, to: &Path) -> Result<(), files::Error> {
 }
 
 /// Takes away what only a mount needs, and what no cache may hold: whiteouts, opaque marks, sockets, pipes
-/// and devices. What stays is a plain directory. `keep` is asked for every file below `root`.
+/// and devices. What stays is a plain directory that its owner can read, fill and remove. `keep` is asked for
+/// every file below `root`.
 pub(super) fn strip(
     directory: &Path,
     keep: &mut impl FnMut(&Path, &fs::Metadata) -> Result<Keep, Error>,
 ) -> Result<(), Error> {
     let was = fs::symlink_metadata(directory).map_err(files::error("look at", directory))?;
+    if was.mode() & 0o700 != 0o700 {
+        files::set_mode(directory, was.mode() & 0o7777 | 0o700)?;
+    }
     let mut changed = false;
     for entry in fs::read_dir(directory).map_err(files::error("list", directory))? {
         let path = entry.map_err(files::error("list", directory))?.path();

@@ -519,7 +519,8 @@ fn what_a_candidate_removes_hides_nothing_of_the_cache() {
     };
     let tracked = ("target/deep/tracked.o", REGULAR, "tracked\n");
     let only = without(&base(), &["target/kept.txt"]);
-    let build = "echo 3 > target/deep/three.o; ln -s /etc target/out; chmod 555 target/deep";
+    // A directory that its owner cannot write, with something that no cache holds.
+    let build = "echo 3 > target/deep/three.o; ln -s /etc target/out; mkfifo target/deep/pipe; chmod 555 target/deep";
     let three = ("target/deep/three.o", REGULAR, "3\n");
     let out = ("target/out", SYMLINK, "/etc");
     let first = with(&base(), &[tracked, ("gen/.gitignore", REGULAR, "*.c\n")]);
