@@ -18,7 +18,7 @@ use crate::{
     ids::{AttemptId, CommitId, NAME, RepoPath, TreeId},
     night::{AttemptRecord, Conversation, Opening},
     outcome::{AgentEnd, AgentReport, Failure},
-    policy::{AdmittedTask, Authority, Inspection, RuleSet, inspect},
+    policy::{AdmittedTask, Authority, Inspection, inspect},
     runner::{
         conversations::{self, Held},
         deed::{Deed, Error},
@@ -328,8 +328,8 @@ impl Hands {
         if !changed {
             return no(report, Failure::NoChange { denied }, "no change");
         }
-        let rules = RuleSet::new(&opening.policy)?;
-        let inspection = inspect(&rules, task, &diff, &changes.filtered);
+        let rules = self.rules(opening)?;
+        let inspection = inspect(rules, task, &diff, &changes.filtered);
         if inspection.refused() {
             let refusals = inspection.objections().cloned().collect();
             return no(report, Failure::Refused(refusals), "refused by a rule");

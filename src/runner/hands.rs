@@ -3,7 +3,7 @@
 //! Does, and reports what happened; what follows is for the night to say. Every deed is safe to do twice,
 //! by the design that its command names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 
@@ -20,7 +20,7 @@ use crate::{
     night::{AttemptRecord, Command, Night, Opening},
     outcome::{Candidate, Failure},
     plan::{self, SectionWords},
-    policy::AdmittedTask,
+    policy::{AdmittedTask, RuleSet},
     process::{Environment, Stop, Supervisor},
     redact::Redactor,
     report,
@@ -64,6 +64,8 @@ pub struct Hands {
     pub remote: Option<(Arc<Network>, String)>,
     /// What agent and gate see of our environment.
     pub environment: Environment,
+    /// The night's policy, compiled when it is first asked for.
+    pub rules: OnceLock<RuleSet>,
     /// Headings of the plan.
     pub words: SectionWords,
     /// Known secrets.
@@ -190,6 +192,15 @@ impl Hands {
             }
             Command::Publish { tip } => self.publish(brief, tip).await,
         }
+    }
+
+    /// The night's policy. Compiled once: its patterns cost more than all that they are asked.
+    pub(super) fn rules(&self, opening: &Opening) -> Result<&RuleSet, Error> {
+        if let Some(rules) = self.rules.get() {
+            return Ok(rules);
+        }
+        let rules = RuleSet::new(&opening.policy)?;
+        Ok(self.rules.get_or_init(|| rules))
     }
 
     pub(super) fn keep_ref(

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use crate::{
@@ -334,6 +334,7 @@ impl Equipment {
             forge: self.forge,
             remote: remote(surroundings, home).filter(|_| !wishes.no_push),
             environment: self.environment,
+            rules: OnceLock::new(),
             words: self.words,
             redactor: redactor(surroundings, &self.included.secrets),
             included: self.included,
