@@ -104,7 +104,7 @@ pub fn create_dir_all(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(error("create the directory", path))
 }
 
-/// Copies a directory of ours: files and directories with their modes, not synced. Nothing is there yet.
+/// Copies a directory of ours: files and directories with their modes, not synced. None of its files is there yet.
 pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
     create_dir_all(to)?;
     for entry in fs::read_dir(from).map_err(error("list", from))? {

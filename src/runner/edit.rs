@@ -192,8 +192,8 @@ impl Hands {
             blocking(move || {
                 let slot = conversations::slot(&home);
                 let (slot, cache) = (slot.as_ref(), cache.as_ref());
-                let workspace = store.lay_out_agent(kind, slot, &tree, cache, largest)?;
-                history::give(&vault, &base, workspace.own(), &history)?;
+                let mut workspace = store.lay_out_agent(kind, slot, &tree, cache, largest)?;
+                workspace.show(&history::prepare(&vault, &base, &history)?)?;
                 collect::used_history(&places, &base)?;
                 if let Some(owner) = owner {
                     conversations::remember_slot(&home, workspace.slot())?;

@@ -413,6 +413,15 @@ impl Workspace {
         }
     }
 
+    /// Adds the files in `layer` to what programs see; nobody may change them as long as the workspace is in use.
+    /// Call it before a program starts. The tree has nothing under their names.
+    pub fn show(&mut self, layer: &Path) -> Result<(), Error> {
+        match &mut self.inner {
+            Inner::Pool(pool) => Ok(files::copy_tree(layer, pool.directory())?),
+            Inner::Overlay(mount) => mount.show(layer),
+        }
+    }
+
     /// Writes down whose work the slot holds, for [`Store::reopen`]. It survives this process.
     pub fn claim(&self, owner: &str) -> Result<(), Error> {
         let claim = Claim { owner: owner.to_owned(), kind: self.kind(), tree: self.tree.clone() };

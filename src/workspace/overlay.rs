@@ -41,6 +41,8 @@ struct Note {
     cache: Option<PathBuf>,
     /// What of it the layers would hide, above them.
     shown: Option<PathBuf>,
+    /// The layer above all of them.
+    above: Option<PathBuf>,
 }
 
 /// One slot of this kind.
@@ -52,6 +54,7 @@ pub(super) struct Mount {
     stack: Stack,
     cache: Option<PathBuf>,
     shown: Option<PathBuf>,
+    above: Option<PathBuf>,
     upper: PathBuf,
 }
 
@@ -111,11 +114,10 @@ impl Mount {
             Some(cache) => shown_again(vault, cache, &layers, &stack, place)?,
             None => None,
         };
-        let note = Note { stack: stack.number, cache, shown };
-        let text = serde_json::to_vec(&note).expect("a number and paths have a form in JSON");
+        let note = Note { stack: stack.number, cache, shown, above: None };
         let mount = Mount::new(rooms, place, layers, stack, note);
         mount.fresh()?;
-        files::write_atomic(&place.join(NOTE), &text)?;
+        mount.note()?;
         Ok(mount)
     }
 
@@ -126,7 +128,8 @@ impl Mount {
         let stack = layers.again(note.stack, tree)?;
         let mount = Mount::new(rooms, place, layers, stack, note);
         let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-        let whole = mount.cache.iter().chain(&mount.shown).all(|path| is_dir(path))
+        let named = mount.cache.iter().chain(&mount.shown).chain(&mount.above);
+        let whole = named.into_iter().all(|path| is_dir(path))
             && [&mount.at, &mount.upper, &mount.place.join(WORK)]
                 .into_iter()
                 .all(|path| is_dir(path));
@@ -142,8 +145,28 @@ impl Mount {
             stack,
             cache: note.cache,
             shown: note.shown,
+            above: note.above,
             upper: place.join(UPPER),
         }
+    }
+
+    /// Writes down what another process needs to take the slot over.
+    fn note(&self) -> Result<(), Error> {
+        let (cache, shown, above) = (self.cache.clone(), self.shown.clone(), self.above.clone());
+        let note = Note { stack: self.stack.number, cache, shown, above };
+        let text = serde_json::to_vec(&note).expect("a number and paths have a form in JSON");
+        Ok(files::write_atomic(&self.place.join(NOTE), &text)?)
+    }
+
+    /// Shows the files of `layer` as well, which nobody changes as long as it may be mounted. The name of what
+    /// is in it must be none of the tree's.
+    pub(super) fn show(&mut self, layer: &Path) -> Result<(), Error> {
+        if !is_ours(layer) {
+            // A file of another group cannot be changed inside the walls: a copy is ours.
+            return Ok(files::copy_tree(layer, &self.upper)?);
+        }
+        self.above = Some(layer.to_owned());
+        self.note()
     }
 
     /// Makes the empty upper directory, with the time that the tree's root has.
@@ -167,7 +190,8 @@ impl Mount {
         // The cache is the lowest: whatever it holds, no file of the tree is ever hidden. What is above the
         // layers was made to fit the tree.
         let layers = self.layers.paths(&self.stack).into_iter();
-        let lower = self.shown.iter().cloned().chain(layers).chain(self.cache.clone()).collect();
+        let above = self.above.iter().chain(&self.shown).cloned();
+        let lower = above.chain(layers).chain(self.cache.clone()).collect();
         Overlay {
             at: self.at.clone(),
             lower,
@@ -408,6 +432,14 @@ fn make_ours(path: &Path) -> Result<(), Error> {
         files::set_mode(path, 0o700)?;
     }
     Ok(())
+}
+
+/// True when a directory is of our own user and group, and so is all that was made in it.
+fn is_ours(directory: &Path) -> bool {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    fs::symlink_metadata(directory).is_ok_and(|found| {
+        found.uid() == user && found.gid() == group && found.mode() & 0o2000 == 0
+    })
 }
 
 /// Whether layers can be made below `root`; if not, why. Whether they can be mounted, only the walls know.

@@ -372,6 +372,39 @@ fn no_program_can_forge_the_marks_of_a_layer() {
 }
 
 #[test]
+fn a_layer_that_is_shown_as_well_is_no_change_and_stays_as_it_is() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let tree = scene.tree(&base());
+    let layer = scene.root.path().join("layer");
+    fs::create_dir_all(layer.join(".git/refs")).unwrap();
+    fs::write(layer.join(".git/HEAD"), "ref: refs/heads/work\n").unwrap();
+    let mut workspace = scene.lay_out(&agent(), &tree, None);
+    workspace.show(&layer).unwrap();
+    assert_eq!(fs::read_dir(workspace.own()).unwrap().count(), 0, "nothing is copied");
+    workspace.claim("agent").unwrap();
+    drop(workspace);
+    // Another process finds it as well.
+    let workspace = scene.store.reopen(&agent(), "agent", &tree, 1_000).unwrap().unwrap();
+    let script =
+        "grep -q work .git/HEAD && echo mine > .git/HEAD && touch .git/refs/new && echo a2 > a.txt";
+    run(&workspace.overlay().unwrap(), script);
+    let changed: Vec<String> =
+        workspace.changes().unwrap().edits.keys().map(ToString::to_string).collect();
+    assert_eq!(changed, ["a.txt"]);
+    run(&workspace.overlay().unwrap(), "grep -q mine .git/HEAD && rm -r .git && test ! -e .git");
+    assert_eq!(workspace.changes().unwrap().edits.len(), 1);
+    assert_eq!(fs::read_to_string(layer.join(".git/HEAD")).unwrap(), "ref: refs/heads/work\n");
+    assert!(!layer.join(".git/refs/new").exists());
+    // Without it the workspace is not whole.
+    drop(workspace);
+    fs::remove_dir_all(&layer).unwrap();
+    assert!(scene.store.reopen(&agent(), "agent", &tree, 1_000).unwrap().is_none());
+}
+
+#[test]
 fn a_whiteout_of_either_form_is_a_removal() {
     if !can_mount() {
         return;

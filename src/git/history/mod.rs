@@ -43,7 +43,8 @@ struct Store {
 }
 
 /// Makes the store of `base` below `shared`, where it is not there, and gives back the directory that holds
-/// the `.git` of a workspace at `base`: to be copied, or to be a layer.
+/// the `.git` of a workspace at `base`: to be copied, or to be a layer. It never changes then. `shared` is a
+/// directory of the runner's that keeps the objects between workspaces.
 pub fn prepare(vault: &Vault, base: &CommitId, shared: &Path) -> Result<PathBuf, Error> {
     let directory = shared.join(base.as_str());
     let layer = directory.join(LAYER);
@@ -61,14 +62,6 @@ pub fn prepare(vault: &Vault, base: &CommitId, shared: &Path) -> Result<PathBuf,
     let text = serde_json::to_vec(&store).unwrap_or_default();
     files::write_atomic(&directory.join(WHOLE), &text)?;
     Ok(layer)
-}
-
-/// Gives the files at `workspace` a repository of their own, at `base`. `shared` is a directory of the
-/// runner's that keeps the objects between workspaces.
-pub fn give(vault: &Vault, base: &CommitId, workspace: &Path, shared: &Path) -> Result<(), Error> {
-    let layer = prepare(vault, base, shared)?;
-    files::remove_any(&workspace.join(".git"))?;
-    Ok(files::copy_tree(&layer.join(".git"), &workspace.join(".git"))?)
 }
 
 /// What there is to build on.
