@@ -58,6 +58,11 @@ pub fn claim_by_rename(ours: &Path, name: &Path) -> Result<(), Error> {
     }
 }
 
+/// Gives a file or directory another name, which is free, without waiting for the disk.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(error("move", from))
+}
+
 /// Replaces a file in one step: the bytes are synced before the name points at them, the name after.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(Path::new("."));
@@ -71,6 +76,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     }
     file.persist(path).map_err(|problem| wrap()(problem.error))?;
     sync_dir(parent)
+}
+
+/// As [`write_atomic`], without waiting for the disk: whoever looks sees the old or the new file, but after a power
+/// cut it may be empty or gone. For what only serves this boot, or is made again when it cannot be read.
+pub fn write_soon(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let wrap = || error("write", path);
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(wrap())?;
+    file.write_all(bytes).map_err(wrap())?;
+    file.persist(path).map_err(|problem| wrap()(problem.error))?;
+    Ok(())
 }
 
 /// Makes a new file with these permission bits. Fails when the path exists, a dangling link included.

@@ -240,7 +240,10 @@ impl Layers {
 
     fn note(&self, stack: &Stack) -> Result<(), Error> {
         let text = serde_json::to_vec(stack).expect("numbers and texts have a form in JSON");
-        Ok(files::write_atomic(&self.place(stack.number, &stack.tree), &text)?)
+        let place = self.place(stack.number, &stack.tree);
+        // One that names its boot serves that boot only.
+        let write = if stack.boot.is_some() { files::write_soon } else { files::write_atomic };
+        Ok(write(&place, &text)?)
     }
 
     /// Makes the directory of the next layer.
@@ -250,7 +253,7 @@ impl Layers {
             name.to_str()?.split('-').next()?.parse::<u64>().ok()
         });
         let mut number = numbers.max().unwrap_or(0) + 1;
-        while !files::claim_dir(&self.layer(number))? {
+        while !files::make_dir(&self.layer(number))? {
             number += 1;
         }
         Ok(number)

@@ -4,6 +4,7 @@
 //! what changed, not what is there. Reading back is our own: nothing is followed, no git program and no
 //! repository of an agent's takes part. Never runs a program and never decides who gets which slot.
 
+mod behind;
 mod caches;
 pub(crate) mod checkout;
 mod collect;
@@ -39,7 +40,7 @@ use crate::{
     git::{Error, Handles, Vault, oid},
     ids::{RepoPath, TreeId, hex},
     sandbox::Overlay,
-    workspace::caches::Cache,
+    workspace::{behind::Behind, caches::Cache},
 };
 
 /// How a workspace is made.
@@ -121,6 +122,7 @@ pub struct Store {
     vault: Vault,
     root: PathBuf,
     busy: Arc<Mutex<BTreeSet<Slot>>>,
+    behind: Arc<Behind>,
     /// What is known of slots that are not in use.
     known: Arc<Mutex<BTreeMap<Slot, pool::Rest>>>,
 }
@@ -146,6 +148,7 @@ impl Store {
             vault: vault.clone(),
             root: root.to_owned(),
             busy: Arc::default(),
+            behind: Arc::default(),
             known: Arc::default(),
         }
     }
@@ -193,6 +196,7 @@ impl Store {
     ) -> Result<Workspace, Error> {
         let place = self.root.join(&lease.slot.0);
         files::create_private_dir(&place)?;
+        self.behind.wait(&place);
         files::remove_file(&place.join(CLAIM))?;
         let handles = self.vault.open()?;
         let rest = lock(&self.known).remove(&lease.slot);
@@ -328,8 +332,8 @@ impl Store {
         tree: &TreeId,
         largest: u64,
     ) -> Workspace {
-        let (vault, known) = (self.vault.clone(), self.known.clone());
-        Workspace { vault, place, inner, tree: tree.clone(), largest, lease, known }
+        let (vault, known, behind) = (self.vault.clone(), self.known.clone(), self.behind.clone());
+        Workspace { vault, place, inner, tree: tree.clone(), largest, lease, known, behind }
     }
 
     fn lease(&self, slot: &Slot) -> Result<Lease, Error> {
@@ -368,6 +372,7 @@ pub struct Workspace {
     largest: u64,
     lease: Lease,
     known: Arc<Mutex<BTreeMap<Slot, pool::Rest>>>,
+    behind: Arc<Behind>,
 }
 
 enum Inner {
@@ -426,7 +431,7 @@ impl Workspace {
     pub fn claim(&self, owner: &str) -> Result<(), Error> {
         let claim = Claim { owner: owner.to_owned(), kind: self.kind(), tree: self.tree.clone() };
         let text = serde_json::to_vec(&claim).expect("three plain texts are JSON");
-        Ok(files::write_atomic(&self.place.join(CLAIM), &text)?)
+        Ok(files::write_soon(&self.place.join(CLAIM), &text)?)
     }
 
     /// Reads what changed, writing new contents into the vault's own store. Call it only when nothing
@@ -463,7 +468,8 @@ impl Workspace {
         }
     }
 
-    /// Gives it back. What was changed in it is undone when the slot is laid out the next time.
+    /// Gives it back. What was changed in it is undone when the slot is laid out the next time, or removed beside
+    /// whatever comes next.
     pub fn release(self) -> Result<(), Error> {
         self.give_back(false)
     }
@@ -483,7 +489,7 @@ impl Workspace {
                 }
                 Ok(())
             }
-            Inner::Overlay(mount) => mount.release(),
+            Inner::Overlay(mount) => mount.release(&self.behind),
         }
     }
 }

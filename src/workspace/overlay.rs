@@ -21,6 +21,7 @@ use crate::{
     sandbox::Overlay,
     workspace::{
         CacheId,
+        behind::{Behind, GONE},
         caches::{self, Cache, Kept},
         layers::{self, Layers, Stack},
         look,
@@ -65,6 +66,8 @@ const WORK: &str = "work";
 const FITTED: &str = "cache";
 /// What of a cache is above the layers, of hard links.
 const SHOWN: &str = "shown";
+/// What a use leaves in its slot, beside the note.
+const USED: [&str; 4] = [UPPER, WORK, FITTED, SHOWN];
 
 /// Stacks that outlive a night: the tip, and enough beside it to find a near one.
 const KEPT_STACKS: usize = 8;
@@ -155,7 +158,7 @@ impl Mount {
         let (cache, shown, above) = (self.cache.clone(), self.shown.clone(), self.above.clone());
         let note = Note { stack: self.stack.number, cache, shown, above };
         let text = serde_json::to_vec(&note).expect("a number and paths have a form in JSON");
-        Ok(files::write_atomic(&self.place.join(NOTE), &text)?)
+        Ok(files::write_soon(&self.place.join(NOTE), &text)?)
     }
 
     /// Shows the files of `layer` as well, which nobody changes as long as it may be mounted. The name of what
@@ -314,8 +317,9 @@ impl Mount {
     }
 
     /// Removes what was changed. The layers stay.
-    pub(super) fn release(self) -> Result<(), Error> {
-        clear(&self.place)
+    pub(super) fn release(self, behind: &Behind) -> Result<(), Error> {
+        files::remove_file(&self.place.join(NOTE))?;
+        behind.remove(&self.place, &USED)
     }
 }
 
@@ -339,8 +343,14 @@ fn note(place: &Path) -> Option<Note> {
 /// Removes what a use of this kind leaves in a slot.
 pub(super) fn clear(place: &Path) -> Result<(), Error> {
     // The note first: without it nobody takes over what is half gone.
-    for name in [NOTE, UPPER, WORK, FITTED, SHOWN] {
+    files::remove_file(&place.join(NOTE))?;
+    for name in USED {
         files::remove_any(&place.join(name))?;
+    }
+    let gone = fs::read_dir(place).into_iter().flatten().flatten();
+    let gone = gone.filter(|entry| entry.file_name().as_bytes().starts_with(GONE.as_bytes()));
+    for entry in gone {
+        files::remove_any(&entry.path())?;
     }
     Ok(())
 }
