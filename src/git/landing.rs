@@ -147,9 +147,9 @@ pub fn land(
     }
     // Looked at before anything moves: a branch that is no longer ours stops the landing as a whole.
     let branch = night.branch_ref();
-    ours(vault, user, &branch, to)?;
+    let found = ours(vault, user, &branch, to)?;
     vault.move_ref(&branch, Some(from), to)?;
-    show_branch(vault, user, night, to)
+    show(vault, user, &branch, found.as_ref(), to)
 }
 
 /// Where the user's copy of the branch stands; an error when that is not behind `tip`.
@@ -181,10 +181,21 @@ pub fn show_branch(
 ) -> Result<(), Error> {
     let branch = night.branch_ref();
     let found = ours(vault, user, &branch, tip)?;
-    if found.is_some() && user.is_checked_out(&branch) {
+    show(vault, user, &branch, found.as_ref(), tip)
+}
+
+/// Brings the user's copy of the branch from `found`, which was ours, to `tip`.
+fn show(
+    vault: &Vault,
+    user: &UserRepository,
+    branch: &str,
+    found: Option<&CommitId>,
+    tip: &CommitId,
+) -> Result<(), Error> {
+    if found.is_some() && user.is_checked_out(branch) {
         return Ok(());
     }
-    user.publish_ref(vault, &branch, found.as_ref(), tip)
+    user.publish_ref(vault, branch, found, tip)
 }
 
 fn commit_tree(handles: &Handles, commit: &CommitId) -> Result<TreeId, Error> {
