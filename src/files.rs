@@ -91,14 +91,21 @@ pub fn write_soon(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// Makes a new file with these permission bits. Fails when the path exists, a dangling link included.
 pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    open_new(path, mode)?.write_all(bytes).map_err(error("write", path))
+}
+
+/// As [`create_new`], of pieces in their order.
+pub fn create_joined(path: &Path, pieces: &[impl AsRef<[u8]>], mode: u32) -> Result<(), Error> {
+    // Long pieces are written as they are.
+    let mut file = io::BufWriter::new(open_new(path, mode)?);
+    let mut written = pieces.iter().map(|piece| file.write_all(piece.as_ref()));
+    written.try_for_each(|piece| piece).and_then(|()| file.flush()).map_err(error("write", path))
+}
+
+fn open_new(path: &Path, mode: u32) -> Result<fs::File, Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(error("create", path))?;
-    file.write_all(bytes).map_err(error("write", path))
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(mode).open(path).map_err(error("create", path))
 }
 
 /// Opens a file of ours to add to it, private to its owner.

@@ -9,7 +9,7 @@ use git2::{ObjectType, Oid, Signature, Time};
 use jiff::Timestamp;
 
 use crate::{
-    diff::{Diff, FileMode},
+    diff::{Diff, DiffStat, FileMode},
     git::{
         Error, Handles, TreeEdit, Vault, blob_id, commit_id, compare, git, oid, tree, tree_id,
         user::UserRepository,
@@ -49,18 +49,17 @@ pub fn store_tree(
     Ok((tree, diff))
 }
 
-/// Makes the candidate for a tree: with the tick, and with a message that can carry the final tree.
+/// Makes the candidate for a tree, which differs from the base's by `stat`: with the tick, and with a message that
+/// can carry the final tree.
 pub fn candidate(
     vault: &Vault,
     base: &CommitId,
-    edit: &TreeId,
+    (edit, stat): (&TreeId, DiffStat),
     tick: Option<&Tick>,
     signed: &Signed<'_>,
     message: impl FnOnce(&TreeId) -> String,
 ) -> Result<Candidate, Error> {
     let handles = vault.open()?;
-    let base_tree = commit_tree(&handles, base)?;
-    let stat = compare::diff(&handles.read, &base_tree, edit)?.stat();
     let tree = match tick {
         Some(tick) => add_tick(&handles, edit, tick)?,
         None => edit.clone(),

@@ -338,7 +338,7 @@ impl Hands {
             task,
             attempt: edit.attempt,
             base: edit.base,
-            edit: &tree,
+            edit: (&tree, diff.stat()),
             risk: inspection.risk.score,
         };
         let candidate = self.candidate(brief, &work, &signed)?;

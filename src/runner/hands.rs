@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     agent::Agent,
+    diff::DiffStat,
     forge::{Forge, PullRequestDraft},
     git::{
         self, Vault,
@@ -97,8 +98,8 @@ pub(super) struct Work<'a> {
     pub(super) attempt: &'a AttemptId,
     /// The commit that it stands on.
     pub(super) base: &'a CommitId,
-    /// The tree, before our tick.
-    pub(super) edit: &'a TreeId,
+    /// The tree, before our tick, and its size against the base.
+    pub(super) edit: (&'a TreeId, DiffStat),
     /// The score of its diff.
     pub(super) risk: u32,
 }
@@ -284,7 +285,8 @@ impl Hands {
                 let signed = Signed { author: &brief.opening.author, at };
                 let record = brief.attempts_made.iter().find(|r| r.number == attempt.number);
                 let risk = record.map_or(0, |record| record.inspection.risk.score);
-                let work = Work { task, attempt, base: onto, edit: &tree, risk };
+                let stat = self.vault.diff(&self.vault.tree_of(onto)?, &tree)?.stat();
+                let work = Work { task, attempt, base: onto, edit: (&tree, stat), risk };
                 let candidate = self.candidate(brief, &work, &signed)?;
                 Ok(Deed::Restack(Ok(candidate)))
             }

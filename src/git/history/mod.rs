@@ -7,6 +7,7 @@
 mod index;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashSet, VecDeque},
     path::{Path, PathBuf},
 };
@@ -57,7 +58,8 @@ pub fn prepare(vault: &Vault, base: &CommitId, shared: &Path) -> Result<PathBuf,
     let handles = vault.open()?;
     let found = Found::around(&handles.read, oid(base.as_str()), shared)?;
     let store = found.pack(&handles.read, base, &packs)?;
-    let index = found.index(&handles, &vault.tree_of(base)?, shared)?;
+    let below = found.index_below(shared);
+    let index = found.index(&handles, &vault.tree_of(base)?, below.as_deref())?;
     store.lay_out(base, &index, &layer, shared)?;
     let text = serde_json::to_vec(&store).unwrap_or_default();
     files::write_atomic(&directory.join(WHOLE), &text)?;
@@ -141,18 +143,26 @@ impl Found {
         Ok(store)
     }
 
-    /// The index of the base's tree: the one of the store below with what differs, else a whole one.
-    fn index(&self, handles: &Handles, tree: &TreeId, shared: &Path) -> Result<Vec<u8>, Error> {
-        if let Some((below, store)) = &self.below
-            && let Ok(old) = std::fs::read(shared.join(below).join(LAYER).join(".git/index"))
-        {
+    fn index_below(&self, shared: &Path) -> Option<Vec<u8>> {
+        let (below, _) = self.below.as_ref()?;
+        std::fs::read(shared.join(below).join(LAYER).join(".git/index")).ok()
+    }
+
+    /// The index of the base's tree, in pieces: the one of the store below with what differs, else a whole one.
+    fn index<'o>(
+        &self,
+        handles: &Handles,
+        tree: &TreeId,
+        below: Option<&'o [u8]>,
+    ) -> Result<Vec<Cow<'o, [u8]>>, Error> {
+        if let (Some((_, store)), Some(old)) = (&self.below, below) {
             let old_tree = tree_id(oid(&store.tree));
             let edits = compare::edits(&handles.read, &old_tree, tree)?;
-            if let Some(spliced) = index::spliced(&old, &edits) {
+            if let Some(spliced) = index::spliced(old, &edits) {
                 return Ok(spliced);
             }
         }
-        Ok(index::whole(&tree::list(&handles.read, tree)?))
+        Ok(vec![index::whole(&tree::list(&handles.read, tree)?).into()])
     }
 }
 
@@ -161,7 +171,7 @@ impl Store {
     fn lay_out(
         &self,
         base: &CommitId,
-        index: &[u8],
+        index: &[Cow<'_, [u8]>],
         layer: &Path,
         shared: &Path,
     ) -> Result<(), Error> {
@@ -182,7 +192,7 @@ impl Store {
         write("config", config.as_bytes())?;
         write("refs/heads/work", format!("{base}\n").as_bytes())?;
         write("objects/info/alternates", stores.as_bytes())?;
-        write("index", index)?;
+        files::create_joined(&at.join("index"), index, 0o644)?;
         if !self.cut.is_empty() {
             write("shallow", lines(&mut self.cut.iter().cloned()).as_bytes())?;
         }
