@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use git2::{ErrorCode, ObjectType, Oid, Repository, RepositoryOpenFlags};
+use git2::{ErrorCode, ObjectType, OdbLookupFlags, Oid, Repository, RepositoryOpenFlags};
 
 use crate::{
     files,
@@ -298,7 +298,7 @@ impl UserRepository {
     }
 }
 
-/// Objects reachable from `commit` that `there` lacks. An object that is there is taken to be there with
+/// Objects reachable from `commit` that `there`, just opened, lacks. An object that is there is taken to be there with
 /// all that it names, as git itself takes it.
 fn missing_objects(
     handles: &Handles,
@@ -309,7 +309,8 @@ fn missing_objects(
     let mut seen = std::collections::HashSet::new();
     let mut open = vec![(commit, ObjectType::Commit)];
     while let Some((id, kind)) = open.pop() {
-        if there.exists(id) || !seen.insert(id) {
+        // It has just looked for packs: it need not look again for each object that it does not find.
+        if there.exists_ext(id, OdbLookupFlags::NO_REFRESH) || !seen.insert(id) {
             continue;
         }
         missing.push(id);

@@ -342,6 +342,7 @@ impl Hands {
             risk: inspection.risk.score,
         };
         let candidate = self.candidate(brief, &work, &signed)?;
+        self.foresee(&candidate);
         // Kept from the start: a candidate that fails its gate is an attempt that a person may open.
         self.keep_ref(opening, edit.attempt, &candidate.commit)?;
         let kept = Some(candidate.commit.clone());

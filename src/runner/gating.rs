@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use tokio::task::spawn_blocking;
+
 use crate::{
     egress::{self, Egress},
     files,
@@ -12,7 +14,7 @@ use crate::{
     git::history,
     ids::{AttemptId, CommitId, TreeId},
     night::{GateSpec, Step},
-    outcome::GateReport,
+    outcome::{Candidate, GateReport},
     proxy,
     runner::{
         deed::Error,
@@ -44,16 +46,9 @@ impl Hands {
             report.reused = true;
             return Ok(Some(report));
         }
-        let history = {
-            let (vault, commit) = (self.vault.clone(), commit.clone());
-            let shared = self.places.history();
-            // The next agent begins from this commit, if the gate is green. Nobody needs it before; what it could
-            // not do is done again then.
-            tokio::task::spawn_blocking(move || history::prepare(&vault, &commit, &shared).is_ok())
-        };
+        self.foresee_history(commit);
         let workspace = self.gate_ground(attempt, tree).await?;
         let report = self.gate_in(brief, attempt, commit, tree, &workspace).await;
-        let _ = history.await;
         let report = match report {
             Ok(report) => report,
             Err(problem) => {
@@ -107,6 +102,21 @@ impl Hands {
             Some(_) if there() => Ok(true),
             Some(_) => Err(Error::CacheGone),
         }
+    }
+
+    /// Makes what a candidate's gate will stand on, and the next agent, beside what comes first.
+    pub(super) fn foresee(&self, candidate: &Candidate) {
+        let (store, tree, kind) = (self.workspaces.clone(), candidate.tree.clone(), self.yard.kind);
+        let cache = self.yard.cache_in(&self.workspaces).cloned();
+        // What it could not do is done again, and said, when it is needed.
+        drop(spawn_blocking(move || store.foresee(kind, &tree, cache.as_ref()).is_ok()));
+        self.foresee_history(&candidate.commit);
+    }
+
+    /// The next agent begins from this commit, if the gate is green. Nobody needs it before.
+    fn foresee_history(&self, commit: &CommitId) {
+        let (vault, commit, shared) = (self.vault.clone(), commit.clone(), self.places.history());
+        drop(spawn_blocking(move || history::prepare(&vault, &commit, &shared).is_ok()));
     }
 
     /// Exactly the tree, over the cache of the base's own gate.

@@ -123,6 +123,8 @@ pub struct Store {
     root: PathBuf,
     busy: Arc<Mutex<BTreeSet<Slot>>>,
     behind: Arc<Behind>,
+    /// Held while layers are made: who needs what another makes waits for it.
+    layers: Arc<Mutex<()>>,
     /// What is known of slots that are not in use.
     known: Arc<Mutex<BTreeMap<Slot, pool::Rest>>>,
 }
@@ -149,6 +151,7 @@ impl Store {
             root: root.to_owned(),
             busy: Arc::default(),
             behind: Arc::default(),
+            layers: Arc::default(),
             known: Arc::default(),
         }
     }
@@ -212,10 +215,21 @@ impl Store {
             Kind::Overlay => {
                 let rooms = self.rooms();
                 let cache = cache.as_ref();
+                let _one = lock(&self.layers);
                 Inner::Overlay(overlay::Mount::lay_out(&self.vault, &rooms, &place, tree, cache)?)
             }
         };
         Ok(self.workspace(lease, place, inner, tree, largest))
+    }
+
+    /// Makes the layers of a tree that will be laid out over `cache` soon. Directories cannot be made before.
+    pub fn foresee(&self, kind: Kind, tree: &TreeId, cache: Option<&CacheId>) -> Result<(), Error> {
+        if kind == Kind::Pool {
+            return Ok(());
+        }
+        let cache = cache.and_then(|id| self.cache(&*self.vault.open().ok()?, id));
+        let _one = lock(&self.layers);
+        overlay::foresee(&self.vault, &self.rooms(), tree, cache.as_ref())
     }
 
     /// Takes over what an earlier process left in `slot` for `owner`, laid out of `tree`, as it is by now.

@@ -323,6 +323,17 @@ impl Mount {
     }
 }
 
+/// Makes the layers of a tree, where they are not there.
+pub(super) fn foresee(
+    vault: &Vault,
+    rooms: &Rooms,
+    tree: &TreeId,
+    cache: Option<&Cache>,
+) -> Result<(), Error> {
+    make_ours(&rooms.root.join(LAYERS))?;
+    rooms.layers().stack(vault, tree, cache.map(Cache::mark).as_deref()).map(drop)
+}
+
 /// Removes layers that nobody needs any more: neither a slot in `places`, nor one of `trees`, nor a new tip.
 pub(super) fn collect(
     rooms: &Rooms,

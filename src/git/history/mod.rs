@@ -10,6 +10,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeSet, HashSet, VecDeque},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use git2::{Commit, ObjectType, Oid, PackBuilder, Repository};
@@ -49,7 +50,14 @@ struct Store {
 pub fn prepare(vault: &Vault, base: &CommitId, shared: &Path) -> Result<PathBuf, Error> {
     let directory = shared.join(base.as_str());
     let layer = directory.join(LAYER);
-    if directory.join(WHOLE).exists() {
+    let is_whole = || directory.join(WHOLE).exists();
+    if is_whole() {
+        return Ok(layer);
+    }
+    // Who asks for what another is making waits for it.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_whole() {
         return Ok(layer);
     }
     files::remove_tree(&directory)?;
