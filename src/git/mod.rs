@@ -104,8 +104,8 @@ pub struct Vault {
 #[derive(Default)]
 struct Idle(Vec<Handles>);
 
-/// More than this many at a time are not kept: a deed uses two.
-const IDLE: usize = 4;
+/// More than this many at a time are not kept: a deed uses two, and so does each of two things made beside it.
+const IDLE: usize = 6;
 
 impl fmt::Debug for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

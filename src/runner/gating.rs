@@ -104,16 +104,16 @@ impl Hands {
         }
     }
 
-    /// Makes what a candidate's gate will stand on, and the next agent, beside what comes first.
+    /// Makes what a candidate's gate will stand on, beside what comes first.
     pub(super) fn foresee(&self, candidate: &Candidate) {
         let (store, tree, kind) = (self.workspaces.clone(), candidate.tree.clone(), self.yard.kind);
         let cache = self.yard.cache_in(&self.workspaces).cloned();
         // What it could not do is done again, and said, when it is needed.
         drop(spawn_blocking(move || store.foresee(kind, &tree, cache.as_ref()).is_ok()));
-        self.foresee_history(&candidate.commit);
     }
 
-    /// The next agent begins from this commit, if the gate is green. Nobody needs it before.
+    /// The next agent begins from this commit, if the gate is green. Nobody needs it before, and a gate's programs
+    /// leave it a processor.
     fn foresee_history(&self, commit: &CommitId) {
         let (vault, commit, shared) = (self.vault.clone(), commit.clone(), self.places.history());
         drop(spawn_blocking(move || history::prepare(&vault, &commit, &shared).is_ok()));

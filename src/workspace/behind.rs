@@ -101,3 +101,49 @@ impl Drop for Behind {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests make files")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn names(place: &Path) -> Vec<String> {
+        let entries = fs::read_dir(place).unwrap().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_place_is_free_at_once_and_empty_after_a_wait() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path();
+        for name in ["upper/below", "work", "other"] {
+            fs::create_dir_all(place.join(name)).unwrap();
+        }
+        // As a program may leave it.
+        fs::set_permissions(place.join("upper"), fs::Permissions::from_mode(0o000)).unwrap();
+        // As a killed process may have left it.
+        fs::create_dir_all(place.join("gone-0/x")).unwrap();
+        let behind = Behind::default();
+        behind.remove(place, &["upper", "work", "missing"]).unwrap();
+        assert!(!place.join("upper").exists() && !place.join("work").exists());
+        behind.wait(place);
+        assert_eq!(names(place), ["gone-0", "other"]);
+    }
+
+    #[test]
+    fn all_is_gone_when_nobody_removes_any_more() {
+        let place = tempfile::tempdir().unwrap();
+        let behind = Behind::default();
+        for number in 0..20 {
+            fs::create_dir_all(place.path().join("upper").join(number.to_string())).unwrap();
+            behind.remove(place.path(), &["upper"]).unwrap();
+        }
+        drop(behind);
+        assert_eq!(names(place.path()), Vec::<String>::new());
+    }
+}

@@ -405,6 +405,25 @@ fn a_layer_that_is_shown_as_well_is_no_change_and_stays_as_it_is() {
 }
 
 #[test]
+fn layers_that_were_foreseen_are_those_that_are_used() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    drop(scene.lay_out(&agent(), &scene.tree(&base()), None));
+    let mut tip = base();
+    tip.insert("new/file".to_owned(), (REGULAR, "new\n".to_owned()));
+    let tree = scene.tree(&tip);
+    scene.store.foresee(Kind::Pool, &tree, None).unwrap();
+    assert_eq!(layers(&scene), [1], "a directory cannot be foreseen");
+    scene.store.foresee(Kind::Overlay, &tree, None).unwrap();
+    assert_eq!(layers(&scene), [1, 2]);
+    let workspace = scene.lay_out(&Slot::gate(), &tree, None);
+    assert_eq!(layers(&scene), [1, 2]);
+    assert_eq!(scene.view(&workspace), tip);
+}
+
+#[test]
 fn a_whiteout_of_either_form_is_a_removal() {
     if !can_mount() {
         return;
