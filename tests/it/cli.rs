@@ -210,7 +210,11 @@ fn check_says_what_would_run_and_why_the_rest_would_not() {
     ]);
     assert!(ran.stdout.ends_with("next: nightshift run\n"), "{}", ran.stdout);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
-    assert_eq!(scene.run(&["run", "--dry-run"]).stdout, ran.stdout);
+    // What is free on the disk is another moment's.
+    let told = |ran: &Ran| -> Vec<String> {
+        ran.stdout.lines().filter(|line| !line.starts_with("disk: ")).map(str::to_owned).collect()
+    };
+    assert_eq!(told(&scene.run(&["run", "--dry-run"])), told(&ran));
     assert_eq!(scene.git(&["status", "--porcelain"]), "");
 }
 
