@@ -28,7 +28,7 @@ mod yaml;
 pub use settings::{
     AgentProfile, AgentSettings, Base, CLAUDE, CanarySetting, Draft, Fallback, GateSettings,
     Override, PlanFile, PlanSettings, PrSettings, Sandbox, Sections, Settings, UserSettings,
-    WallSettings, Workspaces, env_passes, looks_secret, plan_files,
+    UserGate, WallSettings, Workspaces, env_passes, looks_secret, plan_files,
 };
 
 use crate::{

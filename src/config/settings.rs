@@ -182,6 +182,17 @@ pub struct UserSettings {
     pub workspaces: Workspaces,
     /// Programs that `agent.use` and `--agent` may name.
     pub agents: BTreeMap<String, AgentProfile>,
+    /// What holds for the gates of all repositories.
+    pub gate: UserGate,
+}
+
+/// What the user's own file says of gates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserGate {
+    /// True: nothing is broken on purpose to see whether a gate can fail. The pull request says so.
+    pub canary_off: bool,
+    /// How often a red run is repeated; `None` = as the repository says.
+    pub flaky_reruns: Option<u32>,
 }
 
 /// Whether walls stand around agents and gates.
@@ -308,6 +319,20 @@ impl Settings {
         self.origins.insert(key.to_owned(), Origin::Argument(argument.to_owned()));
     }
 
+    /// The gate as it holds on this machine, with what the user's own file says of it.
+    pub fn gate_here(&self, own: UserGate) -> GateSettings {
+        let mut gate = self.gate.clone();
+        if own.canary_off {
+            gate.canary = CanarySetting::Off;
+        }
+        if let Some(wish) = own.flaky_reruns {
+            // Fewer are stricter, and the stricter of two that were written down holds.
+            let set = self.origin("gate.flaky_reruns") != Origin::Default;
+            gate.flaky_reruns = if set { gate.flaky_reruns.min(wish) } else { wish };
+        }
+        gate
+    }
+
     /// Where the value of `key` was set.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or_else(|| self.policy.origin(key))
@@ -385,9 +410,9 @@ impl Default for GateSettings {
             env: AgentSettings::default().env,
             network: Vec::new(),
             setup: Vec::new(),
-            canary: CanarySetting::Off,
+            canary: CanarySetting::Auto,
             baseline: Baseline::Green,
-            flaky_reruns: 0,
+            flaky_reruns: 1,
         }
     }
 }

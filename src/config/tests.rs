@@ -184,19 +184,15 @@ fn a_setting_that_is_not_held_is_an_error() {
         "policy: {risk: {}}",
         "policy: {secrets: block}",
         "agent: {sandbox: required}",
-        "gate: {baseline: compare}",
-        "gate: {flaky_reruns: 1}",
-        "gate: {canary: off}",
         "pr: {split: task}",
         "pr: {open_limit: 3}",
         "pr: {branch: x}",
         "pr: {title: x}",
         "pr: {commit: plain}",
-        "gate: {steps: [{name: a, run: b, junit: c.xml}]}",
     ] {
         assert_eq!(only(text).0, "C009", "{text}");
     }
-    good("pr: {split: night}\ngate: {baseline: green, flaky_reruns: 0}");
+    good("pr: {split: night}");
 }
 
 #[test]

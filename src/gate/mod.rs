@@ -3,7 +3,9 @@
 //! Nothing is laid over the tree and nothing is taken from an agent's run. A gate never decides what a red
 //! step leads to: that is the night's matter.
 
+pub mod junit;
 pub mod recognise;
+pub mod verdict;
 
 use std::{
     path::{Path, PathBuf},

@@ -14,6 +14,7 @@ mod manifest;
 mod marks;
 mod overlay;
 mod pool;
+mod product;
 mod read;
 mod rules;
 mod switch;
@@ -33,6 +34,7 @@ use sha2::{Digest as _, Sha256};
 pub use caches::Kept;
 pub use collect::{Collect, Collected, InUse};
 pub use overlay::probe;
+pub use product::Product;
 pub use read::Changes;
 
 use crate::{
