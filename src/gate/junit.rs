@@ -4,7 +4,7 @@
 //! own are not known, and a report that is broken anywhere is not believed anywhere.
 
 use quick_xml::{
-    Reader,
+    Reader, XmlVersion,
     events::{BytesStart, Event},
 };
 
@@ -90,7 +90,7 @@ pub fn read(bytes: &[u8]) -> Result<Seen, String> {
 fn case(start: &BytesStart<'_>) -> Result<Case, String> {
     let attribute = |name: &str| -> Result<String, String> {
         let found = start.try_get_attribute(name).map_err(|problem| problem.to_string())?;
-        let value = found.map(|found| found.unescape_value()).transpose();
+        let value = found.map(|found| found.normalized_value(XmlVersion::Implicit1_0)).transpose();
         Ok(value.map_err(|problem| problem.to_string())?.unwrap_or_default().into_owned())
     };
     let (class, name) = (attribute("classname")?, attribute("name")?);

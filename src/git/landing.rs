@@ -236,7 +236,7 @@ fn write_commit(
 
 /// Copies a tree and what it names into the vault's own store, where libgit2 left it in the user's
 /// because it was there already.
-fn adopt(handles: &Handles, root: Oid) -> Result<(), Error> {
+pub(crate) fn adopt(handles: &Handles, root: Oid) -> Result<(), Error> {
     let wrap = || git("store a merged tree");
     let own = handles.own.odb().map_err(wrap())?;
     let all = handles.read.odb().map_err(wrap())?;

@@ -9,6 +9,7 @@ pub mod network;
 mod compare;
 pub mod history;
 pub mod landing;
+pub mod mixed;
 pub(crate) mod differences;
 pub(crate) mod tree;
 pub mod user;
@@ -22,6 +23,7 @@ use std::{
 
 use git2::{ObjectType, Oid, Repository};
 
+pub(crate) use landing::adopt;
 pub use tree::{TreeEdit, TreeEntry};
 
 use crate::{

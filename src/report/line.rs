@@ -143,6 +143,7 @@ fn tests(proof: &TestProof) -> String {
         NewTests::Proven { .. } => "new tests fail without the change",
         NewTests::Unproven { .. } => "new tests pass without the change",
         NewTests::Inseparable { .. } => "new tests stand beside the code",
+        NewTests::Alone => "nothing but tests",
     };
     let former = match &proof.former_tests {
         FormerTests::Unchanged => return new.to_owned(),

@@ -19,7 +19,7 @@ use crate::{
     },
     ids::{AttemptId, CommitId, NAME, TaskId, TreeId},
     night::{AttemptRecord, Command, Night, Opening},
-    outcome::{Candidate, Failure},
+    outcome::{Candidate, Failure, GateReport},
     plan::{self, SectionWords},
     policy::{AdmittedTask, RuleSet},
     process::{Environment, Stop, Supervisor},
@@ -87,6 +87,8 @@ pub struct Brief {
     pub(super) opening: Arc<Opening>,
     /// The task's attempts before this one, and this one where it has begun.
     pub(super) attempts_made: Vec<AttemptRecord>,
+    /// The gate's run on the base, where the order is one about a gate.
+    pub(super) base_gate: Option<GateReport>,
     attempts: u32,
     draft: Option<PullRequestDraft>,
 }
@@ -110,7 +112,12 @@ impl Brief {
         let attempt = command.attempt();
         let task = attempt.and_then(|attempt| night.task(&attempt.task));
         let draft = matches!(command, Command::Publish { .. }).then(|| draft(night));
+        let gated = matches!(
+            command,
+            Command::RunGate { .. } | Command::ProveGate { .. } | Command::ProveTests { .. }
+        );
         Brief {
+            base_gate: night.base_gate().report().filter(|_| gated).cloned(),
             opening: opening.clone(),
             attempts_made: task.map(|task| task.attempts.clone()).unwrap_or_default(),
             attempts: attempt.map_or(0, |attempt| night.attempts_allowed(&attempt.task)),
@@ -147,7 +154,13 @@ impl Hands {
         brief: &Brief,
         at: Timestamp,
     ) -> Result<Deed, Error> {
-        let needs_cache = matches!(command, Command::RunGate { .. } | Command::RunAgent { .. });
+        let needs_cache = matches!(
+            command,
+            Command::RunGate { .. }
+                | Command::RunAgent { .. }
+                | Command::ProveGate { .. }
+                | Command::ProveTests { .. }
+        );
         if needs_cache && !self.ensure_cache(brief).await? {
             return Ok(Deed::Gate(None));
         }
