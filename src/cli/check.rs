@@ -84,6 +84,7 @@ struct View<'p> {
     rows: Vec<Row<'p>>,
     agent: Agent,
     ground: Ground,
+    canary: String,
     stopped: bool,
     all: bool,
 }
@@ -192,6 +193,7 @@ pub(super) fn of(
         rows: rows(&preparation, &request.tasks),
         agent: agent(surroundings, &preparation),
         ground: ground(surroundings, &preparation)?,
+        canary: preparation.canary()?,
         stopped,
         preparation: &preparation,
         all: command.all,

@@ -197,7 +197,8 @@ fn canary(reader: &mut Reader, spot: &Spot<'_>) -> Option<CanarySetting> {
             let path = own_path(reader, spot, path)?;
             let patch = path.ends_with(".patch") || path.ends_with(".diff");
             if !patch {
-                let help = "`auto`, `off`, or a patch of the base, such as .nightshift/canary.patch";
+                let help =
+                    "`auto`, `off`, or a patch of the base, such as .nightshift/canary.patch";
                 reader.wrong(spot, "expected a path that ends with .patch or .diff", help);
             }
             patch.then_some(CanarySetting::Patch(path))

@@ -161,10 +161,14 @@ impl Base<'_> {
         let words: Vec<&str> = self
             .scripts
             .iter()
-            .flat_map(|text| text.split(|c: char| c.is_whitespace() || "\"';|&()<>=`$,:".contains(c)))
+            .flat_map(|text| {
+                text.split(|c: char| c.is_whitespace() || "\"';|&()<>=`$,:".contains(c))
+            })
             .map(|word| word.trim_start_matches("./"))
             // `docs/*.md` names what is in `docs`.
-            .map(|word| word.split_once('*').map_or(word, |(before, _)| before).trim_end_matches('/'))
+            .map(|word| {
+                word.split_once('*').map_or(word, |(before, _)| before).trim_end_matches('/')
+            })
             .filter(|word| !word.is_empty() && *word != ".")
             .collect();
         let named = |path: &RepoPath| {
@@ -180,7 +184,10 @@ impl Base<'_> {
         let first = files.first()?;
         let what = match files.len() {
             1 => format!("{first}, which the gate's scripts name, is unreadable"),
-            more => format!("{first} and {} more, which the gate's scripts name, are unreadable", more - 1),
+            more => format!(
+                "{first} and {} more, which the gate's scripts name, are unreadable",
+                more - 1
+            ),
         };
         Some(Breakage { what, files: unreadable(files) })
     }
@@ -284,7 +291,12 @@ mod tests {
     #[test]
     fn a_rust_package_is_broken_where_its_build_begins_then_in_a_test_then_everywhere() {
         let found = broken(
-            &[("Cargo.toml", "[package]\n"), ("src/lib.rs", "mod a;"), ("src/a.rs", ""), ("tests/t.rs", "")],
+            &[
+                ("Cargo.toml", "[package]\n"),
+                ("src/lib.rs", "mod a;"),
+                ("src/a.rs", ""),
+                ("tests/t.rs", ""),
+            ],
             "cargo test",
         );
         assert_eq!(
@@ -306,21 +318,32 @@ mod tests {
     fn each_ecosystem_gets_a_failing_test_where_its_own_stand() {
         for (files, test, says) in [
             (&[("crates/a/src/lib.rs", "")][..], "crates/a/tests/nightshift_canary.rs", "#[test]"),
-            (&[("cmd/x/main.go", "// c\npackage main\n")], "cmd/x/nightshift_canary_test.go", "package main\n"),
+            (
+                &[("cmd/x/main.go", "// c\npackage main\n")],
+                "cmd/x/nightshift_canary_test.go",
+                "package main\n",
+            ),
             (&[("shop/__init__.py", "")], "tests/test_nightshift_canary.py", "self.fail"),
             (
                 &[("shop/__init__.py", ""), ("shop/test/test_a.py", "")],
                 "shop/test/test_nightshift_canary.py",
                 "self.fail",
             ),
-            (&[("index.js", ""), ("package.json", "{}")], "test/nightshift_canary.test.js", "throw"),
+            (
+                &[("index.js", ""), ("package.json", "{}")],
+                "test/nightshift_canary.test.js",
+                "throw",
+            ),
             (
                 &[("src/index.ts", ""), ("src/cart.spec.ts", "")],
                 "src/nightshift_canary.spec.ts",
                 "throw",
             ),
             (
-                &[("a/src/main/java/A.java", ""), ("a/src/test/java/BTest.java", "import org.junit.Test;")],
+                &[
+                    ("a/src/main/java/A.java", ""),
+                    ("a/src/test/java/BTest.java", "import org.junit.Test;"),
+                ],
                 "a/src/test/java/NightshiftCanaryTest.java",
                 "import org.junit.Test;",
             ),
@@ -345,7 +368,10 @@ mod tests {
             (".ai-validation/check.sh", ""),
             ("PLAN.md", ""),
         ];
-        let found = broken(&files, "for f in docs/*.md; do test -s \"$f\"; done; sh .ai-validation/check.sh PLAN.md");
+        let found = broken(
+            &files,
+            "for f in docs/*.md; do test -s \"$f\"; done; sh .ai-validation/check.sh PLAN.md",
+        );
         assert_eq!(
             whats(&found),
             [
@@ -355,7 +381,11 @@ mod tests {
             ]
         );
         let text = text_of(&found[1], "README.md");
-        assert!(text.starts_with("---\ntitle: [") && text.contains("# A") && text.contains("missing.md"));
+        assert!(
+            text.starts_with("---\ntitle: [")
+                && text.contains("# A")
+                && text.contains("missing.md")
+        );
     }
 
     #[test]

@@ -65,8 +65,23 @@ const fn by_line(
 
 /// Directories whose code is somebody else's, made by a program, or not built with the rest.
 const ASIDE: [&str; 17] = [
-    "vendor", "node_modules", "third_party", "external", "dist", "build", "out", "target", "examples", "example",
-    "benches", "bench", "scripts", "tools", "fuzz", "migrations", "generated",
+    "vendor",
+    "node_modules",
+    "third_party",
+    "external",
+    "dist",
+    "build",
+    "out",
+    "target",
+    "examples",
+    "example",
+    "benches",
+    "bench",
+    "scripts",
+    "tools",
+    "fuzz",
+    "migrations",
+    "generated",
 ];
 
 /// A line that no language takes.
@@ -120,8 +135,7 @@ pub(super) fn entry<'f>(language: &Language, own: &[&'f RepoPath]) -> Option<&'f
     let named = |path: &RepoPath| {
         language.entries.iter().position(|entry| {
             let (path, entry) = (path.as_bytes(), entry.as_bytes());
-            path == entry
-                || path.strip_suffix(entry).is_some_and(|above| above.ends_with(b"/"))
+            path == entry || path.strip_suffix(entry).is_some_and(|above| above.ends_with(b"/"))
         })
     };
     let rank = |path: &&RepoPath| Some((named(path)?, path.components().count()));
@@ -140,10 +154,8 @@ pub(super) fn most_imported<'f>(
         let line = line.trim_start();
         WORDS.iter().any(|word| line.starts_with(word)) || line.contains("require(")
     };
-    let lines: Vec<(&RepoPath, Vec<&str>)> = texts
-        .iter()
-        .map(|(path, text)| (*path, text.lines().filter(imports).collect()))
-        .collect();
+    let lines: Vec<(&RepoPath, Vec<&str>)> =
+        texts.iter().map(|(path, text)| (*path, text.lines().filter(imports).collect())).collect();
     let mentions = |path: &RepoPath| {
         let name = path.components().last().unwrap_or_default();
         let name = String::from_utf8_lossy(name).into_owned();
@@ -151,10 +163,7 @@ pub(super) fn most_imported<'f>(
         let word = |line: &&str| {
             line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').any(|w| w == stem)
         };
-        lines
-            .iter()
-            .filter(|(other, lines)| *other != path && lines.iter().any(word))
-            .count()
+        lines.iter().filter(|(other, lines)| *other != path && lines.iter().any(word)).count()
     };
     let best = |path: &&'f RepoPath| {
         let outermost = usize::MAX - path.components().count();
@@ -188,17 +197,28 @@ mod tests {
     fn a_build_begins_at_the_outermost_file_of_its_kind() {
         let rust = ["crates/a/src/lib.rs", "src/main.rs", "src/lib.rs", "examples/src/lib.rs"];
         assert_eq!(begins(&rust).as_deref(), Some("src/lib.rs"));
-        assert_eq!(begins(&["crates/b/src/lib.rs", "crates/a/src/lib.rs"]).as_deref(), Some("crates/a/src/lib.rs"));
-        assert_eq!(begins(&["cmd/x/main.go", "a.go", "a_test.go"]).as_deref(), Some("cmd/x/main.go"));
-        let python = ["tests/__init__.py", "src/shop/__init__.py", "src/shop/cart/__init__.py", "setup.py"];
+        assert_eq!(
+            begins(&["crates/b/src/lib.rs", "crates/a/src/lib.rs"]).as_deref(),
+            Some("crates/a/src/lib.rs")
+        );
+        assert_eq!(
+            begins(&["cmd/x/main.go", "a.go", "a_test.go"]).as_deref(),
+            Some("cmd/x/main.go")
+        );
+        let python =
+            ["tests/__init__.py", "src/shop/__init__.py", "src/shop/cart/__init__.py", "setup.py"];
         assert_eq!(begins(&python).as_deref(), Some("src/shop/__init__.py"));
-        assert_eq!(begins(&["src/index.test.ts", "src/index.ts", "a.js"]).as_deref(), Some("src/index.ts"));
+        assert_eq!(
+            begins(&["src/index.test.ts", "src/index.ts", "a.js"]).as_deref(),
+            Some("src/index.ts")
+        );
         assert_eq!(begins(&["README.md", "docs/a.py"]), None);
     }
 
     #[test]
     fn most_files_decide_the_language_and_tests_do_not_count() {
-        let all = files(&["a.py", "b.sh", "tests/test_a.py", "tests/c.sh", "tests/d.sh", "vendor/x.rs"]);
+        let all =
+            files(&["a.py", "b.sh", "tests/test_a.py", "tests/c.sh", "tests/d.sh", "vendor/x.rs"]);
         assert_eq!(main(all.iter()).map(|(language, _)| language.name), Some("Python"));
     }
 
@@ -206,7 +226,8 @@ mod tests {
     fn what_most_files_import_is_found() {
         let paths = files(&["shop/cart.py", "shop/money.py", "shop/web.py"]);
         let own: Vec<&RepoPath> = paths.iter().map(|entry| &entry.path).collect();
-        let texts = ["from shop.money import Money\n", "import re\n", "from shop import money\n# cart\n"];
+        let texts =
+            ["from shop.money import Money\n", "import re\n", "from shop import money\n# cart\n"];
         let texts: Vec<(&RepoPath, String)> =
             own.iter().copied().zip(texts.map(str::to_owned)).collect();
         assert_eq!(most_imported(&own, &texts).unwrap().to_string(), "shop/money.py");
@@ -214,8 +235,12 @@ mod tests {
 
     #[test]
     fn what_is_run_line_by_line_is_broken_before_its_first_line() {
-        let language = |name: &str| LANGUAGES.iter().find(|language| language.name == name).unwrap();
-        assert_eq!(language("shell").broken("#!/bin/sh\nexit 0\n"), format!("#!/bin/sh\n{BROKEN}\nexit 0\n"));
+        let language =
+            |name: &str| LANGUAGES.iter().find(|language| language.name == name).unwrap();
+        assert_eq!(
+            language("shell").broken("#!/bin/sh\nexit 0\n"),
+            format!("#!/bin/sh\n{BROKEN}\nexit 0\n")
+        );
         assert_eq!(language("shell").broken("exit 0\n"), format!("{BROKEN}\nexit 0\n"));
         assert_eq!(language("PHP").broken("<?php"), format!("<?php\n{BROKEN}\n"));
         assert_eq!(language("Rust").broken("fn a() {}"), format!("fn a() {{}}\n{BROKEN}\n"));

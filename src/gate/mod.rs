@@ -91,7 +91,8 @@ impl GateRun<'_> {
         for (index, part) in parts.iter().enumerate() {
             let last = index + 1 == parts.len();
             for step in part.steps {
-                let Some(report) = self.step(steps.len(), step, part, &mut hash, stop).await? else {
+                let Some(report) = self.step(steps.len(), step, part, &mut hash, stop).await?
+                else {
                     return Ok(None);
                 };
                 let go_on = !report.blocks() || (self.to_the_end && last);
@@ -120,7 +121,8 @@ impl GateRun<'_> {
         let argv = ["/bin/sh", "-c", "exec 2>&1\neval \"$0\"", &step.run].map(str::to_owned);
         let stderr = self.logs.join(format!("{name}.err"));
         let environment = part.environment.clone();
-        let mut program = Program::new(argv.to_vec(), self.workspace.directory(), environment, &log, &stderr);
+        let mut program =
+            Program::new(argv.to_vec(), self.workspace.directory(), environment, &log, &stderr);
         program.label.clone_from(&step.name);
         program.grace = Duration::ZERO;
         program.walls.clone_from(&part.walls);

@@ -159,7 +159,8 @@ pub fn tests(log: &str) -> Seen {
             continue;
         }
         for found in runner.failing.captures_iter(&log) {
-            let name = found.iter().skip(1).flatten().next().map_or("", |name| name.as_str().trim());
+            let name =
+                found.iter().skip(1).flatten().next().map_or("", |name| name.as_str().trim());
             if !HEADINGS.contains(&name) {
                 seen.failing.push(name.to_owned());
             }
@@ -243,7 +244,11 @@ mod tests {
                    =========== 1 failed, 217 passed in 31.20s ===========\n";
         seen(log, &["tests/test_a.py::test_b"], Some(218));
         seen("1 failed, 217 passed, 3 warnings in 31.20s\n", &[], Some(218));
-        seen("FAILED a.py::b[x - y z] - boom\nERROR c.py - No module\n", &["a.py::b[x", "c.py"], None);
+        seen(
+            "FAILED a.py::b[x - y z] - boom\nERROR c.py - No module\n",
+            &["a.py::b[x", "c.py"],
+            None,
+        );
         seen("FAILED a.py::b[y z]\n", &["a.py::b[y z]"], None);
         seen("===== 3 skipped in 0.01s =====\n===== no tests ran in 0.01s =====\n", &[], None);
     }
@@ -297,7 +302,11 @@ mod tests {
 
     #[test]
     fn prose_is_not_a_test() {
-        seen("this is not ok\nall good in 3s\n5 things failed\n    1) first\n  ● a point\n✖ no (1ms)\n", &[], None);
+        seen(
+            "this is not ok\nall good in 3s\n5 things failed\n    1) first\n  ● a point\n✖ no (1ms)\n",
+            &[],
+            None,
+        );
     }
 
     #[test]

@@ -86,7 +86,13 @@ mod tests {
     use super::*;
     use crate::ids::{CommitId, GateId, TreeId};
 
-    fn step(name: &str, code: i32, tests: Option<u32>, failing: &[&str], millis: u64) -> StepReport {
+    fn step(
+        name: &str,
+        code: i32,
+        tests: Option<u32>,
+        failing: &[&str],
+        millis: u64,
+    ) -> StepReport {
         StepReport {
             name: name.into(),
             command: "x".into(),
@@ -120,8 +126,10 @@ mod tests {
 
     #[test]
     fn only_what_failed_on_the_base_with_its_name_is_excused() {
-        let base = report(vec![step("t", 1, Some(10), &["a", "b"], 1), step("lint", 0, None, &[], 1)]);
-        let here = |code, tests, failing: &[&str]| excused(&step("t", code, tests, failing, 1), &base);
+        let base =
+            report(vec![step("t", 1, Some(10), &["a", "b"], 1), step("lint", 0, None, &[], 1)]);
+        let here =
+            |code, tests, failing: &[&str]| excused(&step("t", code, tests, failing, 1), &base);
         assert!(here(1, Some(10), &["a"]) && here(1, Some(12), &["a", "b"]));
         assert!(!here(1, Some(10), &["a", "c"]), "a new failure");
         assert!(!here(1, Some(9), &["a"]), "fewer tests");
@@ -146,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_green_run_that_tested_nothing_is_vacuous() {
-        let base = report(vec![step("t", 0, Some(200), &[], 30_000), step("lint", 0, None, &[], 9)]);
+        let base =
+            report(vec![step("t", 0, Some(200), &[], 30_000), step("lint", 0, None, &[], 9)]);
         let run = |tests, millis| report(vec![step("t", 0, tests, &[], millis)]);
         for tests in [None, Some(0)] {
             let why = vacuous(&run(tests, 30_000), &base, false).unwrap();

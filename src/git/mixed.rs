@@ -75,7 +75,9 @@ pub fn with_patch(
     };
     let mut paths: Vec<RepoPath> = diff
         .deltas()
-        .flat_map(|delta| [delta.old_file(), delta.new_file()].map(|f| f.path_bytes().map(RepoPath::new)))
+        .flat_map(|delta| {
+            [delta.old_file(), delta.new_file()].map(|f| f.path_bytes().map(RepoPath::new))
+        })
         .flatten()
         .collect();
     paths.sort();

@@ -5,6 +5,7 @@
 
 mod commit;
 mod facts;
+mod gates;
 mod line;
 mod progress;
 mod pull_request;
@@ -16,6 +17,7 @@ pub use facts::{
     agent_notes, answer_lines, closed, decisions, decisions_in_words, moment, questions,
     recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries,
 };
+pub use gates::{excused, flaky, flaky_in_words, test_proof};
 pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
 pub use progress::{at_work, heartbeat, phase, progress};
 pub use pull_request::{PullRequest, marker, pull_request};

@@ -8,7 +8,7 @@ use crate::{
     night::{AttemptRecord, BaseGate, Night, NotStarted, Publication, Stage},
     outcome::StopReason,
     policy::Verdict,
-    report::{facts, line, text},
+    report::{facts, gates, line, text},
 };
 
 /// Width of the title column, in terminal cells.
@@ -45,6 +45,11 @@ pub fn summary(night: &Night, now: Timestamp, running: bool) -> String {
                 opening.agent.walls
             ));
         }
+    }
+    if let Some(proof) = night.gate_proof().filter(|proof| !proof.proven()) {
+        lines.push(String::new());
+        lines.push("REFUSED: the gate did not go red, so nothing was started".to_owned());
+        lines.extend(gates::unproven(proof));
     }
     landed(night, &mut lines);
     failed(night, &mut lines);
@@ -229,6 +234,22 @@ fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) 
         }
     }
     lines.extend(facts::closed(night, now));
+    if !matches!(night.base_gate(), BaseGate::Red(_)) {
+        let proof = night.gate_proof().filter(|proof| proof.proven()).map(gates::canary);
+        lines.extend(
+            proof.or_else(|| gates::not_proven(night)).map(|words| format!("gate: {words}")),
+        );
+    }
+    lines.extend(gates::known_failures(night).map(|words| format!("gate: {words}")));
+    for (id, task) in night.tasks() {
+        let report = task.last().and_then(|record| record.gate.as_ref());
+        if let Some(words) = report.and_then(gates::flaky_in_words) {
+            lines.push(format!("flaky: {id}: {}", text::inline_plain(&words)));
+        }
+    }
+    if let Some(words) = night.base_gate().report().and_then(gates::flaky_in_words) {
+        lines.push(format!("flaky: base: {}", text::inline_plain(&words)));
+    }
     if let Publication::Failed { message, help } = night.publication() {
         lines.push(format!("not published: {}", text::inline_plain(message)));
         lines.push(format!("  {}", text::inline_plain(help)));

@@ -153,11 +153,7 @@ impl Hands {
         verdict::vacuous(report, base, own.is_some_and(|own| own.warm))
     }
 
-    async fn tried(
-        &self,
-        brief: &Brief,
-        trial: &Trial<'_>,
-    ) -> Result<Option<GateReport>, Error> {
+    async fn tried(&self, brief: &Brief, trial: &Trial<'_>) -> Result<Option<GateReport>, Error> {
         let spec = &brief.opening.gate;
         let mut former: Vec<FormerRun> = Vec::new();
         // A gate that was cut off, or that judged this attempt before a restack, may have left some.
@@ -209,7 +205,8 @@ impl Hands {
     fn may_be_chance(&self, brief: &Brief, trial: &Trial<'_>, report: &GateReport) -> bool {
         let base = brief.base_gate.as_ref().filter(|_| trial.of != Whose::Base);
         // The set-up has the network and may take half an hour: what it could not do is not tried again.
-        let set_up = |step: &StepReport| brief.opening.gate.setup.iter().any(|s| s.name == step.name);
+        let set_up =
+            |step: &StepReport| brief.opening.gate.setup.iter().any(|s| s.name == step.name);
         verdict::may_be_chance(report, base)
             && !report.steps.iter().any(|step| step.blocks() && set_up(step))
     }

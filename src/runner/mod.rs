@@ -10,7 +10,7 @@ pub mod earlier;
 pub mod deed;
 mod edit;
 mod gating;
-mod proving;
+pub mod proving;
 pub mod hands;
 pub mod home;
 pub mod include;

@@ -15,7 +15,7 @@ use crate::{
     diagnostic::Style,
     files,
     forge::{Forge, Local},
-    ids::{AttemptId, BRANCH_NAMESPACE, NAME, NightId, TaskId},
+    ids::{BRANCH_NAMESPACE, NAME, NightId, TaskId},
     journal::{self, Holder, Journal, Lock, Locking},
     night::{
         AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, Publication, PublishSpec,
@@ -555,9 +555,4 @@ fn claim(surroundings: &Surroundings, home: &Home) -> Result<NightId, Refused> {
         "there is no free name for a night of today",
         format!("remove old branches below {NAME}/{date}"),
     ))
-}
-
-/// The directory of an attempt's or the base's gate logs.
-pub fn gate_logs(places: &NightPlaces, attempt: Option<&AttemptId>) -> PathBuf {
-    places.directory().join(NightPlaces::gate_name(attempt))
 }

@@ -19,7 +19,7 @@ use crate::{
     policy::{
         self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
     },
-    runner::{base, earlier, home::Home, places::Surroundings, refused::Refused},
+    runner::{base, earlier, home::Home, places::Surroundings, proving, refused::Refused},
 };
 
 /// What a person asked for.
@@ -164,6 +164,14 @@ impl Preparation {
             gate_missing,
             notes,
         })
+    }
+
+    /// What a night would do to see whether the gate can fail, in one line.
+    pub fn canary(&self) -> Result<String, Refused> {
+        let Home { places, vault, .. } = &self.home;
+        let plan = self.plan_source.as_ref().map(|plan| &plan.path);
+        let tree = &self.base.tree;
+        Ok(proving::foreseen(places, vault, tree, &self.gate, &self.rules, plan)?)
     }
 
     /// Tasks with their admission, in plan order.

@@ -237,7 +237,9 @@ pub fn foreseen(
     plan: Option<&RepoPath>,
 ) -> Result<String, crate::git::Error> {
     if let Canary::Off { origin } = &spec.canary {
-        return Ok(format!("off ({origin}): the pull request says that the gate is not proven able to fail"));
+        return Ok(format!(
+            "off ({origin}): the pull request says that the gate is not proven able to fail"
+        ));
     }
     let nowhere = RepoPath::from("");
     let ground = Ground::of(vault, tree, spec, rules, plan.unwrap_or(&nowhere))?;
@@ -247,12 +249,15 @@ pub fn foreseen(
         return Ok(format!("this gate went red before, on {what}"));
     }
     Ok(match &spec.canary {
-        Canary::Patch(path) => format!("before the first task the gate must be red on the patch {path}"),
+        Canary::Patch(path) => {
+            format!("before the first task the gate must be red on the patch {path}")
+        }
         Canary::Auto | Canary::Off { .. } => {
             let what: Vec<String> =
                 ground.proposals(vault, tree).into_iter().map(|breakage| breakage.what).collect();
             match what.as_slice() {
-                [] => "nothing here can be broken on purpose: name a patch in `gate.canary`".to_owned(),
+                [] => "nothing here can be broken on purpose: name a patch in `gate.canary`"
+                    .to_owned(),
                 [first] => format!("before the first task the gate must be red on: {first}"),
                 [first, more @ ..] => format!(
                     "before the first task the gate must be red on: {first} (or on one of {} more)",
@@ -292,7 +297,9 @@ impl Apart {
         let tests: BTreeSet<&RepoPath> =
             changes().flat_map(FileChange::paths).filter(|path| of_tests(path)).collect();
         let any_new = changes().any(|change| {
-            separable.get(&change.path).is_some_and(|delta| change.new.is_some() && brings(delta, change))
+            separable
+                .get(&change.path)
+                .is_some_and(|delta| change.new.is_some() && brings(delta, change))
         });
         let code = changes()
             .flat_map(FileChange::paths)
@@ -308,8 +315,9 @@ impl Apart {
             (false, _, false) => New::Settled(NewTests::Inseparable { paths: inline }),
             (false, _, true) => New::Settled(NewTests::None),
         };
-        let former = changes()
-            .any(|change| change.kind != ChangeKind::Added && change.paths().any(|path| of_tests(path)));
+        let former = changes().any(|change| {
+            change.kind != ChangeKind::Added && change.paths().any(|path| of_tests(path))
+        });
         Apart { tests: tests.into_iter().cloned().collect(), new, former }
     }
 }
@@ -464,7 +472,10 @@ mod tests {
         assert_eq!(of(StepEnd::Exit(1)), ("a thing".into(), vec!["t".to_owned()]));
         assert_eq!(of(StepEnd::Exit(0)), ("a thing".into(), vec![]));
         let (what, red) = of(StepEnd::TimedOut);
-        assert!(red.is_empty() && what.contains("`t` did not come to its end: timed out"), "{what}");
+        assert!(
+            red.is_empty() && what.contains("`t` did not come to its end: timed out"),
+            "{what}"
+        );
         let mut hollow = report(vec![step("t", StepEnd::Exit(0))]);
         hollow.vacuous = Some("no tests".into());
         assert_eq!(noticed("a thing".into(), &hollow).1, Vec::<String>::new());

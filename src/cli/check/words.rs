@@ -221,6 +221,7 @@ pub(super) fn end(view: &View<'_>, exit: u8) -> String {
                 ));
             }
             lines.push(format!("gate: {}", steps(&gate.steps)));
+            lines.push(format!("canary: {}", text::inline_plain(&view.canary)));
         }
     }
     let missing = if view.agent.usable { "" } else { "missing: " };

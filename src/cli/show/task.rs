@@ -53,6 +53,9 @@ pub(super) fn in_full(
     }
     let (attempt, record) = super::attempt_of(found, selector)?;
     lines.extend(talk(state, record, cleaner));
+    if let Some(proof) = &record.test_proof {
+        lines.push(format!("tests            {}", cleaner.line(&report::test_proof(proof))));
+    }
     if let Some(setback) = &record.setback {
         lines.push(format!("why it stopped   {}", cleaner.line(&report::why(setback))));
         details(found, &setback.failure, cleaner, &mut lines);
@@ -186,7 +189,7 @@ fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<
             if report.failing_tests.len() > MANY {
                 lines.push(format!("  and {} more", report.failing_tests.len() - MANY));
             }
-            for step in report.steps.iter().filter(|step| step.required && !step.green()) {
+            for step in report.steps.iter().filter(|step| step.blocks()) {
                 let log = std::fs::read(found.places.directory().join(&step.log));
                 let log = cleaner.clean(&log.unwrap_or_default());
                 let all: Vec<&str> = log.trim_end().lines().collect();
@@ -246,7 +249,12 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner, running: 
                 let landed = state.landed().is_some_and(|candidate| {
                     record.candidate.as_ref().is_some_and(|own| own.commit == candidate.commit)
                 });
-                format!("gate green{}", if landed { ", landed" } else { "" })
+                let flaky = report::flaky_in_words(gate);
+                let flaky = flaky.map_or(String::new(), |words| format!(", flaky: {words}"));
+                let known = report::excused(gate);
+                let known =
+                    known.map_or(String::new(), |words| format!(", red as on the base: {words}"));
+                format!("gate green{}{known}{flaky}", if landed { ", landed" } else { "" })
             }
             (None, Some(gate)) => format!("gate red: {}", report::red(gate)),
             (None, None) if record.charged.is_some() => "cut off by a crash".to_owned(),
