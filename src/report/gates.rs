@@ -68,7 +68,7 @@ pub fn excused(report: &GateReport) -> Option<String> {
 pub(super) fn known_failures(night: &Night) -> Option<String> {
     let BaseGate::Known(report) = night.base_gate() else { return None };
     Some(format!(
-        "the base itself is red in {} ({}); only what fails anew counts (gate.baseline: compare)",
+        "The base itself is red in {} ({}); only what fails anew counts (gate.baseline: compare)",
         report.red_steps().join(", "),
         few(&report.failing_tests)
     ))
@@ -78,7 +78,7 @@ pub(super) fn known_failures(night: &Night) -> Option<String> {
 pub(super) fn not_proven(night: &Night) -> Option<String> {
     match &night.opening().gate.canary {
         Canary::Off { origin } => Some(format!(
-            "the gate is not proven able to fail: it was not tried on a broken tree (gate.canary: off, {})",
+            "The gate was not tried on a tree that was broken on purpose (gate.canary: off, {})",
             text::inline_plain(origin)
         )),
         Canary::Auto | Canary::Patch(_) => None,

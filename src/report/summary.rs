@@ -236,11 +236,9 @@ fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) 
     lines.extend(facts::closed(night, now));
     if !matches!(night.base_gate(), BaseGate::Red(_)) {
         let proof = night.gate_proof().filter(|proof| proof.proven()).map(gates::canary);
-        lines.extend(
-            proof.or_else(|| gates::not_proven(night)).map(|words| format!("gate: {words}")),
-        );
+        lines.extend(proof.or_else(|| not_proven(night)).map(|words| format!("gate: {words}")));
     }
-    lines.extend(gates::known_failures(night).map(|words| format!("gate: {words}")));
+    lines.extend(gates::known_failures(night).map(|words| format!("known failures: {words}")));
     for (id, task) in night.tasks() {
         let report = task.last().and_then(|record| record.gate.as_ref());
         if let Some(words) = report.and_then(gates::flaky_in_words) {
@@ -287,6 +285,10 @@ fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) 
     while lines.last().is_some_and(String::is_empty) {
         lines.pop();
     }
+}
+
+fn not_proven(night: &Night) -> Option<String> {
+    gates::not_proven(night).map(|words| format!("not proven able to fail. {words}"))
 }
 
 fn spans(night: &Night) -> String {

@@ -142,7 +142,8 @@ impl Preparation {
             CanarySetting::Auto => Canary::Auto,
             CanarySetting::Patch(path) => patch_of(&listing, &settings, &path)?,
             CanarySetting::Off if user_settings.gate.canary_off => {
-                Canary::Off { origin: surroundings.user_file().display().to_string() }
+                // Without its path: the pull request names it, and a path names a person.
+                Canary::Off { origin: "the own file of this machine's owner".to_owned() }
             }
             CanarySetting::Off => {
                 Canary::Off { origin: settings.origin("gate.canary").to_string() }

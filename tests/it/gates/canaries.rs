@@ -77,43 +77,44 @@ fn only_a_red_run_that_came_to_its_end_is_a_proof() {
     hollow.run(&[]).exit(3).says("the gate did not go red");
 }
 
-const PATCH: &str = "diff --git a/src/a.txt b/src/a.txt\n--- a/src/a.txt\n+++ b/src/a.txt\n@@ -1,3 +1,3 @@\n-one\n+broken\n two\n three\n";
+const PATCH: &str = "diff --git a/src/a.txt b/src/a.txt\n--- a/src/a.txt\n+++ b/src/a.txt\n@@ -1,3 +1,3 @@\n-one\n+rotten\n two\n three\n";
 
-/// The default gate of the tests, which refuses a word, with a patch that brings it.
+/// A gate that refuses a word, with a patch that brings it: nothing that we break by ourselves does.
+fn one_word() -> TestNight {
+    let night = TestNight::new().task("t1", "Add a file").agent("echo new > src/new.txt");
+    night.gate("if grep -rq rotten src; then exit 1; fi\n").canary(true)
+}
+
 fn with_patch(patch: &str) -> TestNight {
-    let night =
-        TestNight::new().task("t1", "Add a file").agent("echo new > src/new.txt").canary(true);
-    settings(night.file(".nightshift/canary.patch", patch), "  canary: .nightshift/canary.patch\n")
+    let night = one_word().file(".nightshift/canary.patch", patch);
+    settings(night, "  canary: .nightshift/canary.patch\n")
 }
 
 #[test]
 fn a_patch_of_the_base_shows_that_a_gate_can_fail() {
-    let without = TestNight::new().task("t1", "Add a file").agent("exit 0").canary(true);
-    without.run(&[]).exit(3).says("green on every file that is not protected is unreadable");
+    one_word().run(&[]).exit(3).says("green on every file that is not protected is unreadable");
     let ran = with_patch(PATCH).run(&[]).exit(0).landed(["t1"]);
     ran.says("the gate can fail: quality red on the patch .nightshift/canary.patch");
 }
 
 #[test]
 fn a_patch_that_shows_nothing_starts_nothing() {
-    let green = PATCH.replace("+broken", "+fine");
+    let green = PATCH.replace("+rotten", "+fine");
     with_patch(&green).run(&[]).exit(3).says("green on the patch .nightshift/canary.patch");
     let other = PATCH.replace("-one", "-seven");
     with_patch(&other).run(&[]).exit(3).says("which does not fit the base");
-    let protected = PATCH.replace("src/a.txt", ".ai-validation/check_quality.sh")
-        .replace("@@ -1,3 +1,3 @@\n-one\n+broken\n two\n three", "@@ -1,2 +1,2 @@\n-#!/bin/sh\n+exit 1\n if grep -rn broken src; then echo 'not ok unbroken'; exit 1; fi");
-    with_patch(&protected).run(&[]).exit(3).says("a protected file shows nothing");
-    let missing = TestNight::new().task("t1", "Add a file").canary(true);
-    settings(missing, "  canary: ci/canary.patch\n")
-        .run(&[])
-        .exit(2)
-        .says("the base has no file ci/canary.patch");
+    let protected = "diff --git a/.ai-validation/check_quality.sh b/.ai-validation/check_quality.sh\n--- \
+                     a/.ai-validation/check_quality.sh\n+++ b/.ai-validation/check_quality.sh\n@@ -1 +1 @@\n\
+                     -if grep -rq rotten src; then exit 1; fi\n+exit 1\n";
+    with_patch(protected).run(&[]).exit(3).says("a protected file shows nothing");
+    let missing = settings(one_word(), "  canary: ci/canary.patch\n");
+    missing.run(&[]).exit(2).says("the base has no file ci/canary.patch");
 }
 
 #[test]
 fn a_gate_that_nobody_tried_is_named_in_the_pull_request() {
     let ran = settings(shell_project(), "  canary: off\n").run(&[]).exit(0).landed(["t1"]);
-    let words = "the gate is not proven able to fail";
+    let words = "The gate was not tried on a tree that was broken on purpose";
     assert!(ran.pull_request().contains(&format!("**Not proven able to fail.** {words}")));
     let ran = ran.says(words).says(".nightshift/config.yml:3");
     ran.then().call(&["check"]).says("canary: off (.nightshift/config.yml:3)");
@@ -122,7 +123,7 @@ fn a_gate_that_nobody_tried_is_named_in_the_pull_request() {
         .run(&[])
         .exit(0)
         .says(words)
-        .says("nightshift/nightshift.yml");
+        .says("own file of this machine's owner");
     assert!(ran.pull_request().contains(words));
 }
 
