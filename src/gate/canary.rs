@@ -206,7 +206,7 @@ impl Base<'_> {
         let text = format!(
             "---\ntitle: [broken on purpose\n\n{text}\n[broken on purpose](nightshift-canary-missing.md)\n"
         );
-        let what = format!("a broken link and front matter that never ends in {path}");
+        let what = format!("a broken link and open front matter in {path}");
         Some(Breakage { what, files: BTreeMap::from([(path.clone(), text.into_bytes())]) })
     }
 }
@@ -376,7 +376,7 @@ mod tests {
             whats(&found),
             [
                 "docs/a.md and 1 more, which the gate's scripts name, are unreadable",
-                "a broken link and front matter that never ends in README.md",
+                "a broken link and open front matter in README.md",
                 "every file that is not protected is unreadable",
             ]
         );

@@ -237,20 +237,18 @@ pub fn foreseen(
     plan: Option<&RepoPath>,
 ) -> Result<String, crate::git::Error> {
     if let Canary::Off { origin } = &spec.canary {
-        return Ok(format!(
-            "off ({origin}): the pull request says that the gate is not proven able to fail"
-        ));
+        return Ok(format!("off ({origin}); the pull request says so"));
     }
     let nowhere = RepoPath::from("");
     let ground = Ground::of(vault, tree, spec, rules, plan.unwrap_or(&nowhere))?;
     if let Some(proof) = read_proof(&ground.kept(places, spec), spec) {
         let red = proof.tries.iter().find(|tried| !tried.red_steps.is_empty());
         let what = red.map_or("a broken tree", |tried| tried.what.as_str());
-        return Ok(format!("this gate went red before, on {what}"));
+        return Ok(format!("went red before, on {what}"));
     }
     Ok(match &spec.canary {
         Canary::Patch(path) => {
-            format!("before the first task the gate must be red on the patch {path}")
+            format!("must go red on the patch {path}")
         }
         Canary::Auto | Canary::Off { .. } => {
             let what: Vec<String> =
@@ -258,11 +256,10 @@ pub fn foreseen(
             match what.as_slice() {
                 [] => "nothing here can be broken on purpose: name a patch in `gate.canary`"
                     .to_owned(),
-                [first] => format!("before the first task the gate must be red on: {first}"),
-                [first, more @ ..] => format!(
-                    "before the first task the gate must be red on: {first} (or on one of {} more)",
-                    more.len()
-                ),
+                [first] => format!("must go red on {first}"),
+                [first, more @ ..] => {
+                    format!("must go red on {first} (or else on one of {} more)", more.len())
+                }
             }
         }
     })

@@ -96,6 +96,7 @@ impl Scene {
         let scene = Scene { directory: tempfile::tempdir().unwrap() };
         fs::create_dir(scene.home()).unwrap();
         fs::create_dir(scene.repository()).unwrap();
+        scene.own_file("");
         scene.git(&["init", "--quiet", "--initial-branch=main"]);
         scene.write("README.md", "# A project\n");
         scene.commit("begin");
@@ -110,6 +111,14 @@ impl Scene {
         scene.write(".nightshift/config.yml", CONFIG);
         scene.commit("configure");
         scene
+    }
+
+    /// The user's own file. The gates here can fail at nothing: none of these tests is about them.
+    fn own_file(&self, more: &str) {
+        let directory = self.home().join(".config/nightshift");
+        fs::create_dir_all(&directory).unwrap();
+        let text = format!("gate: {{canary: off, flaky_reruns: 0}}\n{more}");
+        fs::write(directory.join("nightshift.yml"), text).unwrap();
     }
 
     fn home(&self) -> PathBuf {
@@ -206,6 +215,7 @@ fn check_says_what_would_run_and_why_the_rest_would_not() {
         "waits for approval",
         "--  task_5",
         "gate: bash check.sh",
+        "canary: off (the own file of this machine's owner); the pull request says so",
         "agent: demo",
     ]);
     assert!(ran.stdout.ends_with("next: nightshift run\n"), "{}", ran.stdout);
@@ -693,9 +703,7 @@ fn logs_follow_a_night_until_it_ends_and_status_knows_it() {
     let scene = Scene::ready();
     scene.write("PROJECT_PLAN.md", include_str!("../../templates/demo/PROJECT_PLAN.md"));
     scene.commit("tasks of the demonstration");
-    let settings = scene.home().join(".config/nightshift");
-    fs::create_dir_all(&settings).unwrap();
-    fs::write(settings.join("nightshift.yml"), "sandbox: off\n").unwrap();
+    scene.own_file("sandbox: off\n");
     let mut night = Program::new(env!("CARGO_BIN_EXE_nightshift"));
     night.args(["run", "-q", "--no-push"]).current_dir(scene.repository());
     let mut night = night.env_clear().envs(scene.environment()).spawn().unwrap();
