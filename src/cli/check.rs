@@ -141,11 +141,7 @@ fn ground(surroundings: &Surroundings, preparation: &Preparation) -> Result<Grou
 }
 
 fn walls(surroundings: &Surroundings, wish: Sandbox, yard: &Yard) -> String {
-    let file = surroundings.user_file();
-    let file = match file.strip_prefix(&surroundings.home) {
-        Ok(below) => format!("~/{}", below.display()),
-        Err(_) => file.display().to_string(),
-    };
+    let file = surroundings.user_file_shown();
     match (&yard.fence, yard.gaps().is_empty()) {
         (None, _) if wish == Sandbox::Off => format!("none, as {file} says"),
         (None, _) => {

@@ -6,6 +6,7 @@
 
 mod check;
 mod completions;
+mod config;
 mod demo;
 mod doctor;
 mod find;
@@ -105,6 +106,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Write a configuration and a plan to begin with
     Init(init::Init),
+    /// Print the settings in force and where each comes from, their schema, and their places
+    Config(config::Config),
     /// Watch a whole night on a throw-away repository: no account, no cost
     Demo(demo::Demo),
     /// Print a completion script for a shell
@@ -196,6 +199,7 @@ fn dispatch(
         Command::Stop(command) => stop::stop(surroundings, global, command, output),
         Command::Doctor(command) => doctor::doctor(surroundings, global, command, output),
         Command::Init(command) => init::init(surroundings, global, command, output),
+        Command::Config(command) => config::config(surroundings, global, command, output),
         Command::Demo(command) => demo::demo(surroundings, global, command, output),
         Command::Completions(command) => Ok(completions::completions(command, output)),
     }

@@ -59,8 +59,13 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("policy.added_lines", Value),
     ("policy.ask_first", Value),
     ("policy.dependencies", Value),
-    ("policy.secrets", Later),
-    ("policy.risk", Later),
+    ("policy.secrets", Value),
+    ("policy.weaker_tests", Value),
+    ("policy.risk", Section),
+    ("policy.risk.low", Value),
+    ("policy.risk.medium", Value),
+    ("policy.risk.high", Value),
+    ("policy.risk.critical", Value),
     ("policy.decisions", Section),
     ("policy.decisions.low", Value),
     ("policy.decisions.medium", Value),
@@ -104,8 +109,8 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("repos", UserOnly),
 ];
 
-/// Keys of the user's file.
-pub(super) const USER: &[(&str, Key)] = &[
+/// Keys of the user's file, without those that [`rules`] adds.
+const USER: &[(&str, Key)] = &[
     ("version", Value),
     ("sandbox", Value),
     ("workspaces", Value),
@@ -118,10 +123,8 @@ pub(super) const USER: &[(&str, Key)] = &[
     ("agent.fallback", Later),
     ("agent.retry", Later),
     ("agents", Value),
-    ("repos", Later),
+    ("repos", Value),
     ("plan", Later),
-    ("limits", Later),
-    ("policy", Later),
     ("gate", Section),
     ("gate.canary", Value),
     ("gate.flaky_reruns", Value),
@@ -166,6 +169,20 @@ pub(super) const SANDBOX: &[(&str, Key)] = &[
     ("file_size", Value),
 ];
 
+/// Keys of one level of risk.
+pub(super) const BAND: &[(&str, Key)] = &[("upto", Value), ("do", Value), ("proof", Value)];
+
+/// Keys that the user may set for all repositories and for one: limits and rules.
+pub(super) fn rules() -> Vec<(&'static str, Key)> {
+    let of = |path: &str| ["limits", "policy"].contains(&path.split('.').next().unwrap_or(path));
+    REPOSITORY.iter().filter(|(path, _)| of(path)).copied().collect()
+}
+
+/// Keys of the user's file, limits and rules among them.
+pub(super) fn user() -> Vec<(&'static str, Key)> {
+    USER.iter().copied().chain(rules()).collect()
+}
+
 /// What `path` is in `table`.
 pub(super) fn lookup(table: &[(&str, Key)], path: &str) -> Option<Key> {
     table.iter().find(|(known, _)| *known == path).map(|(_, key)| *key)
@@ -189,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_key_stands_below_a_section_that_is_known() {
-        for table in [REPOSITORY, USER] {
+        for table in [REPOSITORY, &user()] {
             for (path, _) in table {
                 if let Some((parent, _)) = path.rsplit_once('.') {
                     assert_eq!(lookup(table, parent), Some(Section), "{path}");
@@ -200,7 +217,7 @@ mod tests {
 
     #[test]
     fn no_key_stands_twice() {
-        for table in [REPOSITORY, USER, STEP] {
+        for table in [REPOSITORY, &user(), STEP] {
             for (at, (path, _)) in table.iter().enumerate() {
                 assert!(table[..at].iter().all(|(other, _)| other != path), "{path}");
             }

@@ -21,7 +21,11 @@
 mod keys;
 mod reader;
 mod repository;
+mod rules;
+pub mod schema;
 mod settings;
+mod shapes;
+pub mod show;
 mod user;
 mod yaml;
 
@@ -90,11 +94,11 @@ pub fn parse_repository(
     Ok((settings, reader.found))
 }
 
-/// Reads the user's own file.
-pub fn parse_user(text: &str) -> Result<UserSettings, Vec<Diagnostic>> {
+/// Reads the user's own file. `path` is what origins name.
+pub fn parse_user(path: &str, text: &str) -> Result<UserSettings, Vec<Diagnostic>> {
     let document = yaml::Document::read(text).map_err(|error| vec![*error])?;
     let mut reader = reader::Reader::default();
-    let settings = user::read(&mut reader, &document.root());
+    let settings = user::read(&mut reader, &document.root(), path);
     sort(&mut reader.found);
     if reader.found.is_empty() { Ok(settings) } else { Err(reader.found) }
 }
@@ -163,14 +167,38 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// Largest size that a setting takes.
 const MOST_BYTES: u64 = 1 << 50;
 
-/// An amount of US dollars such as `10` or `2.50`; zero = no limit.
+/// An amount of US dollars such as `10` or `2.50`, rounded up to the next millionth; zero = no limit.
 pub fn parse_money(text: &str) -> Result<Usd, String> {
     let dollars: f64 =
         text.trim().parse().map_err(|_| "expected a number of dollars".to_owned())?;
     if !(0.0..=1e6).contains(&dollars) {
         return Err("expected 0 to 1000000 dollars".to_owned());
     }
-    Ok(Usd::from_dollars(dollars))
+    Ok(exact(text.trim()).unwrap_or_else(|| Usd::from_dollars(dollars)))
+}
+
+/// Plain decimals digit by digit: times a million, a binary fraction may come out one millionth too high.
+fn exact(text: &str) -> Option<Usd> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) {
+        return None;
+    }
+    let (micros, rest) = part.split_at(part.len().min(6));
+    let more = u64::from(rest.bytes().any(|byte| byte != b'0'));
+    let micros: u64 = format!("{micros:0<6}").parse().ok()?;
+    let whole: u64 = whole.parse().ok()?;
+    Some(Usd::from_micros(whole.checked_mul(1_000_000)?.checked_add(micros + more)?))
+}
+
+/// Every key of a repository's file, in the order of the file; those that only hold others are not among them.
+pub fn keys() -> Vec<&'static str> {
+    show::values(&Settings::default()).into_iter().map(|(key, _)| key).collect()
+}
+
+/// The known key nearest to `word`, if one is near enough to be meant.
+pub fn nearest_key(word: &str) -> Option<&'static str> {
+    keys::nearest(word, keys())
 }
 
 #[cfg(test)]

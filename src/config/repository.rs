@@ -1,10 +1,9 @@
 //! A repository's file: from its document to [`Settings`].
 
-use std::collections::BTreeMap;
-
 use super::{
     keys::{self, Key},
     reader::Reader,
+    rules,
     settings::{
         Base, CLAUDE, CanarySetting, Fallback, PlanFile, SETUP_TIMEOUT_S, STEP_TIMEOUT_S, Settings,
         looks_secret, named_model,
@@ -15,7 +14,7 @@ use crate::{
     hosts::Rule,
     ids::RepoPath,
     night::Step,
-    policy::{Authorities, Authority, Origin, RuleSet},
+    policy::{Origin, RuleSet},
 };
 
 /// Reads every setting; what is wrong is left at its default and told to the reader.
@@ -30,8 +29,7 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> Settings
     }
     version(reader, root);
     plan(reader, root, &mut settings);
-    limits(reader, root, &mut settings);
-    policy(reader, root, &mut settings);
+    let rules = rules::read(reader, root, file);
     gate(reader, root, &mut settings);
     agent(reader, root, &mut settings);
     pull_request(reader, root, &mut settings);
@@ -40,12 +38,10 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> Settings
             && let Some(spot) = root.find(path)
         {
             let origin = Origin::File { path: file.to_owned(), line: spot.line };
-            let policy = path.starts_with("policy.");
-            let origins: &mut BTreeMap<String, Origin> =
-                if policy { &mut settings.policy.origins } else { &mut settings.origins };
-            origins.insert((*path).to_owned(), origin);
+            settings.origins.insert((*path).to_owned(), origin);
         }
     }
+    settings.set_rules(rules);
     warn(reader, root, &settings);
     settings
 }
@@ -67,7 +63,7 @@ pub(super) fn version(reader: &mut Reader, root: &Spot<'_>) {
 }
 
 /// Puts a value in its place if it is set and good.
-fn set<'a, T>(
+pub(super) fn set<'a, T>(
     place: &mut T,
     root: &Spot<'a>,
     path: &str,
@@ -90,73 +86,6 @@ fn plan(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     set(&mut plan.sections.pending, root, "plan.sections.pending", |spot| reader.words(spot));
     set(&mut plan.sections.never, root, "plan.sections.never", |spot| reader.words(spot));
     set(&mut plan.update, root, "plan.update", |spot| reader.flag(spot));
-}
-
-fn limits(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
-    let limits = &mut settings.limits;
-    set(&mut limits.tasks, root, "limits.tasks", |spot| reader.number(spot, 1..=10_000));
-    set(&mut limits.time_s, root, "limits.time", |spot| reader.duration(spot));
-    set(&mut limits.task_time_s, root, "limits.task_time", |spot| reader.duration(spot));
-    set(&mut limits.silence_s, root, "limits.silence", |spot| reader.duration(spot));
-    set(&mut limits.attempts, root, "limits.attempts", |spot| reader.number(spot, 1..=100));
-    set(&mut limits.failures_in_a_row, root, "limits.failures_in_a_row", |spot| {
-        reader.number(spot, 0..=10_000)
-    });
-    set(&mut limits.parallel, root, "limits.parallel", |spot| reader.number(spot, 1..=64));
-    set(&mut limits.cost, root, "limits.cost", |spot| reader.money(spot));
-    set(&mut limits.task_cost, root, "limits.task_cost", |spot| reader.money(spot));
-    set(&mut limits.turns, root, "limits.turns", |spot| reader.number(spot, 0..=1_000_000));
-    set(&mut limits.tokens, root, "limits.tokens", |spot| reader.count(spot, "tokens"));
-    set(&mut limits.when_rate_limited, root, "limits.when_rate_limited", |spot| {
-        reader.word(spot, &["wait", "stop"])
-    });
-}
-
-fn policy(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
-    let policy = &mut settings.policy;
-    set(&mut policy.min_alignment, root, "policy.min_alignment", |s| reader.number(s, 0..=100));
-    set(&mut policy.max_estimated_lines, root, "policy.max_estimated_lines", |spot| {
-        reader.number(spot, 0..=1_000_000)
-    });
-    set(&mut policy.max_changed_lines, root, "policy.max_changed_lines", |spot| {
-        reader.number(spot, 0..=1_000_000)
-    });
-    set(&mut policy.max_file_bytes, root, "policy.max_file_bytes", |s| reader.count(s, "bytes"));
-    set(&mut policy.tests, root, "policy.tests", |s| reader.word(s, &["required", "optional"]));
-    set(&mut policy.missing, root, "policy.missing", |spot| {
-        reader.word(spot, &["ask", "assume", "refuse"])
-    });
-    set(&mut policy.allow, root, "policy.paths.allow", |spot| reader.globs(spot));
-    set(&mut policy.deny, root, "policy.paths.deny", |spot| reader.globs(spot));
-    set(&mut policy.delete, root, "policy.paths.delete", |spot| {
-        reader.word(spot, &["never", "ask", "allow"])
-    });
-    // Added to the built-in ones, never instead of them: that the gate's files stay as the base has them
-    // is a promise of every night, not a setting.
-    if let Some(more) = root.find("policy.protected").and_then(|spot| reader.globs(&spot)) {
-        policy.protected.extend(more);
-    }
-    set(&mut policy.title_words, root, "policy.title_words", |spot| reader.words(spot));
-    set(&mut policy.added_lines, root, "policy.added_lines", |spot| reader.patterns(spot));
-    set(&mut policy.ask_first, root, "policy.ask_first", |spot| reader.words(spot));
-    set(&mut policy.dependencies, root, "policy.dependencies", |spot| reader.words(spot));
-    decisions(reader, root, &mut policy.decisions);
-}
-
-fn decisions(reader: &mut Reader, root: &Spot<'_>, decisions: &mut Authorities) {
-    const WORDS: [&str; 3] = ["decide", "review", "ask"];
-    set(&mut decisions.low, root, "policy.decisions.low", |spot| reader.word(spot, &WORDS));
-    set(&mut decisions.medium, root, "policy.decisions.medium", |spot| reader.word(spot, &WORDS));
-    set(&mut decisions.high, root, "policy.decisions.high", |spot| {
-        let authority: Authority = reader.word(spot, &WORDS)?;
-        if authority == Authority::Ask {
-            return Some(authority);
-        }
-        let help = "dependencies, schema, security and public interfaces are a person's to decide: \
-                    neither an agent nor a second one stands for the consequences";
-        reader.wrong(spot, "only `ask`", help);
-        None
-    });
 }
 
 fn gate(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {

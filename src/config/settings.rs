@@ -10,7 +10,7 @@ use crate::{
     hosts::Rule,
     ids::{NAME, REPO_DIRECTORY},
     night::{Baseline, Step},
-    policy::{Origin, Policy},
+    policy::{Layer, Origin, Policy},
 };
 
 /// The agent that holds when none is named.
@@ -184,6 +184,11 @@ pub struct UserSettings {
     pub agents: BTreeMap<String, AgentProfile>,
     /// What holds for the gates of all repositories.
     pub gate: UserGate,
+    /// Limits and rules for all repositories. What a repository sets too holds in its stricter form.
+    pub rules: Layer,
+    /// Limits and rules for single repositories, by path (`~/` is the home directory). They win over all
+    /// other files, also where they are looser.
+    pub repositories: BTreeMap<String, Layer>,
 }
 
 /// What the user's own file says of gates.
@@ -193,6 +198,22 @@ pub struct UserGate {
     pub canary_off: bool,
     /// How often a red run is repeated; `None` = as the repository says.
     pub flaky_reruns: Option<u32>,
+}
+
+impl UserSettings {
+    /// What is set for the repository of which `is_here` says that it is the one.
+    fn of_repository(&self, home: &Path, is_here: impl Fn(&Path) -> bool) -> Option<&Layer> {
+        let mut found = self.repositories.iter();
+        found.find(|(path, _)| is_here(&at_home(path, home))).map(|(_, layer)| layer)
+    }
+}
+
+/// A path of the user's file: `~/` is the user's home directory.
+fn at_home(text: &str, home: &Path) -> PathBuf {
+    match text.strip_prefix("~/") {
+        Some(below) => home.join(below.trim_end_matches('/')),
+        None => PathBuf::from(text.trim_end_matches('/')),
+    }
 }
 
 /// Whether walls stand around agents and gates.
@@ -224,11 +245,7 @@ pub struct WallSettings {
 impl WallSettings {
     /// [`WallSettings::read`] as paths: `~` is the user's home directory.
     pub fn readable(&self, home: &Path) -> Vec<PathBuf> {
-        let path = |text: &String| match text.strip_prefix("~/") {
-            Some(below) => home.join(below),
-            None => text.into(),
-        };
-        self.read.iter().map(path).collect()
+        self.read.iter().map(|text| at_home(text, home)).collect()
     }
 }
 
@@ -276,6 +293,38 @@ pub enum Override {
 }
 
 impl Settings {
+    /// Limits and rules, with the keys that are not built in.
+    fn rules(&self) -> Layer {
+        let mut origins = self.policy.origins.clone();
+        let limits = self.origins.iter().filter(|(key, _)| key.starts_with("limits."));
+        origins.extend(limits.map(|(key, origin)| (key.clone(), origin.clone())));
+        Layer { limits: self.limits.clone(), policy: self.policy.clone(), origins }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: Layer) {
+        let Layer { limits, policy, origins } = rules;
+        self.limits = limits;
+        self.policy = policy;
+        self.policy.origins.clear();
+        self.origins.retain(|key, _| !key.starts_with("limits.") && !key.starts_with("policy."));
+        for (key, origin) in origins {
+            let policy = key.starts_with("policy.");
+            let place = if policy { &mut self.policy.origins } else { &mut self.origins };
+            place.insert(key, origin);
+        }
+    }
+
+    /// Puts the user's limits and rules beside the repository's: of what both set the stricter holds, and what
+    /// the user says of this repository alone wins over both. `home` is the user's home directory, and
+    /// `is_here` says whether a path of the user's file is this repository.
+    pub fn hold_to(&mut self, user: &UserSettings, home: &Path, is_here: impl Fn(&Path) -> bool) {
+        let mut rules = user.rules.and(&self.rules());
+        if let Some(own) = user.of_repository(home, is_here) {
+            rules = rules.under(own);
+        }
+        self.set_rules(rules);
+    }
+
     /// Takes a value from the command line, and remembers that it came from there.
     pub fn set(&mut self, value: Override) {
         let (key, argument) = match value {

@@ -7,6 +7,7 @@ use crate::{
 };
 
 const FILE: &str = ".nightshift/config.yml";
+const MINE: &str = "~/.config/nightshift/nightshift.yml";
 
 fn good(text: &str) -> Settings {
     let (settings, warnings) = parse_repository(FILE, text).unwrap();
@@ -181,8 +182,6 @@ fn a_setting_that_is_not_held_is_an_error() {
         "notify: []",
         "memory: {max_tokens: 1}",
         "keep: {nights: 60}",
-        "policy: {risk: {}}",
-        "policy: {secrets: block}",
         "agent: {sandbox: required}",
         "pr: {split: task}",
         "pr: {open_limit: 3}",
@@ -353,6 +352,14 @@ fn money_is_a_number_of_dollars() {
     }
     assert_eq!(good("limits: {cost: 0}").limits.cost, Usd::ZERO);
     assert_eq!(parse_money("2.50"), Ok(Usd::from_micros(2_500_000)));
+    for (text, micros) in [
+        ("66188.359997", 66_188_359_997),
+        ("1.1", 1_100_000),
+        ("0.0000001", 1),
+        ("1e1", 10_000_000),
+    ] {
+        assert_eq!(parse_money(text), Ok(Usd::from_micros(micros)), "{text}");
+    }
     assert!(parse_money("1e99").is_err() && parse_money("nan").is_err());
 }
 
@@ -405,12 +412,13 @@ fn what_is_probably_not_meant_is_a_warning() {
 
 #[test]
 fn the_users_file_names_programs_and_walls() {
-    let user = parse_user("sandbox: off\nagents:\n  mine: {command: [sh, -c, 'x y']}\n").unwrap();
+    let user =
+        parse_user(MINE, "sandbox: off\nagents:\n  mine: {command: [sh, -c, 'x y']}\n").unwrap();
     assert_eq!(user.sandbox, Some(Sandbox::Off));
     assert_eq!(user.agents["mine"].command, ["sh", "-c", "x y"]);
-    let nested = parse_user("agent: {sandbox: required}").unwrap();
+    let nested = parse_user(MINE, "agent: {sandbox: required}").unwrap();
     assert_eq!(nested.sandbox, Some(Sandbox::Required));
-    assert_eq!(parse_user("").unwrap(), UserSettings::default());
+    assert_eq!(parse_user(MINE, "").unwrap(), UserSettings::default());
 }
 
 #[test]
@@ -425,7 +433,13 @@ fn the_users_file_is_checked_like_any_other() {
         ("agents: {a: {}}", "C004"),
         ("agents: {a: {comand: [x]}}", "C002"),
         ("agents: [a]", "C004"),
-        ("limits: {tasks: 1}", "C009"),
+        ("plan: {update: false}", "C009"),
+        ("limits: {tasks: 0}", "C004"),
+        ("limits: {task: 1}", "C002"),
+        ("repos: [a]", "C004"),
+        ("repos: {work/app: {limits: {tasks: 1}}}", "C004"),
+        ("repos: {~/app: {gate: {steps: x}}}", "C002"),
+        ("repos: {~/app: {policy: {tests: often}}}", "C004"),
         ("sandbox: {use: t3}", "C004"),
         ("sandbox: {usse: t2}", "C002"),
         ("sandbox: {read: [sdk]}", "C004"),
@@ -445,7 +459,7 @@ fn the_users_file_is_checked_like_any_other() {
         ("banana: 1", "C002"),
         ("agents: {a: {command: [x]}, a: {command: [y]}}", "C003"),
     ] {
-        let found = parse_user(text).expect_err(text);
+        let found = parse_user(MINE, text).expect_err(text);
         assert_eq!((found[0].code, found.len()), (code, 1), "{text}: {found:?}");
     }
 }
@@ -501,6 +515,7 @@ fn a_set_up_is_a_command_or_several_and_never_guessed() {
 #[test]
 fn walls_are_described_in_the_users_file() {
     let user = parse_user(
+        MINE,
         "sandbox:\n  use: t1\n  read: [/opt/sdk, ~/.cache/models]\n  processes: 500\n  memory: 8GiB\n  disk_reserve: 0\n  file_size: 512 MiB\nworkspaces: pool\n",
     )
     .unwrap();
@@ -516,11 +531,11 @@ fn walls_are_described_in_the_users_file() {
         ..crate::sandbox::Limits::default()
     };
     assert_eq!(user.walls.limits, limits);
-    let some = parse_user("sandbox: {memory: 0}\nworkspaces: overlay").unwrap();
+    let some = parse_user(MINE, "sandbox: {memory: 0}\nworkspaces: overlay").unwrap();
     assert_eq!((some.sandbox, some.walls), (None, WallSettings::default()));
     assert_eq!(some.workspaces, Workspaces::Overlay);
     for word in ["t2", "t1", "required", "auto", "off"] {
-        assert!(parse_user(&format!("sandbox: {word}")).unwrap().sandbox.is_some());
+        assert!(parse_user(MINE, &format!("sandbox: {word}")).unwrap().sandbox.is_some());
     }
 }
 
@@ -558,8 +573,17 @@ fn a_file_that_is_not_text_is_an_error_with_its_place() {
 proptest::proptest! {
     #[test]
     fn no_text_makes_reading_panic(text in "([a-z]{1,6}|limits|policy|gate|steps|paths|allow|tasks|[:\\-\\[\\]{},#&*!|>'\"%@`?é\u{feff}\t\r\n 0-9]){0,40}") {
-        for found in [parse_repository(FILE, &text).err(), parse_user(&text).err()].into_iter().flatten().flatten() {
+        for found in [parse_repository(FILE, &text).err(), parse_user(MINE, &text).err()].into_iter().flatten().flatten() {
             proptest::prop_assert!(text.get(found.span.clone()).is_some(), "{found:?}");
         }
     }
+}
+
+#[test]
+fn every_key_can_be_asked_for_by_a_name_that_is_near() {
+    for key in keys() {
+        assert_eq!(nearest_key(key), Some(key));
+    }
+    assert_eq!(nearest_key("limits.task"), Some("limits.tasks"));
+    assert_eq!(nearest_key("banana"), None);
 }

@@ -1,9 +1,11 @@
-//! The user's own file: programs that may work as agents, and what walls stand around them.
+//! The user's own file: programs that may work as agents, what walls stand around them, and limits and rules
+//! for all repositories or for one.
 
 use super::{
     keys::{self, nearest},
     reader::Reader,
     repository::{MOST_RERUNS, is_agent_name, version},
+    rules,
     settings::{AgentProfile, Sandbox, UserSettings, Workspaces},
     yaml::Spot,
 };
@@ -12,10 +14,14 @@ use super::{
 const BUILT_IN: [&str; 2] = ["claude", "demo"];
 
 /// Reads every setting; what is wrong is told to the reader.
-pub(super) fn read(reader: &mut Reader, root: &Spot<'_>) -> UserSettings {
+pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSettings {
     let mut settings = UserSettings::default();
-    reader.keys(root, "", keys::USER);
+    reader.keys(root, "", &keys::user());
     version(reader, root);
+    settings.rules = rules::read(reader, root, file);
+    if let Some(spot) = root.find("repos") {
+        repositories(reader, &spot, &mut settings, file);
+    }
     // Both spellings are in use; together they could disagree.
     let places = [root.find("sandbox"), root.find("agent.sandbox")];
     if let [Some(_), Some(second)] = &places {
@@ -70,6 +76,25 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>) -> UserSettings {
 enum Canary {
     Auto,
     Off,
+}
+
+/// Limits and rules of single repositories, by their paths.
+fn repositories(reader: &mut Reader, spot: &Spot<'_>, settings: &mut UserSettings, file: &str) {
+    if !spot.value.is_mapping() {
+        let help = "write `repos: {~/work/app: {limits: {tasks: 10}}}`";
+        reader.wrong(spot, "expected repositories by their paths", help);
+    }
+    for entry in spot.fields() {
+        if !entry.name.starts_with('/') && !entry.name.starts_with("~/") {
+            let message = format!("`{}` names no repository", entry.name);
+            let label = "expected an absolute path, or one below `~/`";
+            reader.error("C004", entry.key.clone(), message, label, None);
+            continue;
+        }
+        reader.keys(&entry, "", &keys::rules());
+        let rules = rules::read(reader, &entry, file);
+        settings.repositories.insert(entry.name.clone(), rules);
+    }
 }
 
 /// One word, or a map with more.

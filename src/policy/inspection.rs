@@ -194,8 +194,8 @@ impl Inspector<'_> {
         } else if matches(&self.rules.deny, path) {
             let message = format!("`{value}` is denied");
             self.no_with_help(DENIED, value, "not denied", message, "put the file back");
-        } else if !matches(&self.rules.allow, path) {
-            let limit = self.rules.policy.allow.join(", ");
+        } else if !self.rules.allows(path) {
+            let limit = self.rules.policy.allowed();
             let message = format!("`{value}` is outside the allowed paths");
             self.no_with_help(PATHS, value, limit, message, "put the file back");
         } else if self.narrowed.as_ref().is_some_and(|narrowed| !matches(narrowed, path)) {

@@ -346,7 +346,7 @@ impl<'a> Judge<'a> {
             limit: match key {
                 "policy.paths.deny" => "not denied".to_owned(),
                 "policy.protected" => "not protected".to_owned(),
-                _ => format!("within {}", rules.policy.allow.join(", ")),
+                _ => format!("within {}", rules.policy.allowed()),
             },
             key,
         };
@@ -367,10 +367,13 @@ impl<'a> Judge<'a> {
             } else if hit(&rules.deny) {
                 let refused = rule(file, Verdict::Refuse, "policy.paths.deny");
                 self.fail(refused, format!("it names `{file}`, which is denied"), "");
-            } else if hit(&rules.allow) {
+            } else if rules.allows(&path) || rules.allows(&below) {
                 self.pass(rule(file, Verdict::Refuse, "policy.paths.allow"));
             } else if has_wildcard(name)
-                && rules.policy.allow.iter().any(|allowed| may_overlap(name, allowed))
+                && rules
+                    .policy
+                    .allow_lists()
+                    .all(|list| list.iter().any(|allowed| may_overlap(name, allowed)))
             {
                 let partly = rule(file, Verdict::Report, "policy.paths.allow");
                 let message = format!("`{file}` reaches outside the allowed paths");

@@ -4,9 +4,12 @@
 //! and return values; neither reads a file. Only [`admit`] makes an [`AdmittedTask`].
 
 mod admission;
+mod document;
 mod inspection;
 mod judge;
+mod layers;
 mod manifest;
+mod registry;
 mod risk;
 mod rules;
 mod words;
@@ -20,7 +23,10 @@ use crate::prompt::{self, Level, Settled};
 pub use admission::{
     Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
 };
+pub use document::document;
 pub use inspection::{Inspection, TestDelta, inspect, reserved};
+pub use layers::Layer;
+pub use registry::{Freed, Phase, RULES, RuleInfo, rule};
 pub use risk::{Band, Bands, Does, FACTORS, Factor, Risk, RiskLevel};
 pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};
 
@@ -39,6 +45,9 @@ pub struct Policy {
     pub missing: Missing,
     /// Globs of paths that may change.
     pub allow: Vec<String>,
+    /// Further lists of which one glob each must match too: what the user and the repository both allow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_too: Vec<Vec<String>>,
     /// Globs of paths that may not change even where `allow` matches.
     pub deny: Vec<String>,
     /// Globs of files that must be identical to the base in every candidate. Files that the gate's steps
@@ -204,6 +213,8 @@ pub enum Origin {
     },
     /// An argument of the command.
     Argument(String),
+    /// Places that hold together: a list that several files made longer, or narrower.
+    Several(Vec<Origin>),
 }
 
 /// What a rule's "no" means.
@@ -254,6 +265,17 @@ pub struct Refusal {
 }
 
 impl Policy {
+    /// Every list of globs of which one must match a path that changes.
+    pub fn allow_lists(&self) -> impl Iterator<Item = &Vec<String>> {
+        std::iter::once(&self.allow).chain(&self.allow_too)
+    }
+
+    /// The same in words.
+    pub fn allowed(&self) -> String {
+        let lists: Vec<String> = self.allow_lists().map(|globs| globs.join(", ")).collect();
+        lists.join("; and also ")
+    }
+
     /// Where the value of `key` was set.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
@@ -298,6 +320,10 @@ impl fmt::Display for Origin {
             Origin::Default => f.write_str("built in"),
             Origin::File { path, line } => write!(f, "{path}:{line}"),
             Origin::Argument(argument) => f.write_str(argument),
+            Origin::Several(origins) => {
+                let origins: Vec<String> = origins.iter().map(ToString::to_string).collect();
+                f.write_str(&origins.join(" and "))
+            }
         }
     }
 }
@@ -315,6 +341,7 @@ impl Default for Policy {
             tests: Tests::Required,
             missing: Missing::Ask,
             allow: strings(&["src/**", "tests/**", "docs/**", "README.md", "CHANGELOG.md"]),
+            allow_too: Vec::new(),
             deny: strings(&[
                 "**/.env*",
                 "**/docker-compose*.y*ml",

@@ -12,7 +12,7 @@ use crate::ids::RepoPath;
 #[derive(Clone, Debug)]
 pub struct RuleSet {
     pub(super) policy: Policy,
-    pub(super) allow: GlobSet,
+    allow: Vec<GlobSet>,
     pub(super) deny: GlobSet,
     pub(super) protected: GlobSet,
     pub(super) added_lines: Vec<Regex>,
@@ -47,16 +47,19 @@ impl RuleSet {
             .collect::<Result<_, _>>()?;
         Ok(RuleSet {
             policy: policy.clone(),
-            allow: globs("policy.paths.allow", &policy.allow, Case::Exact)?,
+            allow: policy
+                .allow_lists()
+                .map(|list| globs("policy.paths.allow", list, Case::Exact))
+                .collect::<Result<_, _>>()?,
             deny: globs("policy.paths.deny", &policy.deny, Case::Any)?,
             protected: globs("policy.protected", &policy.protected, Case::Any)?,
             added_lines,
         })
     }
 
-    /// True when a glob of the allowed paths matches.
+    /// True when a glob of each list of allowed paths matches.
     pub fn allows(&self, path: &RepoPath) -> bool {
-        matches(&self.allow, path)
+        self.allow.iter().all(|list| matches(list, path))
     }
 
     /// True when a glob of the denied paths matches.

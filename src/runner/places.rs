@@ -73,6 +73,15 @@ impl Surroundings {
     pub fn user_file(&self) -> PathBuf {
         self.config.join(format!("{NAME}.yml"))
     }
+
+    /// The same as people write it: `~/` for the home directory.
+    pub fn user_file_shown(&self) -> String {
+        let file = self.user_file();
+        match file.strip_prefix(&self.home) {
+            Ok(below) => format!("~/{}", below.display()),
+            Err(_) => file.display().to_string(),
+        }
+    }
 }
 
 /// One repository's directories of ours.

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use crate::{
@@ -19,7 +19,13 @@ use crate::{
     policy::{
         self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
     },
-    runner::{base, earlier, home::Home, places::Surroundings, proving, refused::Refused},
+    runner::{
+        base, earlier,
+        home::Home,
+        places::{Surroundings, real},
+        proving,
+        refused::Refused,
+    },
 };
 
 /// What a person asked for.
@@ -68,9 +74,26 @@ pub struct Preparation {
     pub notes: Vec<String>,
 }
 
-impl Preparation {
-    /// Reads everything. Fetches the base when there is a remote; writes only into the vault.
-    pub fn read(surroundings: &Surroundings, request: &Request) -> Result<Preparation, Refused> {
+/// The settings in force, and where they come from.
+#[derive(Debug)]
+pub struct InForce {
+    /// The repository.
+    pub home: Home,
+    /// Where a night would start from.
+    pub base: Base,
+    /// The settings.
+    pub settings: Settings,
+    /// The user's own settings.
+    pub user_settings: UserSettings,
+    /// The repository's file; `None` = it has none.
+    pub settings_file: Option<String>,
+    /// What the person should know.
+    pub notes: Vec<String>,
+}
+
+impl InForce {
+    /// Reads all layers. Fetches the base when there is a remote; writes only into the vault.
+    pub fn read(surroundings: &Surroundings, request: &Request) -> Result<InForce, Refused> {
         let home = Home::open(surroundings, &request.repository)?;
         let mut notes = Vec::new();
         let user_settings = user_settings(surroundings, request.style)?;
@@ -84,9 +107,22 @@ impl Preparation {
             base = base::find(surroundings, &home, asked, Some(&branch), &mut notes)?;
             (settings, settings_file) = self::settings(&home, &base.tree, request, &mut notes)?;
         }
+        // Of all its worktrees one name is enough, and so is a name that leads there through a link.
+        let here = [Some(home.user.root()), home.user.common_dir().parent()];
+        let is_here = |path: &Path| here.iter().flatten().any(|root| real(root) == real(path));
+        settings.hold_to(&user_settings, &surroundings.home, is_here);
         for value in &request.overrides {
             settings.set(value.clone());
         }
+        Ok(InForce { home, base, settings, user_settings, settings_file, notes })
+    }
+}
+
+impl Preparation {
+    /// Reads everything. Fetches the base when there is a remote; writes only into the vault.
+    pub fn read(surroundings: &Surroundings, request: &Request) -> Result<Preparation, Refused> {
+        let InForce { home, base, settings, user_settings, settings_file, notes } =
+            InForce::read(surroundings, request)?;
         let listing = home.vault.list(&base.tree)?;
         let (plan_source, bytes) = find_plan(surroundings, &home, &base, &settings, request)?;
         let (source, decoded) = plan::decode(&bytes);
@@ -360,8 +396,8 @@ pub fn user_settings(surroundings: &Surroundings, style: Style) -> Result<UserSe
         }
         Err(problem) => return Err(files::error("read", &path)(problem).into()),
     };
-    let shown = path.display().to_string();
-    let parsed = config::decode(&bytes).and_then(config::parse_user);
+    let shown = surroundings.user_file_shown();
+    let parsed = config::decode(&bytes).and_then(|text| config::parse_user(&shown, text));
     parsed.map_err(|found| Refused::drawn(&found, &shown, &bytes, style))
 }
 

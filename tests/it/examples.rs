@@ -85,8 +85,8 @@ fn the_first_night_has_a_gate_and_an_agent() {
     }
     let path = format!("{EXAMPLE}/nightshift.yml");
     let text = read(&path);
-    let user =
-        config::parse_user(&text).unwrap_or_else(|found| panic!("{}", drawn(&path, &text, &found)));
+    let user = config::parse_user(&path, &text)
+        .unwrap_or_else(|found| panic!("{}", drawn(&path, &text, &found)));
     assert_eq!(user.sandbox, Some(Sandbox::Auto));
     let agent = user.agents.get("scripted").expect("the agent that the README names");
     let script = agent.command.last().expect("a command");
@@ -108,7 +108,8 @@ fn the_documents_show_the_settings_that_hold() {
     // `policy.protected` adds to the built-in list.
     assert_eq!(settings, defaults);
     for mine in &shown[1..] {
-        let user = config::parse_user(mine).unwrap_or_else(|found| panic!("{mine}: {found:?}"));
+        let user =
+            config::parse_user("mine", mine).unwrap_or_else(|found| panic!("{mine}: {found:?}"));
         assert_eq!(user.walls.limits, nightshift::sandbox::Limits::default(), "{mine}");
     }
 }
@@ -118,7 +119,7 @@ fn the_agents_in_the_documents_are_agents() {
     let shown = blocks(&read("docs/agents.md"), "yaml");
     assert_eq!(shown.len(), 2);
     for block in shown {
-        let user = config::parse_user(&block)
+        let user = config::parse_user("mine", &block)
             .unwrap_or_else(|found| panic!("{}", drawn("docs/agents.md", &block, &found)));
         assert_eq!(user.agents.len(), 1);
         let codex = user.agents.get("codex").map(|agent| agent.command.join(" "));
@@ -162,7 +163,7 @@ fn the_readmes_settings_are_settings() {
     for block in shown {
         let user = block.lines().any(|line| line.starts_with("sandbox:"));
         if user {
-            assert!(config::parse_user(&block).is_ok(), "{block}");
+            assert!(config::parse_user("mine", &block).is_ok(), "{block}");
         } else {
             settings("README.md", &block);
         }

@@ -1,0 +1,298 @@
+//! Every rule that can say no, in one table: its id, when it is applied, what its "no" means, why it is there,
+//! and which key of the configuration sets its limit.
+//!
+//! `check --explain`, `config show --policy` and `docs/policy.md` are printed from it; a test finds every id
+//! that the code can emit. It judges nothing.
+
+use super::{
+    Band, Bands, Deletion, Missing, Origin, Policy, Secrets, Severity, Tests, Verdict, WeakerTests,
+};
+
+/// When a rule is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// On the task's words, before anything runs.
+    Task,
+    /// On the real diff, after each attempt.
+    Diff,
+    /// On what the gate said of the candidate.
+    Gate,
+    /// On what the candidate's tests said of it.
+    Tests,
+}
+
+/// What a person's approval of the task does to a rule's "no".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freed {
+    /// It frees the task, or turns the finding into a report.
+    ByApproval,
+    /// It does nothing; another deed does, and the rule's help names it.
+    Otherwise,
+    /// Nothing frees it.
+    Never,
+}
+
+/// One rule.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleInfo {
+    /// Stable id.
+    pub id: &'static str,
+    /// When it is applied.
+    pub phase: Phase,
+    /// What its "no" means; [`RuleInfo::verdict_under`] says what a policy makes of it.
+    pub verdict: Verdict,
+    /// How much harm it keeps away.
+    pub severity: Severity,
+    /// The key that sets its limit or its verdict; empty for what is built in.
+    pub key: &'static str,
+    /// What it asks for, as a sentence without a full stop.
+    pub asks: &'static str,
+    /// Why it is there, in one sentence.
+    pub why: &'static str,
+    /// What frees it.
+    pub freed: Freed,
+    /// The limit under a policy; `None` where it is the same under all.
+    limit: Option<fn(&Policy) -> String>,
+}
+
+impl RuleInfo {
+    /// What passes under this policy.
+    pub fn limit(&self, policy: &Policy) -> String {
+        self.limit.map_or_else(|| self.asks.to_owned(), |limit| limit(policy))
+    }
+
+    /// Where the limit was set.
+    pub fn origin(&self, policy: &Policy) -> Origin {
+        policy.origin(self.key)
+    }
+
+    /// What its "no" means under this policy; `None` when the policy switches it off.
+    pub fn verdict_under(&self, policy: &Policy) -> Option<Verdict> {
+        match self.id {
+            "inspection.deletion" => match policy.delete {
+                Deletion::Never => Some(Verdict::Refuse),
+                Deletion::Ask => Some(Verdict::Ask),
+                Deletion::Allow => None,
+            },
+            "inspection.secrets" => Some(match policy.secrets {
+                Secrets::Block => Verdict::Refuse,
+                Secrets::Report => Verdict::Report,
+            }),
+            "inspection.weaker-tests" => Some(match policy.weaker_tests {
+                WeakerTests::Never => Verdict::Refuse,
+                WeakerTests::Ask => Verdict::Ask,
+                WeakerTests::Allow => Verdict::Report,
+            }),
+            "admission.tests" if policy.tests == Tests::Optional => None,
+            "tests.unproven" if policy.tests == Tests::Proven => Some(Verdict::Refuse),
+            "tests.inseparable" if policy.tests != Tests::Proven => Some(Verdict::Report),
+            "gate.proof" if bands(policy).iter().all(|(_, band)| band.proof.is_none()) => None,
+            _ => Some(self.verdict),
+        }
+    }
+}
+
+/// The rule of this id.
+pub fn rule(id: &str) -> Option<&'static RuleInfo> {
+    RULES.iter().find(|rule| rule.id == id)
+}
+
+fn list(words: &[String], none: &str) -> String {
+    if words.is_empty() { none.to_owned() } else { words.join(", ") }
+}
+
+/// A row: id, phase, verdict, severity, what frees it, key; what it asks for, why, and the limit under a policy.
+macro_rules! rules {
+    (@limit) => { None };
+    (@limit $limit:expr) => { Some($limit) };
+    ($($id:literal $phase:ident $verdict:ident $severity:ident $freed:ident $key:literal
+       $asks:literal because $why:literal $(=> $limit:expr)?;)+) => {
+        /// All rules, in the order in which they are applied.
+        pub const RULES: &[RuleInfo] = &[$(RuleInfo {
+            id: $id,
+            phase: Phase::$phase,
+            verdict: Verdict::$verdict,
+            severity: Severity::$severity,
+            key: $key,
+            asks: $asks,
+            why: $why,
+            freed: Freed::$freed,
+            limit: rules!(@limit $($limit)?),
+        }),+];
+    };
+}
+
+rules! {
+    "admission.plan" Task Refuse Medium Never ""
+        "the task can be read as it is written"
+        because "a task that is misread does something that nobody asked for";
+    "admission.ready" Task Ask High ByApproval "plan.sections"
+        "the plan marks it ready"
+        because "nothing runs that a person did not choose for the night";
+    "admission.alignment" Task Ask Medium ByApproval "policy.min_alignment"
+        "its alignment score is high enough"
+        because "a task that fits the project badly costs its reviewer more than it brings"
+        => |policy| format!("at least {}", policy.min_alignment);
+    "admission.lines" Task Ask Medium ByApproval "policy.max_estimated_lines"
+        "its estimate of changed lines is small enough"
+        because "small changes are read; large ones are waved through"
+        => |policy| format!("at most {}{}", policy.max_estimated_lines, missing(policy));
+    "admission.tests" Task Ask Medium ByApproval "policy.tests"
+        "tests are defined for it, or it writes only tests or documents"
+        because "without a test the gate says nothing about the change"
+        => tests;
+    "admission.safety" Task Refuse High Never ""
+        "its safety check has no cross"
+        because "whoever wrote the cross knew something that no rule knows";
+    "admission.words" Task Refuse Critical Never "policy.title_words"
+        "its words ask for nothing that never runs unattended"
+        because "what cannot be undone is done by a person who watches"
+        => |policy| format!("none of: {}", list(&policy.title_words, "no words"));
+    "admission.ask-first" Task Ask High ByApproval "policy.ask_first"
+        "its title and acceptance touch nothing that needs a person"
+        because "mistakes in authentication, money or schema pass a gate unseen"
+        => |policy| format!("none of: {}", list(&policy.ask_first, "no words"));
+    "admission.dependencies" Task Ask High ByApproval "policy.dependencies"
+        "it adds no dependency but approved ones"
+        because "foreign code runs with the product's rights, and nobody here wrote it"
+        => |policy| list(&policy.dependencies, "none");
+    "admission.depends-on" Task Ask Medium Otherwise ""
+        "what it needs is done, or runs in the same night"
+        because "work on missing ground is work for the bin";
+    "admission.files" Task Refuse High Never "policy.paths.allow"
+        "the files that it names may be changed"
+        because "an attempt that must be refused afterwards is money for nothing"
+        => |policy| format!("within {}", policy.allowed());
+    "admission.limits" Task Refuse Low Never "limits.attempts"
+        "its own limits leave room to work; they only tighten the night's"
+        because "a plan cannot give itself more than the night has";
+    "admission.base" Task Ask Medium Otherwise ""
+        "the files that it names are in the base, or new"
+        because "a night works on what is pushed, and would write the file a second time";
+    "admission.landed" Task Ask Low Otherwise ""
+        "its work is not waiting for a merge already"
+        because "the same work twice gives two branches that conflict";
+    "admission.failed-before" Task Ask Low Otherwise ""
+        "it did not fail with the same words before"
+        because "the same words lead to the same failure, at the same price";
+    "admission.asked" Task Ask Low Otherwise ""
+        "its question was answered"
+        because "the agent would ask again";
+    "inspection.name" Diff Refuse Critical Never ""
+        "no name is read as git's own directory by any system"
+        because "such a name runs code on the machine of whoever checks it out";
+    "inspection.protected" Diff Refuse Critical Never "policy.protected"
+        "what judges the work stays as the base has it"
+        because "an agent that can change its judge always passes"
+        => |policy| format!("identical to the base: {}", policy.protected.join(", "));
+    "inspection.denied" Diff Refuse High Never "policy.paths.deny"
+        "no denied path is changed"
+        because "secrets, pipelines and containers are not an agent's to change"
+        => |policy| format!("none of: {}", list(&policy.deny, "no paths"));
+    "inspection.paths" Diff Refuse High Never "policy.paths.allow"
+        "only allowed paths are changed, and only those that the task names"
+        because "what a task does not name its reviewer does not expect"
+        => |policy| format!("within {}", policy.allowed());
+    "inspection.scope" Diff Refuse Medium Never "policy.missing"
+        "a task that was let through as tests or documents changes nothing else"
+        because "it was not asked for score, estimate or tests, so it may not need them";
+    "inspection.filter" Diff Refuse High Never ""
+        "no file that the base's attributes filter is changed"
+        because "what git would store for it is not what the agent wrote";
+    "inspection.deletion" Diff Refuse High ByApproval "policy.paths.delete"
+        "no file is deleted or emptied"
+        because "what is gone shows in no test that went with it"
+        => deletion;
+    "inspection.mode" Diff Ask Medium ByApproval ""
+        "no file becomes executable, or stops being so"
+        because "no line of a review shows it";
+    "inspection.link" Diff Refuse Critical Never ""
+        "links stay inside the repository, on paths that may be changed"
+        because "a link writes and reads somewhere else than its path says";
+    "inspection.submodule" Diff Refuse Critical Never ""
+        "no submodule is added, moved or removed"
+        because "its contents are in no diff";
+    "inspection.size" Diff Refuse Medium Never "policy.max_file_bytes"
+        "no file is too large"
+        because "what is too large is not read, and stays in the history for ever"
+        => |policy| format!("at most {} bytes", policy.max_file_bytes);
+    "inspection.binary" Diff Report Medium Otherwise ""
+        "no binary file is added or changed"
+        because "no rule and no reviewer can read it";
+    "inspection.lines" Diff Ask Medium ByApproval "policy.max_changed_lines"
+        "the diff is small enough; tests and documents do not count"
+        because "small changes are read; large ones are waved through"
+        => |policy| format!("at most {}", policy.max_changed_lines);
+    "inspection.added-lines" Diff Refuse Critical Never "policy.added_lines"
+        "no added line matches a forbidden pattern"
+        because "some lines do harm wherever they stand, such as destructive SQL"
+        => |policy| format!("no line like: {}", list(&policy.added_lines, "no patterns"));
+    "inspection.invisible" Diff Ask High ByApproval ""
+        "no added character hides or reorders what is shown"
+        because "the reviewer would read another program than the compiler";
+    "inspection.manifest" Diff Ask High ByApproval "policy.dependencies"
+        "manifests and lock files change by approved names only"
+        because "foreign code runs with the product's rights, and nobody here wrote it"
+        => |policy| list(&policy.dependencies, "no new dependency");
+    "inspection.runs-code" Diff Report High Otherwise ""
+        "no file runs by itself on the machine of whoever opens the branch"
+        because "reading a change must not be running it";
+    "inspection.skipped-tests" Diff Report High Otherwise ""
+        "no added line leaves tests out of the run"
+        because "a test that does not run is always green";
+    "inspection.ask-first" Diff Report High Otherwise "policy.ask_first"
+        "no changed path is about what needs a person"
+        because "a path's words say where a change is: its reviewer should look twice"
+        => |policy| format!("none of: {}", list(&policy.ask_first, "no words"));
+    "gate.proof" Gate Ask High ByApproval "policy.risk.medium"
+        "the gate's score is good enough for the risk"
+        because "the more a change could break, the more must have looked at it"
+        => proofs;
+    "tests.unproven" Tests Report High Otherwise "policy.tests"
+        "new tests are red without the change"
+        because "a test that also passes without the change does not test it";
+    "tests.inseparable" Tests Ask High ByApproval "policy.tests"
+        "new tests can be tried without the code beside them"
+        because "what cannot be tried proves nothing";
+    "tests.former" Tests Ask High ByApproval ""
+        "tests as they were on the base pass on the changed code"
+        because "a test that was bent to the change no longer says what it said";
+}
+
+fn tests(policy: &Policy) -> String {
+    match policy.tests {
+        Tests::Proven => "defined, and red on the base's code".to_owned(),
+        Tests::Required => "defined".to_owned(),
+        Tests::Optional => "not asked for".to_owned(),
+    }
+}
+
+fn deletion(policy: &Policy) -> String {
+    match policy.delete {
+        Deletion::Never => "no file is deleted".to_owned(),
+        Deletion::Ask => "no file is deleted without approval".to_owned(),
+        Deletion::Allow => "allowed".to_owned(),
+    }
+}
+
+fn missing(policy: &Policy) -> &'static str {
+    match policy.missing {
+        Missing::Ask | Missing::Refuse => "",
+        Missing::Assume => ", or no estimate at all",
+    }
+}
+
+fn bands(policy: &Policy) -> [(&'static str, Band); 4] {
+    let Bands { low, medium, high, critical } = policy.risk;
+    [("low", low), ("medium", medium), ("high", high), ("critical", critical)]
+}
+
+/// What each level of risk needs, in words.
+fn proofs(policy: &Policy) -> String {
+    let levels = bands(policy);
+    let said = levels
+        .iter()
+        .filter_map(|(name, band)| Some(format!("{name}: a score of at least {}", band.proof?)));
+    let said: Vec<String> = said.collect();
+    list(&said, "any green gate")
+}
