@@ -1,5 +1,7 @@
 //! `nightshift check`: what a night would do and why. The same reading as `run`, with nothing started.
 
+mod explain;
+mod lint;
 mod words;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -15,7 +17,7 @@ use crate::{
     diagnostic::Level,
     ids::{InvalidName, NAME, TaskId},
     plan::{Readiness, Task},
-    policy::{Admission, Applied, Decision, Refusal, Ruling, Verdict},
+    policy::{Admission, AdmittedTask, Applied, Decision, Refusal, Ruling, Verdict, rule},
     process::{Environment, find_program},
     runner::{
         include, open,
@@ -63,8 +65,8 @@ fn task_id(text: &str) -> Result<TaskId, InvalidName> {
 enum Fate {
     /// It would run, as this one in line.
     Runs(usize),
-    /// It may run, and something of this night keeps it from it.
-    Held(String),
+    /// It may run, and something of this night keeps it from it: what, and what to type.
+    Held(String, String),
     /// It asks to run and may not.
     No(Verdict, Vec<Refusal>),
     /// It does not ask to run.
@@ -85,6 +87,7 @@ struct View<'p> {
     agent: Agent,
     ground: Ground,
     canary: String,
+    lint: lint::Lint,
     stopped: bool,
     all: bool,
 }
@@ -185,8 +188,10 @@ pub(super) fn of(
     }
     known_tasks(&preparation, &request.tasks)?;
     let cleaner = Cleaner::new(surroundings);
+    let rows = rows(&preparation, &request.tasks);
     let view = View {
-        rows: rows(&preparation, &request.tasks),
+        lint: lint::Lint::of(&preparation, &rows),
+        rows,
         agent: agent(surroundings, &preparation),
         ground: ground(surroundings, &preparation)?,
         canary: preparation.canary()?,
@@ -204,7 +209,7 @@ pub(super) fn of(
     }
     if command.explain {
         output.result(
-            &cleaner.redacted(words::explained(&view, !request.tasks.is_empty()).as_bytes()),
+            &cleaner.redacted(explain::explained(&view, !request.tasks.is_empty()).as_bytes()),
         );
     } else {
         output.result(&cleaner.redacted(words::screen(&view).as_bytes()));
@@ -274,12 +279,18 @@ fn rows<'p>(preparation: &'p Preparation, only: &[TaskId]) -> Vec<Row<'p>> {
             let fate = match &admission.decision {
                 Decision::Admitted(_) => match places.get(&task.id).copied() {
                     Some(place) if place < most => Fate::Runs(place + 1),
-                    Some(_) => Fate::Held(format!(
-                        "the limit is {most} task{} a night ({})",
-                        if most == 1 { "" } else { "s" },
-                        preparation.settings.origin("limits.tasks")
-                    )),
-                    None => Fate::Held("needs a task that was not asked for".to_owned()),
+                    Some(place) => Fate::Held(
+                        format!(
+                            "the limit is {most} task{} a night ({})",
+                            if most == 1 { "" } else { "s" },
+                            preparation.settings.origin("limits.tasks")
+                        ),
+                        format!("{NAME} run --max-tasks {}", place + 1),
+                    ),
+                    None => Fate::Held(
+                        "needs a task that was not asked for".to_owned(),
+                        "name that one with -t as well".to_owned(),
+                    ),
                 },
                 Decision::Waiting(refusals) if asks => Fate::No(Verdict::Ask, refusals.clone()),
                 Decision::Refused(refusals) if asks => Fate::No(Verdict::Refuse, refusals.clone()),
@@ -344,7 +355,9 @@ fn agent(surroundings: &Surroundings, preparation: &Preparation) -> Agent {
 
 fn exit(view: &View<'_>, strict: bool) -> u8 {
     let messages = &view.preparation.plan_messages;
-    let found = messages.iter().any(|(level, _)| strict || *level == Level::Error);
+    let held = |row: &Row<'_>| matches!(row.fate, Fate::Held(..) | Fate::No(..));
+    let found = messages.iter().any(|(level, _)| strict || *level == Level::Error)
+        || strict && (view.lint.warns() || view.rows.iter().any(held));
     let kept = !view.agent.usable || view.ground.disk.needed.is_err();
     if found || view.preparation.gate_missing.is_some() || kept && strict {
         code::FINDINGS
@@ -355,7 +368,7 @@ fn exit(view: &View<'_>, strict: bool) -> u8 {
 
 fn as_json(view: &View<'_>, exit: u8) -> Value {
     let preparation = view.preparation;
-    let tasks: Vec<Value> = view.rows.iter().map(row_json).collect();
+    let tasks: Vec<Value> = view.rows.iter().map(|row| row_json(view, row)).collect();
     let messages: Vec<Value> = preparation
         .plan_messages
         .iter()
@@ -388,16 +401,17 @@ fn as_json(view: &View<'_>, exit: u8) -> Value {
             "free": view.ground.disk.free,
             "problem": view.ground.disk.needed.as_ref().err(),
         },
+        "lint": view.lint.as_json(),
         "stopped": view.stopped,
         "limits": preparation.settings.limits,
         "exit": exit,
     })
 }
 
-fn row_json(row: &Row<'_>) -> Value {
+fn row_json(view: &View<'_>, row: &Row<'_>) -> Value {
     let (fate, place, why) = match &row.fate {
         Fate::Runs(place) => ("run", Some(*place), None),
-        Fate::Held(why) => ("held", None, Some(why.clone())),
+        Fate::Held(why, _) => ("held", None, Some(why.clone())),
         Fate::No(Verdict::Refuse, refusals) => ("refuse", None, first_message(refusals)),
         Fate::No(Verdict::Ask | Verdict::Report, refusals) => {
             ("ask", None, first_message(refusals))
@@ -412,6 +426,7 @@ fn row_json(row: &Row<'_>) -> Value {
             let (verdict, refusal) = ruling(applied);
             json!({
                 "rule": applied.rule,
+                "why": rule(applied.rule).map(|rule| rule.why),
                 "value": applied.value,
                 "limit": applied.limit,
                 "origin": applied.origin.to_string(),
@@ -421,6 +436,27 @@ fn row_json(row: &Row<'_>) -> Value {
             })
         })
         .collect();
+    let later: Vec<Value> = explain::later(view, row)
+        .iter()
+        .map(|later| {
+            json!({
+                "rule": later.rule.id,
+                "why": later.rule.why,
+                "limit": later.limit,
+                "origin": later.origin.to_string(),
+                "verdict": later.verdict,
+                "freed": later.freed,
+            })
+        })
+        .collect();
+    let remedy = match &row.fate {
+        Fate::Held(_, remedy) => Some(remedy.clone()),
+        Fate::No(_, refusals) => refusals.first().and_then(|refusal| lint::remedy(row, refusal)),
+        Fate::Runs(_) | Fate::Silent(_) => None,
+    };
+    let risk = row.admission.admitted().map(AdmittedTask::risk);
+    let level = risk.map(|risk| view.preparation.rules.policy().risk.of(risk.score).0);
+    let predicted = view.lint.predicted.get(&row.task.id);
     let fields = &row.task.fields;
     json!({
         "id": row.task.id,
@@ -434,7 +470,13 @@ fn row_json(row: &Row<'_>) -> Value {
         "score": fields.alignment,
         "lines": fields.estimated_lines,
         "after": fields.depends_on,
+        "risk": risk,
+        "level": level,
+        "files": predicted.map(|found| &found.named),
+        "files_covered": predicted.map(|found| found.covered.len()),
+        "type": remedy,
         "rules": rules,
+        "later": later,
     })
 }
 

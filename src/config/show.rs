@@ -555,6 +555,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn money_times_and_texts_read_back(
             micros in 0_u64..=1_000_000_000_000,

@@ -9,6 +9,7 @@ mod inspection;
 mod judge;
 mod layers;
 mod manifest;
+mod predict;
 mod registry;
 mod risk;
 mod rules;
@@ -26,6 +27,7 @@ pub use admission::{
 pub use document::document;
 pub use inspection::{Inspection, TestDelta, inspect, reserved};
 pub use layers::Layer;
+pub use predict::{BaseFiles, Collision, Predicted, collisions, predicted};
 pub use registry::{Freed, Phase, RULES, RuleInfo, rule};
 pub use risk::{Band, Bands, Does, FACTORS, Factor, Risk, RiskLevel};
 pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};

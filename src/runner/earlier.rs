@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Nights that are looked at, newest last: two months of them.
-const NIGHTS: usize = 60;
+pub(super) const NIGHTS: usize = 60;
 /// The rule that holds back a task whose work waits for a merge.
 pub const LANDED: &str = "admission.landed";
 /// The rule that holds back a task that failed and has not changed since.

@@ -9,6 +9,7 @@ pub mod conversations;
 pub mod earlier;
 pub mod deed;
 mod edit;
+pub mod forecast;
 mod gating;
 pub mod proving;
 pub mod hands;

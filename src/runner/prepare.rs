@@ -70,6 +70,8 @@ pub struct Preparation {
     pub gate: GateSpec,
     /// Why there is no gate, when there is none.
     pub gate_missing: Option<String>,
+    /// The base's files.
+    pub files: Vec<RepoPath>,
     /// What the person should know.
     pub notes: Vec<String>,
 }
@@ -199,6 +201,7 @@ impl Preparation {
             rules,
             gate,
             gate_missing,
+            files: listing.into_iter().map(|entry| entry.path).collect(),
             notes,
         })
     }

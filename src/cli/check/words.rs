@@ -1,17 +1,25 @@
 //! `check` in words: one screen, or every rule.
 
-use super::{Disk, Fate, Row, View, ruling};
+use super::{
+    Disk, Fate, Row, View,
+    lint::{apart, reason, remedy},
+};
 use crate::{
+    budget::Usd,
     diagnostic::Level,
     ids::NAME,
     night::Step,
-    policy::Verdict,
-    report::{column, text},
+    policy::{AdmittedTask, Verdict},
+    report::{column, seconds, text},
     runner::storage,
 };
 
-/// Width of the title column, so that a row fits 80 cells.
-const TITLE: usize = 36;
+/// Cells of a line: what a terminal has when nobody made it wider.
+const WIDTH: usize = 80;
+/// Width of the title column, so that a row fits [`WIDTH`].
+const TITLE: usize = 26;
+/// Pairs of tasks that meet in a file, on one screen.
+const MEETINGS: usize = 3;
 /// Rows of each list that fit one screen.
 const SCREEN: usize = 8;
 
@@ -23,7 +31,7 @@ pub(super) fn screen(view: &View<'_>) -> String {
     lines.join("\n")
 }
 
-fn header(view: &View<'_>) -> String {
+pub(super) fn header(view: &View<'_>) -> String {
     let preparation = view.preparation;
     let plan = preparation.plan_source.as_ref().map_or(String::new(), |plan| {
         let place = if plan.working_tree { "working tree" } else { "base commit" };
@@ -45,11 +53,11 @@ fn would_run(view: &View<'_>, lines: &mut Vec<String>) {
         .iter()
         .filter_map(|row| match row.fate {
             Fate::Runs(place) => Some((place, row)),
-            Fate::Held(_) | Fate::No(..) | Fate::Silent(_) => None,
+            Fate::Held(..) | Fate::No(..) | Fate::Silent(_) => None,
         })
         .collect();
     running.sort_by_key(|(place, _)| *place);
-    let held = view.rows.iter().filter(|row| matches!(row.fate, Fate::Held(_))).count();
+    let held = view.rows.iter().filter(|row| matches!(row.fate, Fate::Held(..))).count();
     let count = match held {
         0 => running.len().to_string(),
         held => format!("{} of {}", running.len(), running.len() + held),
@@ -61,28 +69,57 @@ fn would_run(view: &View<'_>, lines: &mut Vec<String>) {
     }
     let id = id_width(running.iter().map(|(_, row)| *row));
     let before = 5 + id + 2 + TITLE;
-    lines.push(format!("{}  score  lines  after", column(&heading, before)));
+    lines.push(format!("{}  score  lines  risk        after", column(&heading, before)));
     let number = |value: Option<u32>| value.map_or("–".to_owned(), |value| value.to_string());
     for (place, row) in cut(view, &running, SCREEN) {
         let fields = &row.task.fields;
-        let mut line = format!(
-            "{place:>3}  {}  {}  {:>5}  {:>5}  {}",
+        let (risk, proof) = risk(view, row);
+        let line = format!(
+            "{place:>3}  {}  {}  {:>5}  {:>5}  {risk:<10}  {}",
             column(row.task.id.as_str(), id),
             column(&row.task.title, TITLE),
             number(fields.alignment),
             number(fields.estimated_lines),
             list(&fields.depends_on),
         );
-        if row.admission.admitted().is_some_and(crate::policy::AdmittedTask::only_tests_or_docs) {
-            line = format!("{}  tests or documents only", line.trim_end());
-        }
         lines.push(line.trim_end().to_owned());
+        let mut notes: Vec<String> = proof.into_iter().collect();
+        if row.admission.admitted().is_some_and(AdmittedTask::only_tests_or_docs) {
+            notes.push("tests or documents only".to_owned());
+        }
+        notes.extend(view.lint.late.get(&row.task.id).cloned());
+        if !notes.is_empty() {
+            wrapped(lines, 7, &notes.join("; "));
+        }
         let reports = row.admission.findings().filter(|found| found.verdict == Verdict::Report);
         for report in reports {
-            lines.push(format!("       note: {}", text::inline_plain(&report.message)));
+            wrapped(lines, 7, &format!("note: {}", report.message));
         }
     }
     more(view, running.len(), SCREEN, lines);
+    for found in cut(view, &view.lint.collisions, MEETINGS) {
+        let others =
+            if found.more == 0 { String::new() } else { format!(" and {} more", found.more) };
+        let what = if found.sure { "both change" } else { "may both change" };
+        let words = format!(
+            "{} and {} {what} {}{others}; to keep them apart: {}",
+            found.first,
+            found.second,
+            found.path,
+            apart(found)
+        );
+        wrapped(lines, 5, &words);
+    }
+    more(view, view.lint.collisions.len(), MEETINGS, lines);
+}
+
+/// Level and score, and what the level needs to land.
+fn risk(view: &View<'_>, row: &Row<'_>) -> (String, Option<String>) {
+    let Some(task) = row.admission.admitted() else { return ("–".to_owned(), None) };
+    let score = task.risk().score;
+    let (level, band) = view.preparation.rules.policy().risk.of(score);
+    let proof = band.proof.map(|least| format!("lands only if the gate scores {least}"));
+    (format!("{level} {score}"), proof)
 }
 
 fn would_not_run(view: &View<'_>, lines: &mut Vec<String>) {
@@ -98,33 +135,30 @@ fn would_not_run(view: &View<'_>, lines: &mut Vec<String>) {
     let (short, asking): (Vec<&Row<'_>>, Vec<&Row<'_>>) =
         others.iter().partition::<Vec<&Row<'_>>, _>(|row| silent(row));
     for row in cut(view, &asking, SCREEN) {
-        let (mark, why) = match &row.fate {
-            Fate::No(Verdict::Refuse, refusals) => ("no", refusals.as_slice()),
-            Fate::No(Verdict::Ask | Verdict::Report, refusals) => ("? ", refusals.as_slice()),
-            Fate::Held(_) | Fate::Runs(_) | Fate::Silent(_) => ("..", [].as_slice()),
+        let mark = match &row.fate {
+            Fate::No(Verdict::Refuse, _) => "no",
+            Fate::No(Verdict::Ask | Verdict::Report, _) => "? ",
+            Fate::Held(..) | Fate::Runs(_) | Fate::Silent(_) => "..",
         };
-        lines.push(format!(
-            "  {mark}  {}  {}",
-            column(row.task.id.as_str(), id),
-            text::head(&text::inline_plain(&row.task.title), 80 - 8 - id)
-        ));
-        if let Fate::Held(why) = &row.fate {
-            lines.push(format!("        {}", text::inline_plain(why)));
-        }
-        if let Some(first) = why.first() {
-            let more = match why.len() - 1 {
-                0 => String::new(),
-                more => format!(" (and {more} more: --explain)"),
-            };
-            lines.push(format!("        {}{more}", text::inline_plain(&first.message)));
-            let next = first.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
-            lines.push(format!(
-                "        {}: limit {}, {}{}",
-                first.rule,
-                text::head(&text::inline_plain(&first.limit), 48),
-                first.origin,
-                text::inline_plain(&next)
-            ));
+        let start = format!("  {mark}  {}  ", column(row.task.id.as_str(), id));
+        match &row.fate {
+            Fate::Held(why, remedy) => {
+                begun(lines, &start, why);
+                wrapped(lines, 6, remedy);
+            }
+            Fate::No(_, refusals) => {
+                let Some(first) = refusals.first() else { continue };
+                let more = match refusals.len() - 1 {
+                    0 => String::new(),
+                    more => format!(" (and {more} more: --explain)"),
+                };
+                begun(lines, &start, &format!("{}{more}", reason(view.preparation, first)));
+                let next = remedy(row, first).map_or(String::new(), |next| format!("; {next}"));
+                let limit = text::head(&text::inline_plain(&first.limit), 48);
+                let words = format!("{}: limit {limit}, {}{next}", first.rule, first.origin);
+                wrapped(lines, 6, &words);
+            }
+            Fate::Runs(_) | Fate::Silent(_) => {}
         }
     }
     more(view, asking.len(), SCREEN, lines);
@@ -140,50 +174,27 @@ fn would_not_run(view: &View<'_>, lines: &mut Vec<String>) {
     more(view, short.len(), SCREEN, lines);
 }
 
-/// Every rule of each task: all, or those that were asked for.
-pub(super) fn explained(view: &View<'_>, asked: bool) -> String {
-    let mut lines = vec![header(view)];
-    for row in &view.rows {
-        // What nobody asked for and nothing asks to run is not worth eight lines.
-        if !asked && !view.all && matches!(row.fate, Fate::Silent(_)) {
-            continue;
-        }
-        lines.push(String::new());
-        lines.push(format!(
-            "{} · {} · line {} · {}",
-            row.task.id,
-            text::inline_plain(&row.task.title),
-            row.task.line,
-            fate(&row.fate)
-        ));
-        for applied in &row.admission.rules {
-            let (verdict, refusal) = ruling(applied);
-            lines.push(format!(
-                "  {verdict:<6}  {:<22}  {}  limit: {} ({})",
-                applied.rule,
-                column(&applied.value, 20),
-                text::inline_plain(&applied.limit),
-                applied.origin
-            ));
-            if let Some(refusal) = refusal {
-                let help = refusal.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
-                let words = format!("{}{help}", refusal.message);
-                lines.push(format!("          {}", text::inline_plain(&words)));
-            }
-        }
-    }
-    lines.join("\n")
+/// A paragraph of which every line is indented.
+fn wrapped(lines: &mut Vec<String>, indent: usize, words: &str) {
+    begun(lines, &" ".repeat(indent), words);
 }
 
-fn fate(fate: &Fate) -> String {
-    match fate {
-        Fate::Runs(place) => format!("would run, as number {place}"),
-        Fate::Held(why) | Fate::Silent(why) => {
-            format!("would not run: {}", text::inline_plain(why))
+/// A paragraph whose first line begins with something, and whose others are indented by six.
+fn begun(lines: &mut Vec<String>, start: &str, words: &str) {
+    let mut line = start.to_owned();
+    let mut empty = true;
+    for word in text::inline_plain(words).split(' ') {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::replace(&mut line, " ".repeat(6)));
+            empty = true;
         }
-        Fate::No(Verdict::Refuse, _) => "would not run: refused".to_owned(),
-        Fate::No(Verdict::Ask | Verdict::Report, _) => "would not run: waits".to_owned(),
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
     }
+    lines.push(line);
 }
 
 /// Messages about the plan, then notes.
@@ -229,10 +240,7 @@ pub(super) fn end(view: &View<'_>, exit: u8) -> String {
     lines.push(format!("agent: {} ({missing}{words})", view.agent.name));
     lines.push(format!("walls: {}", text::inline_plain(&view.ground.walls)));
     lines.push(format!("disk: {}", text::inline_plain(&disk(&view.ground.disk))));
-    let asks = view.rows.iter().any(|row| matches!(row.fate, Fate::No(Verdict::Ask, _)));
-    if asks {
-        lines.push("approve a task: write `- [x] Approve` below it in the plan".to_owned());
-    }
+    lines.extend(forecast(view));
     lines.push(format!("next: {}", next(view, exit)));
     lines.join("\n")
 }
@@ -254,6 +262,37 @@ fn disk(disk: &Disk) -> String {
             storage::in_words(disk.free)
         ),
     }
+/// What the night would take: from earlier nights, or the limits where there are none.
+fn forecast(view: &View<'_>) -> Vec<String> {
+    if !view.rows.iter().any(|row| matches!(row.fate, Fate::Runs(_))) {
+        return Vec::new();
+    }
+    let limits = &view.preparation.settings.limits;
+    let time = seconds(limits.time_s.saturating_mul(1000));
+    let most = match limits.cost {
+        Usd::ZERO => format!("at most {time}; no limit of money"),
+        cost => format!("at most {time} and {cost}"),
+    };
+    let (Some(figures), Some((took, cost))) = (&view.lint.figures, view.lint.tonight) else {
+        let agent = &view.agent.name;
+        return vec![format!("takes: {most}; agent {agent} has worked in no earlier night here")];
+    };
+    let time = |at: usize| seconds(figures.attempt.seconds[at].saturating_mul(1000));
+    let money = |at: usize| figures.attempt.cost[at];
+    let (count, nights) = (figures.attempt.count, figures.nights);
+    vec![
+        format!("takes: about {} and {cost}; {most}", seconds(took.saturating_mul(1000))),
+        format!(
+            "       one try: {}–{}, median {}; {}–{}, median {} ({count} in {nights} night{})",
+            time(0),
+            time(2),
+            time(1),
+            money(0),
+            money(2),
+            money(1),
+            if nights == 1 { "" } else { "s" },
+        ),
+    ]
 }
 
 fn next(view: &View<'_>, exit: u8) -> String {
@@ -274,7 +313,7 @@ fn next(view: &View<'_>, exit: u8) -> String {
     }
     if view.rows.iter().any(|row| matches!(row.fate, Fate::Runs(_))) {
         format!("{NAME} run")
-    } else if view.rows.iter().any(|row| matches!(row.fate, Fate::No(..) | Fate::Held(_))) {
+    } else if view.rows.iter().any(|row| matches!(row.fate, Fate::No(..) | Fate::Held(..))) {
         format!("mend or approve what is held back, then {NAME} check again")
     } else {
         "mark a task ready: move it below a heading that begins with `Ready`".to_owned()
