@@ -287,10 +287,10 @@ fn rows<'p>(preparation: &'p Preparation, only: &[TaskId]) -> Vec<Row<'p>> {
                         ),
                         format!("{NAME} run --max-tasks {}", place + 1),
                     ),
-                    None => Fate::Held(
-                        "needs a task that was not asked for".to_owned(),
-                        "name that one with -t as well".to_owned(),
-                    ),
+                    None => {
+                        let (why, remedy) = lint::needed(preparation, task);
+                        Fate::Held(why, remedy)
+                    }
                 },
                 Decision::Waiting(refusals) if asks => Fate::No(Verdict::Ask, refusals.clone()),
                 Decision::Refused(refusals) if asks => Fate::No(Verdict::Refuse, refusals.clone()),

@@ -296,3 +296,207 @@ fn proofs(policy: &Policy) -> String {
     let said: Vec<String> = said.collect();
     list(&said, "any green gate")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Freed::{ByApproval, Never},
+        *,
+    };
+    use crate::{
+        budget::Limits,
+        diff::{ChangeKind, Diff, FileChange, FileMode, Side},
+        ids::{BlobId, RepoPath, TaskId},
+        plan::{Safety, SafetyMark, SectionClass, Task, TestsDefined},
+        policy::{Decision, Facts, Refusal, RuleSet, Ruling, admit, inspect, tests::ready},
+    };
+
+    /// A task that breaks this rule of admission and no other; `None` for rules that are not admission's, and for
+    /// those that the runner applies with what it knows of the base and of earlier nights.
+    fn breaking(id: &str) -> Option<Task> {
+        let mut task = ready("Add a parser");
+        let fields = &mut task.fields;
+        match id {
+            "admission.plan" => task.errors.push("P004: not a score".into()),
+            "admission.ready" => task.section.class = SectionClass::Pending,
+            "admission.alignment" => fields.alignment = Some(1),
+            "admission.lines" => fields.estimated_lines = Some(999),
+            "admission.tests" => fields.tests = Some(TestsDefined::No),
+            "admission.safety" => {
+                fields.safety = Some(Safety { mark: SafetyMark::Unsafe, text: "no".into() });
+            }
+            "admission.words" => task.title = "Drop table users".into(),
+            "admission.ask-first" => task.title = "Add a payment form".into(),
+            "admission.dependencies" => task.title = "Add dependency serde".into(),
+            "admission.depends-on" => fields.depends_on = vec![TaskId::new("other").unwrap()],
+            "admission.files" => fields.files = vec!["etc/x".into()],
+            "admission.limits" => fields.attempts = Some(0),
+            _ => return None,
+        }
+        Some(task)
+    }
+
+    fn change(path: &str, lines: &[&str]) -> FileChange {
+        let blob = BlobId::new("0".repeat(40)).unwrap();
+        let side = Side { mode: FileMode::Regular, blob, bytes: 9, link_target: None };
+        FileChange {
+            path: path.into(),
+            kind: ChangeKind::Modified,
+            old: Some(side.clone()),
+            new: Some(side),
+            added: u32::try_from(lines.len()).unwrap(),
+            removed: 0,
+            binary: false,
+            added_lines: (1..).zip(lines.iter().map(|line| (*line).to_owned())).collect(),
+            removed_lines: Vec::new(),
+            old_text: None,
+            new_text: None,
+        }
+    }
+
+    /// A change that breaks this rule of inspection.
+    fn offending(id: &str) -> Option<FileChange> {
+        let mut found = change("src/a.rs", &["x"]);
+        let new = found.new.as_mut().unwrap();
+        match id {
+            "inspection.name" => found.path = "src/.git/x".into(),
+            "inspection.protected" => found.path = "CLAUDE.md".into(),
+            "inspection.denied" => found.path = "src/.env".into(),
+            "inspection.paths" => found.path = "lib/a.rs".into(),
+            "inspection.deletion" => {
+                found.kind = ChangeKind::Deleted;
+                found.new = None;
+            }
+            "inspection.mode" => new.mode = FileMode::Executable,
+            "inspection.link" => {
+                new.mode = FileMode::Symlink;
+                new.link_target = Some("/etc/passwd".into());
+            }
+            "inspection.submodule" => new.mode = FileMode::Gitlink,
+            "inspection.size" => new.bytes = u64::MAX,
+            "inspection.binary" => found.binary = true,
+            "inspection.lines" => found.added = 9_999,
+            "inspection.added-lines" => found = change("src/a.rs", &["DROP TABLE users;"]),
+            "inspection.invisible" => found = change("src/a.rs", &["a\u{202E}b"]),
+            "inspection.manifest" => found = change("src/Cargo.toml", &["serde = \"1\""]),
+            "inspection.runs-code" => found.path = "src/build.rs".into(),
+            "inspection.skipped-tests" => found = change("src/a.rs", &["#[ignore]"]),
+            "inspection.ask-first" => found.path = "src/auth.rs".into(),
+            // They depend on more than the change.
+            "inspection.scope" | "inspection.filter" => {}
+            _ => return None,
+        }
+        Some(found)
+    }
+
+    /// What inspection says by this rule of a task whose text somebody approved, or nobody.
+    fn inspected(id: &str, change: FileChange, approved: bool) -> Option<Refusal> {
+        let rules = RuleSet::new(&Policy::default()).unwrap();
+        let mut task = ready("Add a parser");
+        if id == "inspection.scope" {
+            task = ready("Document the parser");
+            task.fields.alignment = None;
+        }
+        task.fields.approved = approved;
+        let admission = admit(&rules, &Limits::default(), &task, &Facts::default());
+        let filtered: Vec<RepoPath> =
+            if id == "inspection.filter" { vec![change.path.clone()] } else { Vec::new() };
+        let diff = Diff { changes: vec![change], truncated: false };
+        let found = inspect(&rules, admission.admitted().unwrap(), &diff, &filtered).findings;
+        found.into_iter().find(|finding| finding.rule == id)
+    }
+
+    #[test]
+    fn approval_frees_what_asks_and_never_what_refuses() {
+        let rules = RuleSet::new(&Policy::default()).unwrap();
+        let mut tried = Vec::new();
+        for rule in RULES {
+            let Some(mut task) = breaking(rule.id) else { continue };
+            tried.push(rule.id);
+            let mut known = Facts::default();
+            known.known.insert(TaskId::new("other").unwrap());
+            let judged = |task: &Task| admit(&rules, &Limits::default(), task, &known);
+            let said = judged(&task);
+            let findings: Vec<&Refusal> = said.findings().collect();
+            let [finding] = findings[..] else { panic!("{}: {findings:?}", rule.id) };
+            assert_eq!(
+                (finding.rule.as_str(), finding.verdict, finding.severity),
+                (rule.id, rule.verdict, rule.severity)
+            );
+            assert!(said.admitted().is_none(), "{}", rule.id);
+            task.fields.approved = true;
+            let approved = judged(&task);
+            let freed = approved.rules.iter().any(|applied| match &applied.ruling {
+                Ruling::Freed(refusal) => refusal.rule == rule.id,
+                Ruling::Passed | Ruling::Broken(_) => false,
+            });
+            // An approved task of a pending section is a ready one: there is nothing to free.
+            let runs = approved.admitted().is_some();
+            assert_eq!(runs, rule.freed == ByApproval, "{}", rule.id);
+            assert_eq!(freed, runs && rule.id != "admission.ready", "{}", rule.id);
+            if rule.verdict == Verdict::Refuse {
+                assert!(matches!(approved.decision, Decision::Refused(_)), "{}", rule.id);
+            }
+        }
+        assert_eq!(tried.len(), 12, "{tried:?}");
+    }
+
+    #[test]
+    fn after_the_run_approval_turns_what_asks_into_a_report_and_nothing_else() {
+        let mut tried = 0;
+        for rule in RULES {
+            let Some(change) = offending(rule.id) else { continue };
+            tried += 1;
+            let said = inspected(rule.id, change.clone(), false);
+            let said = said.unwrap_or_else(|| panic!("{} says nothing", rule.id));
+            let verdict = rule.verdict_under(&Policy::default());
+            assert_eq!(
+                (Some(said.verdict), said.severity),
+                (verdict, rule.severity),
+                "{}",
+                rule.id
+            );
+            let approved = inspected(rule.id, change, true).unwrap().verdict;
+            let expected = match (said.verdict, rule.freed) {
+                (Verdict::Ask, ByApproval) => Verdict::Report,
+                (verdict, _) => verdict,
+            };
+            assert_eq!(approved, expected, "{}", rule.id);
+        }
+        let inspection = RULES.iter().filter(|rule| rule.phase == Phase::Diff).count();
+        assert_eq!(tried, inspection, "every rule of inspection has a change that breaks it");
+    }
+
+    #[test]
+    fn a_limit_names_the_key_that_sets_it() {
+        let mut policy = Policy::default();
+        for rule in RULES.iter().filter(|rule| rule.key.starts_with("policy.")) {
+            let origin = Origin::File { path: "c.yml".into(), line: 7 };
+            policy.origins.insert(rule.key.to_owned(), origin.clone());
+            assert_eq!(rule.origin(&policy), origin, "{}", rule.id);
+        }
+        for rule in RULES {
+            if let (Some(task), true) = (breaking(rule.id), rule.key.starts_with("policy.")) {
+                let rules = RuleSet::new(&policy).unwrap();
+                let said = admit(&rules, &Limits::default(), &task, &Facts::default());
+                let finding = said.findings().next().unwrap();
+                assert_eq!(finding.origin.to_string(), "c.yml:7", "{}", rule.id);
+            }
+        }
+    }
+
+    #[test]
+    fn rules_have_one_row_each_with_words_that_end_without_a_stop() {
+        for (at, row) in RULES.iter().enumerate() {
+            assert!(RULES[..at].iter().all(|other| other.id != row.id), "{}", row.id);
+            assert_eq!(rule(row.id).map(|rule| rule.asks), Some(row.asks));
+            for words in [row.asks, row.why] {
+                assert!(!words.is_empty() && !words.ends_with('.'), "{words}");
+            }
+            if row.verdict == Verdict::Refuse {
+                assert!(row.freed == Never || row.id == "inspection.deletion", "{}", row.id);
+            }
+        }
+        assert!(rule("inspection.nothing").is_none());
+    }
+}

@@ -37,6 +37,7 @@ mod night;
 mod overlays;
 mod recorded;
 mod resume;
+mod rules;
 #[cfg(target_os = "linux")]
 mod sandbox;
 #[cfg(target_os = "linux")]

@@ -65,6 +65,12 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Rust files below a directory as path and text, each without its tests.
+pub(super) fn code_below(below: &str) -> Vec<(String, String)> {
+    let untested = |source: Source| (source.path, without_tests(&source.text).to_owned());
+    sources(below).into_iter().map(untested).collect()
+}
+
 fn own_sources() -> Vec<Source> {
     sources("src").into_iter().chain(sources("tests")).collect()
 }

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Fate, Row};
+use super::{Fate, Row, words::span};
 use crate::{
     budget::{Limits, Usd},
     ids::TaskId,
+    plan::{Readiness, Task},
     policy::{
         BaseFiles, Collision, Decision, Freed, Predicted, Refusal, Verdict, collisions, predicted,
         rule,
     },
-    report,
     runner::{
         forecast::{Figures, figures},
         prepare::Preparation,
@@ -100,7 +100,7 @@ fn late(
     let (mut time, mut spent) = (0_u64, 0_u64);
     for id in tasks {
         if time >= limits.time_s {
-            let limit = report::seconds(limits.time_s * 1000);
+            let limit = span(limits.time_s);
             found.insert((*id).clone(), format!("the night's {limit} are probably over by then"));
         } else if limits.cost != Usd::ZERO && spent >= limits.cost.micros() {
             let limit = limits.cost;
@@ -115,6 +115,30 @@ fn late(
 /// What to type so that two tasks do not meet.
 pub(super) fn apart(found: &Collision) -> String {
     format!("`Depends on: {}` below {}", found.first, found.second)
+}
+
+/// Why a task that may run is not in line, and what to type: one that it needs is held back by an earlier
+/// night, or was not asked for.
+pub(super) fn needed(preparation: &Preparation, task: &Task) -> (String, String) {
+    let held = preparation.tasks().find_map(|(other, admission)| match &admission.decision {
+        Decision::Waiting(refusals) | Decision::Refused(refusals)
+            if task.fields.depends_on.contains(&other.id)
+                && other.readiness() != Readiness::Done =>
+        {
+            Some((&other.id, refusals.first()?))
+        }
+        Decision::Waiting(_) | Decision::Refused(_) | Decision::Admitted(_) => None,
+    });
+    match held {
+        Some((id, refusal)) => {
+            let help = refusal.help.clone().unwrap_or_else(|| format!("mend {id} first"));
+            (format!("it needs {id}; {id}: {}", reason(preparation, refusal)), help)
+        }
+        None => (
+            "it needs a task that was not asked for".to_owned(),
+            "name that one with -t as well".to_owned(),
+        ),
+    }
 }
 
 /// What to type for a rule that said no: its own help, and where a person's approval goes.

@@ -10,7 +10,7 @@ use crate::{
     ids::NAME,
     night::Step,
     policy::{AdmittedTask, Verdict},
-    report::{column, seconds, text},
+    report::{column, text},
     runner::storage,
 };
 
@@ -38,13 +38,16 @@ pub(super) fn header(view: &View<'_>) -> String {
         format!("{} ({place})", plan.path)
     });
     let base = &preparation.base;
-    format!(
+    let mut lines = Vec::new();
+    let words = format!(
         "{plan} · base {}@{} ({}) · {}",
         text::inline_plain(&base.branch),
         base.commit.short(),
         text::inline_plain(&base.how),
         preparation.settings_file.as_deref().unwrap_or("built-in settings")
-    )
+    );
+    begun(&mut lines, "", &words);
+    lines.join("\n")
 }
 
 fn would_run(view: &View<'_>, lines: &mut Vec<String>) {
@@ -150,12 +153,14 @@ fn would_not_run(view: &View<'_>, lines: &mut Vec<String>) {
                 let Some(first) = refusals.first() else { continue };
                 let more = match refusals.len() - 1 {
                     0 => String::new(),
-                    more => format!(" (and {more} more: --explain)"),
+                    more => format!(" (+{more}: --explain)"),
                 };
                 begun(lines, &start, &format!("{}{more}", reason(view.preparation, first)));
                 let next = remedy(row, first).map_or(String::new(), |next| format!("; {next}"));
-                let limit = text::head(&text::inline_plain(&first.limit), 48);
-                let words = format!("{}: limit {limit}, {}{next}", first.rule, first.origin);
+                // The words of a long list were said: the one that was found stands in the message.
+                let limit = Some(&first.limit).filter(|limit| limit.chars().count() <= 40);
+                let limit = limit.map_or(String::new(), |limit| format!("limit {limit}, "));
+                let words = format!("{}: {limit}{}{next}", first.rule, first.origin);
                 wrapped(lines, 6, &words);
             }
             Fate::Runs(_) | Fate::Silent(_) => {}
@@ -174,6 +179,9 @@ fn would_not_run(view: &View<'_>, lines: &mut Vec<String>) {
     more(view, short.len(), SCREEN, lines);
 }
 
+/// Stands for a blank at which no line is broken, while lines are made.
+const HELD: char = '\u{A0}';
+
 /// A paragraph of which every line is indented.
 fn wrapped(lines: &mut Vec<String>, indent: usize, words: &str) {
     begun(lines, &" ".repeat(indent), words);
@@ -183,7 +191,15 @@ fn wrapped(lines: &mut Vec<String>, indent: usize, words: &str) {
 fn begun(lines: &mut Vec<String>, start: &str, words: &str) {
     let mut line = start.to_owned();
     let mut empty = true;
-    for word in text::inline_plain(words).split(' ') {
+    // What is to be typed stays on one line.
+    let mut code = false;
+    let plain = text::inline_plain(words);
+    let words = plain.chars().map(|c| {
+        code ^= c == '`';
+        if code && c == ' ' { HELD } else { c }
+    });
+    for word in words.collect::<String>().split(' ') {
+        let word = word.replace(HELD, " ");
         if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
             lines.push(std::mem::replace(&mut line, " ".repeat(6)));
             empty = true;
@@ -191,7 +207,7 @@ fn begun(lines: &mut Vec<String>, start: &str, words: &str) {
         if !empty {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
         empty = false;
     }
     lines.push(line);
@@ -262,13 +278,15 @@ fn disk(disk: &Disk) -> String {
             storage::in_words(disk.free)
         ),
     }
+}
+
 /// What the night would take: from earlier nights, or the limits where there are none.
 fn forecast(view: &View<'_>) -> Vec<String> {
     if !view.rows.iter().any(|row| matches!(row.fate, Fate::Runs(_))) {
         return Vec::new();
     }
     let limits = &view.preparation.settings.limits;
-    let time = seconds(limits.time_s.saturating_mul(1000));
+    let time = span(limits.time_s);
     let most = match limits.cost {
         Usd::ZERO => format!("at most {time}; no limit of money"),
         cost => format!("at most {time} and {cost}"),
@@ -277,11 +295,11 @@ fn forecast(view: &View<'_>) -> Vec<String> {
         let agent = &view.agent.name;
         return vec![format!("takes: {most}; agent {agent} has worked in no earlier night here")];
     };
-    let time = |at: usize| seconds(figures.attempt.seconds[at].saturating_mul(1000));
+    let time = |at: usize| span(figures.attempt.seconds[at]);
     let money = |at: usize| figures.attempt.cost[at];
     let (count, nights) = (figures.attempt.count, figures.nights);
     vec![
-        format!("takes: about {} and {cost}; {most}", seconds(took.saturating_mul(1000))),
+        format!("takes: about {} and {cost}; {most}", span(took)),
         format!(
             "       one try: {}–{}, median {}; {}–{}, median {} ({count} in {nights} night{})",
             time(0),
@@ -293,6 +311,17 @@ fn forecast(view: &View<'_>) -> Vec<String> {
             if nights == 1 { "" } else { "s" },
         ),
     ]
+}
+
+/// Seconds as people plan with them: `45s`, `12m`, `1h 30m`.
+pub(super) fn span(seconds: u64) -> String {
+    let minutes = seconds.saturating_add(30) / 60;
+    match (minutes / 60, minutes % 60) {
+        (0, _) if seconds < 90 => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m"),
+        (hours, 0) => format!("{hours}h"),
+        (hours, minutes) => format!("{hours}h {minutes}m"),
+    }
 }
 
 fn next(view: &View<'_>, exit: u8) -> String {
@@ -335,5 +364,28 @@ fn cut<'l, T>(view: &View<'_>, list: &'l [T], screen: usize) -> &'l [T] {
 fn more(view: &View<'_>, count: usize, screen: usize, lines: &mut Vec<String>) {
     if !view.all && count > screen {
         lines.push(format!("      and {} more: {NAME} check --all", count - screen));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_never_inside_of_what_is_to_be_typed() {
+        let mut lines = Vec::new();
+        let words = format!("{} `a b c d e f g h` end", "word ".repeat(14));
+        begun(&mut lines, "  ?  ", &words);
+        assert_eq!(lines.len(), 2);
+        assert!(
+            lines[0].starts_with("  ?  word") && lines[1].starts_with("      `a b c d e f g h`")
+        );
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+    }
+
+    #[test]
+    fn spans_are_said_as_people_plan() {
+        let said = [0, 89, 90, 600, 3_599, 3_600, 5_400, 14_400].map(span);
+        assert_eq!(said, ["0s", "89s", "2m", "10m", "1h", "1h", "1h 30m", "4h"]);
     }
 }
