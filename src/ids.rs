@@ -201,6 +201,11 @@ impl NightId {
         format!("{REF_NAMESPACE}keep/{self}")
     }
 
+    /// The ref that holds the receipts of what landed.
+    pub fn receipts_ref(&self) -> String {
+        format!("{REF_NAMESPACE}receipts/{self}")
+    }
+
     /// The ref that keeps one attempt's work.
     pub fn attempt_ref(&self, attempt: &AttemptId) -> String {
         format!("{REF_NAMESPACE}attempts/{self}/{}/{}", attempt.task.in_ref(), attempt.number)

@@ -16,6 +16,7 @@ pub mod prompt;
 pub mod policy;
 pub mod outcome;
 pub mod night;
+pub mod receipt;
 pub mod report;
 
 // First floor: hands. Each touches one thing outside.

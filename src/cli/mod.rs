@@ -20,6 +20,7 @@ mod show;
 mod status;
 mod stop;
 mod tell;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -96,6 +97,8 @@ enum Command {
     Show(show::Show),
     /// Print transcripts and gate logs
     Logs(logs::Logs),
+    /// Say whether commits passed the gate: on any clone, as a required check
+    Verify(verify::Verify),
     /// Go on with an interrupted night, or lift a stop
     Resume(resume::Resume),
     /// Stop the running night, and start no other until `resume`
@@ -195,6 +198,7 @@ fn dispatch(
         Command::Status(command) => status::status(surroundings, global, command, output),
         Command::Show(command) => show::show(surroundings, global, command, output),
         Command::Logs(command) => logs::logs(surroundings, global, command, output),
+        Command::Verify(command) => verify::verify(surroundings, global, command, output),
         Command::Resume(command) => resume::resume(surroundings, global, command, output),
         Command::Stop(command) => stop::stop(surroundings, global, command, output),
         Command::Doctor(command) => doctor::doctor(surroundings, global, command, output),

@@ -297,10 +297,11 @@ fn exit_code(night: &Night, reason: Option<&StopReason>) -> u8 {
 }
 
 /// Which signal ended the night, if one did.
-struct Signal(std::sync::Arc<std::sync::atomic::AtomicU8>);
+pub(super) struct Signal(std::sync::Arc<std::sync::atomic::AtomicU8>);
 
 impl Signal {
-    fn code(&self) -> Option<u8> {
+    /// Its exit code.
+    pub(super) fn code(&self) -> Option<u8> {
         let code = self.0.load(std::sync::atomic::Ordering::Relaxed);
         (code != 0).then_some(code)
     }
@@ -308,7 +309,7 @@ impl Signal {
 
 /// The first signal saves the work and ends the night; the second ends the process at once, and every
 /// supervisor with it.
-fn watch_signals(stop: Stop, attended: bool) -> Signal {
+pub(super) fn watch_signals(stop: Stop, attended: bool) -> Signal {
     use tokio::signal::unix::{SignalKind, signal};
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicU8::new(0));
     let signals = [

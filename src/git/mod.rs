@@ -11,6 +11,8 @@ pub mod history;
 pub mod landing;
 pub mod mixed;
 pub(crate) mod differences;
+pub mod range;
+pub mod receipts;
 pub(crate) mod tree;
 pub mod user;
 
@@ -163,6 +165,9 @@ impl Vault {
             shallow.filter(|grafts| std::fs::read(&ours).ok().as_ref() != Some(grafts))
         {
             files::write_atomic(&ours, &grafts)?;
+        } else if !user.is_shallow() {
+            // The user fetched the rest: what was cut off for them is not for us either.
+            files::remove_file(&ours)?;
         }
         let (directory, alternates) = (directory.to_owned(), user.object_dirs());
         Ok(Vault { directory, alternates, idle: Arc::default() })
@@ -319,6 +324,23 @@ pub(crate) fn find_ref(repository: &Repository, name: &str) -> Result<Option<Com
         Err(problem) if problem.code() == git2::ErrorCode::NotFound => Ok(None),
         Err(problem) => Err(git(format!("read {name}"))(problem)),
     }
+}
+
+/// Refs below `namespace`, which ends with `/`, that stand at a commit, in order of name.
+pub(crate) fn refs_below(
+    repository: &Repository,
+    namespace: &str,
+) -> Result<Vec<(String, CommitId)>, Error> {
+    let wrap = || git(format!("list {namespace}"));
+    let mut found = Vec::new();
+    for reference in repository.references_glob(&format!("{namespace}*")).map_err(wrap())? {
+        let reference = reference.map_err(wrap())?;
+        if let (Ok(name), Some(commit)) = (reference.name(), reference.target()) {
+            found.push((name.to_owned(), commit_id(commit)));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Compare and swap, safe to repeat.

@@ -14,7 +14,9 @@ use git2::{ErrorCode, ObjectType, OdbLookupFlags, Oid, Repository, RepositoryOpe
 
 use crate::{
     files,
-    git::{Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid, remote::Remote},
+    git::{
+        Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid, refs_below, remote::Remote,
+    },
     ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
     night::Author,
     sys,
@@ -85,6 +87,16 @@ impl UserRepository {
     /// Where refs and objects are.
     pub fn common_dir(&self) -> &Path {
         &self.common_dir
+    }
+
+    /// True when commits before some point were not fetched.
+    pub fn is_shallow(&self) -> bool {
+        self.common_dir.join("shallow").exists()
+    }
+
+    /// Refs of ours below `namespace`, such as `refs/nightshift/receipts/`, and where they stand.
+    pub fn our_refs(&self, namespace: &str) -> Result<Vec<(String, CommitId)>, Error> {
+        refs_below(&self.repository()?, namespace)
     }
 
     /// Every directory with objects that this repository reads, its own first.

@@ -437,8 +437,10 @@ fn evidence(night: &Night) -> String {
     let check = format!(
         "\nCheck it yourself, without trusting this text:\n\n```sh\ngit fetch origin {branch} && git log \
          --format='%h %T %(trailers:key=Nightshift-Tree,valueonly,separator=)' {}..FETCH_HEAD | awk \
-         '$2!=$3{{bad=1;print \"not gated:\",$1}} END{{exit bad}}'\n```\n\nGate id `{}`.\n",
+         '$2!=$3{{bad=1;print \"not gated:\",$1}} END{{exit bad}}'\n{NAME} verify {}   # the receipts too; --rerun runs the gate again on each tree\n```\n\n\
+         Gate id `{}`.\n",
         opening.base.commit.short(),
+        opening.night,
         opening.gate.id,
     );
     details("Evidence: step, end, duration and tree of every gate run", &format!("{rows}{check}"))

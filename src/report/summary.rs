@@ -85,6 +85,10 @@ fn landed(night: &Night, lines: &mut Vec<String>) {
             candidate.stat.removed,
         ));
     }
+    lines.push(format!(
+        "        {NAME} verify {}   on any clone: did each of them pass the gate",
+        night.opening().night
+    ));
 }
 
 fn failed(night: &Night, lines: &mut Vec<String>) {

@@ -55,14 +55,7 @@ pub fn find(
             }
         }
     }
-    let found = match branch {
-        Some(branch) => home
-            .user
-            .resolve(&format!("refs/heads/{branch}"))?
-            .map(|commit| (branch.to_owned(), commit)),
-        None => local_default(home)?,
-    };
-    match found {
+    match local(home, branch)? {
         Some((name, commit)) => of(commit, name, "your local branch".to_owned()),
         None if home.user.head()?.is_some() => Err(Refused::environment(
             "HEAD is on no branch, and there is neither a remote nor a branch `main` or `master`",
@@ -73,6 +66,30 @@ pub fn find(
             "commit something, or name a base with --base",
         )),
     }
+}
+
+/// The branch that pull requests go to, as far as it is known here: nothing is fetched.
+pub fn known(home: &Home, branch: Option<&str>) -> Result<Base, Refused> {
+    let tracked = match &home.remote {
+        Some(remote) => tracking(home, &remote.name, branch)?
+            .map(|found| (found, format!("the last fetched state of {}", remote.name))),
+        None => None,
+    };
+    let found = match tracked {
+        Some(found) => Some(found),
+        None => local(home, branch)?.map(|found| (found, "your local branch".to_owned())),
+    };
+    let ((branch, commit), how) = found.ok_or_else(|| {
+        Refused::usage("no branch to start from is known here", "name the base with --base")
+    })?;
+    let tree = home.vault.tree_of(&commit)?;
+    Ok(Base { commit, tree, branch, how })
+}
+
+fn local(home: &Home, branch: Option<&str>) -> Result<Option<(String, CommitId)>, Refused> {
+    let Some(branch) = branch else { return local_default(home) };
+    let found = home.user.resolve(&format!("refs/heads/{branch}"))?;
+    Ok(found.map(|commit| (branch.to_owned(), commit)))
 }
 
 fn local_default(home: &Home) -> Result<Option<(String, CommitId)>, Refused> {

@@ -14,15 +14,16 @@ use crate::{
     git::{
         self, Vault,
         landing::{self, Signed, Tick},
-        network::{Network, PushOutcome, Rejection},
+        network::Network,
         user::UserRepository,
     },
-    ids::{AttemptId, CommitId, NAME, TaskId, TreeId},
+    ids::{AttemptId, CommitId, TaskId, TreeId},
     night::{AttemptRecord, Command, Night, Opening},
     outcome::{Candidate, Failure, GateReport},
     plan::{self, SectionWords},
     policy::{AdmittedTask, RuleSet},
     process::{Environment, Stop, Supervisor},
+    receipt::Receipt,
     redact::Redactor,
     report,
     runner::{
@@ -90,7 +91,9 @@ pub struct Brief {
     /// The gate's run on the base, where the order is one about a gate.
     pub(super) base_gate: Option<GateReport>,
     attempts: u32,
-    draft: Option<PullRequestDraft>,
+    pub(super) draft: Option<PullRequestDraft>,
+    /// Receipts of what lands, or of all that landed before it is published.
+    pub(super) receipts: Vec<Receipt>,
 }
 
 /// What an attempt left, on its way to a candidate.
@@ -111,7 +114,15 @@ impl Brief {
     pub fn of(night: &Night, opening: &Arc<Opening>, command: &Command) -> Brief {
         let attempt = command.attempt();
         let task = attempt.and_then(|attempt| night.task(&attempt.task));
-        let draft = matches!(command, Command::Publish { .. }).then(|| draft(night));
+        let publish = matches!(command, Command::Publish { .. });
+        let draft = publish.then(|| draft(night));
+        let receipts = if let Command::Land { attempt, .. } = command {
+            Receipt::of(night, &attempt.task).into_iter().collect()
+        } else if publish {
+            night.landed().iter().filter_map(|(id, _)| Receipt::of(night, id)).collect()
+        } else {
+            Vec::new()
+        };
         let gated = matches!(
             command,
             Command::RunGate { .. } | Command::ProveGate { .. } | Command::ProveTests { .. }
@@ -122,6 +133,7 @@ impl Brief {
             attempts_made: task.map(|task| task.attempts.clone()).unwrap_or_default(),
             attempts: attempt.map_or(0, |attempt| night.attempts_allowed(&attempt.task)),
             draft,
+            receipts,
         }
     }
 
@@ -198,6 +210,8 @@ impl Hands {
             }
             Command::Land { from, to, tree, .. } => {
                 let night = &brief.opening.night;
+                // First: a commit on the branch has its receipt, whenever we are killed.
+                self.keep_receipts(brief)?;
                 match landing::land(&self.vault, &self.user, night, from, to, tree) {
                     Ok(()) => Ok(Deed::Landed),
                     Err(git::Error::Moved { found, .. }) => Ok(Deed::NotLanded { found }),
@@ -311,84 +325,6 @@ impl Hands {
     pub(super) fn free_reserve(&self) {
         self.reserve.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-
-    async fn publish(&self, brief: &Brief, tip: &CommitId) -> Result<Deed, Error> {
-        self.free_reserve();
-        let opening = &brief.opening;
-        let draft = brief.draft.clone().expect("a publication is briefed with its text");
-        let draft = PullRequestDraft {
-            title: self.redactor.redact(&draft.title).into_owned(),
-            body: self.redactor.redact(&draft.body).into_owned(),
-            ..draft
-        };
-        let refused = |message: String, help: String| Deed::NotPublished {
-            message: self.redactor.redact(&message).into_owned(),
-            help,
-        };
-        // The text is on disk first: whatever happens on the way out, a person can read it.
-        let local = match self.local.publish(&draft).await {
-            Ok(published) => published,
-            Err(problem) => return Ok(refused(problem.message, problem.help)),
-        };
-        if opening.publish.push
-            && let Some((network, url)) = &self.remote
-        {
-            let (network, url, tip) = (network.clone(), url.clone(), tip.clone());
-            let branch = opening.night.branch_ref();
-            let vault = self.vault.clone();
-            if let Some((message, help)) =
-                blocking(move || push(&network, &vault, &url, &branch, &tip)).await
-            {
-                return Ok(refused(message, help));
-            }
-        }
-        match self.forge.as_ref().filter(|_| opening.publish.push && opening.publish.pull_request) {
-            None => Ok(Deed::Published { url: local.url, number: None, notes: local.notes }),
-            Some(forge) => match forge.publish(&draft).await {
-                Ok(done) => {
-                    Ok(Deed::Published { url: done.url, number: done.number, notes: done.notes })
-                }
-                Err(problem) => Ok(refused(problem.message, problem.help)),
-            },
-        }
-    }
-}
-
-/// Pushes the branch with the lease that fits what is there: nothing, or an earlier tip of this night.
-fn push(
-    network: &Network,
-    vault: &Vault,
-    url: &str,
-    branch: &str,
-    tip: &CommitId,
-) -> Option<(String, String)> {
-    let again = || format!("every commit is safe on your own branch; `{NAME} resume` tries again");
-    let there = match network.list(url, branch) {
-        Ok(refs) => refs.into_iter().find(|(name, _)| name == branch).map(|(_, commit)| commit),
-        Err(problem) => return Some((format!("could not push: {problem}"), again())),
-    };
-    if let Some(there) = &there
-        && !vault.contains(tip, there).unwrap_or(false)
-    {
-        return Some((
-            format!(
-                "{branch} stands at {} on the remote, which is not of this night",
-                there.short()
-            ),
-            "rename or delete that branch on the remote, then try again".to_owned(),
-        ));
-    }
-    let refused = match network.push(url, tip, branch, there.as_ref()) {
-        Ok(PushOutcome::Pushed | PushOutcome::UpToDate) => return None,
-        Ok(PushOutcome::Rejected(rejection)) => match rejection {
-            Rejection::LeaseStale => "somebody else moved the branch meanwhile".to_owned(),
-            Rejection::Protected { message }
-            | Rejection::Hook { message }
-            | Rejection::Other { message } => format!("the remote refused the push: {message}"),
-        },
-        Err(problem) => format!("could not push: {problem}"),
-    };
-    Some((refused, again()))
 }
 
 /// Runs blocking work beside the loop.

@@ -471,7 +471,8 @@ fn agent(
     Arc::new(claude)
 }
 
-fn environment(surroundings: &Surroundings, env: &[String]) -> Environment {
+/// What the programs of a night see of our environment: what `env` names, and where toolchains are.
+pub(super) fn environment(surroundings: &Surroundings, env: &[String]) -> Environment {
     let mut environment = Environment::from_allowed(&surroundings.environment, env);
     for (name, value) in walls::toolchains(surroundings) {
         environment.set(name, value);
@@ -502,7 +503,8 @@ fn remote(
     Some((Arc::new(home.network(surroundings)), remote.push.clone()))
 }
 
-fn author(surroundings: &Surroundings, home: &Home) -> Author {
+/// Who commits are by.
+pub(super) fn author(surroundings: &Surroundings, home: &Home) -> Author {
     let named = (surroundings.value("GIT_AUTHOR_NAME"), surroundings.value("GIT_AUTHOR_EMAIL"));
     if let (Some(name), Some(email)) = named {
         return Author { name: name.to_owned(), email: email.to_owned() };

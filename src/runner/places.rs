@@ -116,6 +116,12 @@ impl Places {
         }
     }
 
+    /// The same repository's directories for running gates again: the same caches, and none of the receipts
+    /// and nights.
+    pub fn apart(&self) -> Places {
+        Places { state: self.state.join("verify"), cache: self.cache.clone() }
+    }
+
     /// Makes the directories.
     pub fn prepare(&self) -> Result<(), files::Error> {
         files::create_private_dir(&self.state)?;

@@ -23,7 +23,7 @@ use crate::{
         base, earlier,
         home::Home,
         places::{Surroundings, real},
-        proving,
+        protected, proving,
         refused::Refused,
     },
 };
@@ -137,21 +137,8 @@ impl Preparation {
             Vec::new()
         };
         let gate_files = gate::named_files(&settings.gate.steps, &listing);
-        let mut policy = settings.policy.clone();
-        // What the set-up runs is trusted as the steps are.
-        let setup_files = gate::named_files(&settings.gate.setup, &listing);
-        let own = gate_files.iter().chain(&setup_files);
-        let own = own.chain(plan_source.as_ref().map(|found| &found.path));
-        let canary = match &settings.gate.canary {
-            CanarySetting::Patch(path) => Some(RepoPath::from(path.as_str())),
-            CanarySetting::Auto | CanarySetting::Off => None,
-        };
-        let own = own.chain(&canary);
-        policy.protected.extend(own.map(|path| glob_of(&path.to_string())));
-        policy.protected.extend(settings_file.iter().map(|file| glob_of(file)));
-        let rules = RuleSet::new(&policy).map_err(|problem| {
-            Refused::usage(problem.to_string(), "correct the pattern in the configuration")
-        })?;
+        let plan_at = plan_source.as_ref().map(|found| &found.path);
+        let rules = protected::rules(&settings, settings_file.as_deref(), plan_at, &listing)?;
         let mut admissions =
             policy::admit_plan(&rules, &settings.limits, &plan.tasks, &BTreeSet::new());
         hold_back_unpushed(&home, &listing, &plan, &mut admissions);
@@ -160,11 +147,6 @@ impl Preparation {
             earlier::hold_back(&home, &base.commit, &plan.tasks, &mut admissions);
         }
         let gate_missing = gate_missing(&settings, &gate_files);
-        let plan_at = plan_source.as_ref().map(|found| &found.path);
-        // The plan is protected and not part of the gate's identity: every tick would make another gate.
-        let protected = listing
-            .iter()
-            .filter(|entry| rules.protects(&entry.path) && Some(&entry.path) != plan_at);
         let GateSettings {
             steps,
             setup,
@@ -175,7 +157,8 @@ impl Preparation {
             flaky_reruns,
             configured: _,
         } = settings.gate_here(user_settings.gate);
-        let id = gate::id(&steps, &setup, &env, &network, protected);
+        let counted = protected::files(&rules, plan_at, &listing);
+        let id = gate::id(&steps, &setup, &env, &network, counted);
         let canary = match canary {
             CanarySetting::Auto => Canary::Auto,
             CanarySetting::Patch(path) => patch_of(&listing, &settings, &path)?,
@@ -375,18 +358,6 @@ fn drawn(found: &[Diagnostic], path: &str, source: &str, style: Style) -> Vec<(L
         messages.push((level, format!("and {} more messages", found.len() - MESSAGES)));
     }
     messages
-}
-
-/// A path as a glob that matches only itself.
-fn glob_of(path: &str) -> String {
-    path.chars().fold(String::new(), |mut glob, c| {
-        if "*?[]{}\\!".contains(c) {
-            glob.extend(['[', c, ']']);
-        } else {
-            glob.push(c);
-        }
-        glob
-    })
 }
 
 /// The user's own settings; a file that is not there says nothing.

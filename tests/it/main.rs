@@ -49,4 +49,5 @@ mod pools;
 mod pools_scale;
 mod examples;
 mod tidy;
+mod verify;
 mod workspaces;

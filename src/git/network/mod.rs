@@ -76,6 +76,17 @@ pub struct Credential {
     pub token: Secret,
 }
 
+/// Where one ref of the remote is to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Move<'a> {
+    /// The commit that it shall stand at.
+    pub commit: &'a CommitId,
+    /// The ref, of ours.
+    pub to: &'a str,
+    /// Where it must stand before; `None` = it must not exist.
+    pub expected: Option<&'a CommitId>,
+}
+
 /// The vault's way to remotes.
 #[derive(Debug)]
 pub struct Network {
@@ -152,8 +163,13 @@ impl Network {
     /// Refs of the remote that match `pattern`, such as `refs/heads/nightshift/*`, and where they stand.
     /// git matches the end of a name: a full name or one that begins with `refs/` is meant here.
     pub fn list(&self, url: &str, pattern: &str) -> Result<Vec<(String, CommitId)>, Error> {
+        self.list_all(url, &[pattern])
+    }
+
+    /// Refs of the remote that match one of `patterns`, as [`Network::list`] finds them, in one question.
+    pub fn list_all(&self, url: &str, patterns: &[&str]) -> Result<Vec<(String, CommitId)>, Error> {
         let target = self.target(url)?;
-        let arguments = ["ls-remote", "--refs", "--", &target.url, pattern];
+        let arguments = [&["ls-remote", "--refs", "--", &target.url], patterns].concat();
         let output = self.run_git(&arguments, &target, self.look_limit)?;
         if output.code == Some(0) {
             Ok(read_refs(&String::from_utf8_lossy(&output.stdout)))
@@ -199,26 +215,8 @@ impl Network {
         to: &str,
         expected: Option<&CommitId>,
     ) -> Result<PushOutcome, Error> {
-        if !is_ours(to) {
-            return Err(Error::ForeignRef(to.to_owned()));
-        }
-        let target = self.target(url)?;
-        let lease = format!("--force-with-lease={to}:{}", expected.map_or("", CommitId::as_str));
-        let refspec = format!("{commit}:{to}");
-        let arguments = [
-            "push",
-            "--porcelain",
-            "--no-verify",
-            "--no-follow-tags",
-            "--no-signed",
-            "--recurse-submodules=no",
-            &lease,
-            "--",
-            &target.url,
-            &refspec,
-        ];
-        let output = match self.run_git(&arguments, &target, self.transfer_limit) {
-            Ok(output) => output,
+        let (target, output) = match self.send(url, &[Move { commit, to, expected }]) {
+            Ok(sent) => sent,
             Err(timeout @ Error::TimedOut { .. }) => {
                 return if self.stands_at(url, to, commit) {
                     Ok(PushOutcome::Pushed)
@@ -253,6 +251,56 @@ impl Network {
                 }
             }
         }
+    }
+
+    /// Moves all of these refs or none, in one push. False when that is not what came of it, for whatever
+    /// reason (a server without atomic pushes, one of the refs refused, no answer): then each is to be pushed
+    /// by itself, which says why.
+    pub fn push_together(&self, url: &str, moves: &[Move<'_>]) -> Result<bool, Error> {
+        let (target, output) = match self.send(url, moves) {
+            Ok(sent) => sent,
+            Err(Error::TimedOut { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), self.readable(&output.stderr, &target));
+        Ok(moves.iter().all(|moved| {
+            matches!(
+                read_push(&stdout, moved.to, &stderr),
+                Some(PushOutcome::Pushed | PushOutcome::UpToDate)
+            )
+        }))
+    }
+
+    fn send(&self, url: &str, moves: &[Move<'_>]) -> Result<(Target, Output), Error> {
+        if let Some(foreign) = moves.iter().find(|moved| !is_ours(moved.to)) {
+            return Err(Error::ForeignRef(foreign.to.to_owned()));
+        }
+        let target = self.target(url)?;
+        let lease = |moved: &Move<'_>| {
+            format!(
+                "--force-with-lease={}:{}",
+                moved.to,
+                moved.expected.map_or("", CommitId::as_str)
+            )
+        };
+        let leases: Vec<String> = moves.iter().map(lease).collect();
+        let refspecs: Vec<String> =
+            moves.iter().map(|moved| format!("{}:{}", moved.commit, moved.to)).collect();
+        let mut arguments = vec![
+            "push",
+            "--porcelain",
+            "--no-verify",
+            "--no-follow-tags",
+            "--no-signed",
+            "--recurse-submodules=no",
+        ];
+        arguments.extend((moves.len() > 1).then_some("--atomic"));
+        arguments.extend(leases.iter().map(String::as_str));
+        arguments.extend(["--", &target.url]);
+        arguments.extend(refspecs.iter().map(String::as_str));
+        let output = self.run_git(&arguments, &target, self.transfer_limit)?;
+        Ok((target, output))
     }
 
     fn stands_at(&self, url: &str, name: &str, commit: &CommitId) -> bool {
@@ -692,6 +740,34 @@ mod tests {
         let network = network.reading(colon);
         let outcome = network.push(&place.url(), &place.first, BRANCH, None);
         assert_eq!(outcome, Ok(PushOutcome::Pushed));
+    }
+
+    #[test]
+    fn two_refs_move_together_or_not_at_all() {
+        const RECEIPTS: &str = "refs/nightshift/receipts/2026-11-21";
+        let place = Place::new();
+        let (network, url) = (place.network(), place.url());
+        let to = |commit, expected| [BRANCH, RECEIPTS].map(|to| Move { commit, to, expected });
+        assert_eq!(network.push_together(&url, &to(&place.first, None)), Ok(true));
+        // Again, and on.
+        assert_eq!(network.push_together(&url, &to(&place.first, Some(&place.first))), Ok(true));
+        assert_eq!(network.push_together(&url, &to(&place.second, Some(&place.first))), Ok(true));
+        let both = network.list_all(&url, &[BRANCH, RECEIPTS]).unwrap();
+        assert_eq!(both.iter().map(|(_, at)| at).collect::<Vec<_>>(), [&place.second; 2]);
+        // One of them was moved by somebody else.
+        git(&place.path("remote.git"), &["update-ref", RECEIPTS, place.first.as_str()]);
+        assert_eq!(network.push_together(&url, &to(&place.first, Some(&place.second))), Ok(false));
+        assert_eq!(place.remote_at(BRANCH), Some(place.second.clone()));
+        // A server that takes branches only.
+        git(&place.path("remote.git"), &["update-ref", RECEIPTS, place.second.as_str()]);
+        place.hook("remote.git", "update", "case $1 in refs/heads/*) ;; *) exit 1;; esac");
+        assert_eq!(network.push_together(&url, &to(&place.first, Some(&place.second))), Ok(false));
+        assert_eq!(place.remote_at(BRANCH), Some(place.second.clone()));
+        let alone = network.push(&url, &place.first, BRANCH, Some(&place.second));
+        assert_eq!(alone, Ok(PushOutcome::Pushed));
+        let foreign = Move { commit: &place.first, to: "refs/heads/main", expected: None };
+        let refused = network.push_together(&url, &[foreign]);
+        assert_eq!(refused, Err(Error::ForeignRef("refs/heads/main".to_owned())));
     }
 
     #[test]

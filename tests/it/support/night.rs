@@ -41,7 +41,7 @@ impl TestNight {
             root: tempfile::tempdir().unwrap(),
             plan: "# Plan\n\n## Ready\n\n".to_owned(),
             agent: "exit 0".to_owned(),
-            tier: wanted("NIGHTSHIFT_TEST_SANDBOX", best()),
+            tier: walls(),
             workspaces: wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto"),
             canary: false,
             flaky_reruns: 0,
@@ -397,6 +397,11 @@ impl Ran {
     pub(crate) fn then(self) -> TestNight {
         self.night
     }
+}
+
+/// The walls that nights of tests run with, where they do not say which.
+pub(crate) fn walls() -> String {
+    wanted("NIGHTSHIFT_TEST_SANDBOX", best())
 }
 
 /// The best walls of this machine.

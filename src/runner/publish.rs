@@ -1,0 +1,165 @@
+//! What leaves the machine: receipts beside each landing, then branch and receipts in one push, then the pull
+//! request.
+//!
+//! Never decides what is published. A branch that got out is never taken back because something smaller did
+//! not.
+
+use crate::{
+    forge::PullRequestDraft,
+    git::{
+        self, Vault,
+        network::{Move, Network, PushOutcome, Rejection},
+        receipts,
+    },
+    ids::{CommitId, NAME, NightId},
+    policy::RuleSet,
+    receipt::{ProtectedFile, Receipt},
+    runner::{
+        deed::{Deed, Error},
+        hands::{Brief, Hands, blocking},
+    },
+};
+
+impl Hands {
+    /// Writes the brief's receipts into the vault and shows them in the user's repository. Safe to repeat.
+    pub(super) fn keep_receipts(&self, brief: &Brief) -> Result<(), Error> {
+        let opening = &brief.opening;
+        if brief.receipts.is_empty() {
+            return Ok(());
+        }
+        let rules = RuleSet::new(&opening.policy)?;
+        let base = self.vault.list(&opening.base.tree)?;
+        let protected: Vec<ProtectedFile> = base
+            .into_iter()
+            .filter(|entry| rules.protects(&entry.path) && entry.path != opening.plan.path)
+            .map(|entry| ProtectedFile { path: entry.path, mode: entry.mode, blob: entry.blob })
+            .collect();
+        for receipt in &brief.receipts {
+            let receipt = Receipt { protected: protected.clone(), ..receipt.clone() };
+            receipts::keep(&self.vault, &receipt, &self.seen(&receipt))?;
+        }
+        Ok(receipts::show(&self.vault, &self.user, &opening.night)?)
+    }
+
+    /// A receipt as it may be seen: as JSON, one field a line, without secrets.
+    fn seen(&self, receipt: &Receipt) -> Vec<u8> {
+        let value = serde_json::to_value(receipt).unwrap_or_default();
+        let mut text =
+            serde_json::to_vec_pretty(&self.redactor.redact_all(value)).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+
+    pub(super) async fn publish(&self, brief: &Brief, tip: &CommitId) -> Result<Deed, Error> {
+        self.free_reserve();
+        // Commits that landed before there were receipts, and those whose receipt a person removed.
+        self.keep_receipts(brief)?;
+        let opening = &brief.opening;
+        let draft = brief.draft.clone().expect("a publication is briefed with its text");
+        let draft = PullRequestDraft {
+            title: self.redactor.redact(&draft.title).into_owned(),
+            body: self.redactor.redact(&draft.body).into_owned(),
+            ..draft
+        };
+        let refused = |message: String, help: String| Deed::NotPublished {
+            message: self.redactor.redact(&message).into_owned(),
+            help,
+        };
+        // The text is on disk first: whatever happens on the way out, a person can read it.
+        let local = match self.local.publish(&draft).await {
+            Ok(published) => published,
+            Err(problem) => return Ok(refused(problem.message, problem.help)),
+        };
+        let mut notes = Vec::new();
+        if opening.publish.push
+            && let Some((network, url)) = &self.remote
+        {
+            let (network, url, tip) = (network.clone(), url.clone(), tip.clone());
+            let (vault, night) = (self.vault.clone(), opening.night.clone());
+            match blocking(move || push(&network, &vault, &url, &night, &tip)).await {
+                Ok(note) => notes.extend(note.map(|note| self.redactor.redact(&note).into_owned())),
+                Err((message, help)) => return Ok(refused(message, help)),
+            }
+        }
+        let to_forge = opening.publish.push && opening.publish.pull_request;
+        let (done, number) = match self.forge.as_ref().filter(|_| to_forge) {
+            None => (local, None),
+            Some(forge) => match forge.publish(&draft).await {
+                Ok(done) => {
+                    let number = done.number;
+                    (done, number)
+                }
+                Err(problem) => return Ok(refused(problem.message, problem.help)),
+            },
+        };
+        notes.extend(done.notes);
+        Ok(Deed::Published { url: done.url, number, notes })
+    }
+}
+
+/// Pushes branch and receipts with the leases that fit what is there: nothing, or an earlier tip of this
+/// night. `Ok` has what a person should know; `Err` says why the branch did not get out, and what to do.
+fn push(
+    network: &Network,
+    vault: &Vault,
+    url: &str,
+    night: &NightId,
+    tip: &CommitId,
+) -> Result<Option<String>, (String, String)> {
+    let again = || format!("every commit is safe on your own branch; `{NAME} resume` tries again");
+    let failed = |problem: String| (format!("could not push: {problem}"), again());
+    let (branch, name) = (night.branch_ref(), night.receipts_ref());
+    let refs = network.list_all(url, &[&branch, &name]).map_err(|e| failed(e.to_string()))?;
+    let at = |name: &str| refs.iter().find(|(found, _)| found == name).map(|(_, commit)| commit);
+    let there = at(&branch);
+    if let Some(there) = there
+        && !vault.contains(tip, there).unwrap_or(false)
+    {
+        return Err((
+            format!(
+                "{branch} stands at {} on the remote, which is not of this night",
+                there.short()
+            ),
+            "rename or delete that branch on the remote, then try again".to_owned(),
+        ));
+    }
+    let own = |problem: git::Error| failed(problem.to_string());
+    let Some(receipts) = vault.resolve(&name).map_err(own)? else {
+        return push_one(network, url, &Move { commit: tip, to: &branch, expected: there })
+            .map(|()| None)
+            .map_err(|message| (message, again()));
+    };
+    let branch = Move { commit: tip, to: &branch, expected: there };
+    let beside = Move { commit: &receipts, to: &name, expected: at(&name) };
+    let strange =
+        beside.expected.filter(|there| !vault.contains(&receipts, there).unwrap_or(false));
+    if strange.is_none() && network.push_together(url, &[branch, beside]).unwrap_or(false) {
+        return Ok(None);
+    }
+    push_one(network, url, &branch).map_err(|message| (message, again()))?;
+    let problem = match strange {
+        Some(there) => {
+            Err(format!("it stands at {} there, which is not of this night", there.short()))
+        }
+        None => push_one(network, url, &beside),
+    };
+    Ok(problem.err().map(|problem| {
+        format!(
+            "the receipts did not get out ({problem}): elsewhere `{NAME} verify` cannot see that these \
+             commits passed the gate; try `git push REMOTE {name}`"
+        )
+    }))
+}
+
+fn push_one(network: &Network, url: &str, moved: &Move<'_>) -> Result<(), String> {
+    match network.push(url, moved.commit, moved.to, moved.expected) {
+        Ok(PushOutcome::Pushed | PushOutcome::UpToDate) => Ok(()),
+        Ok(PushOutcome::Rejected(rejection)) => Err(match rejection {
+            Rejection::LeaseStale => "somebody else moved the branch meanwhile".to_owned(),
+            Rejection::Protected { message }
+            | Rejection::Hook { message }
+            | Rejection::Other { message } => format!("the remote refused the push: {message}"),
+        }),
+        Err(problem) => Err(format!("could not push: {problem}")),
+    }
+}
