@@ -141,7 +141,9 @@ pub(super) fn night_json(home: &Home, found: &Found, cleaner: &Cleaner) -> Value
     let opening = night.opening();
     let publication = match night.publication() {
         Publication::Open => Value::Null,
-        Publication::Done { url, number } => json!({"url": url, "number": number}),
+        Publication::Done { url, number, notes } => {
+            json!({"url": url, "number": number, "notes": notes})
+        }
         Publication::Failed { message, help } => json!({"failed": message, "help": help}),
     };
     let (reason, exit) = match night.ended() {

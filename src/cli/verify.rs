@@ -98,10 +98,14 @@ fn rerun(
         judged.report.iter().flat_map(|report| &report.steps).map(|step| step.millis).sum()
     };
     let before: u64 = found.judged.iter().map(millis).sum();
+    let cost = if before == 0 {
+        "no receipt says how long that takes".to_owned()
+    } else {
+        format!("the receipts tell of {} for the former", report::seconds(before))
+    };
     output.note(&format!(
-        "running the gate on {} and on the base; the receipts tell of {} for the former",
-        count(found.to_run(), "tree"),
-        report::seconds(before)
+        "running the gate on {} and on the base; {cost}",
+        count(found.to_run(), "tree")
     ));
     let internal = |problem: std::io::Error| Refused {
         kind: RefusedKind::Internal,
@@ -122,7 +126,10 @@ fn rerun(
     drop(tokio);
     match outcome? {
         Outcome::Done => Ok(None),
-        Outcome::Stopped => Ok(Some(signal.code().unwrap_or(code::STOPPED))),
+        Outcome::Stopped => {
+            output.note("stopped before the gate had run on all of them: nothing is said");
+            Ok(Some(signal.code().unwrap_or(code::STOPPED)))
+        }
         Outcome::RedBase(report) => Err(Refused::environment(
             format!(
                 "the gate is red on the base {} here ({}): nothing can be said about the commits",

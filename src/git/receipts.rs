@@ -145,3 +145,146 @@ impl Shelf {
         self.by_tree.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        diff::FileMode,
+        git::{blob_id, landing, range::Commit, tree_id},
+        ids::RepoPath,
+        night::Author,
+    };
+
+    struct Place {
+        _directory: tempfile::TempDir,
+        vault: Vault,
+        user: UserRepository,
+        base: CommitId,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let directory = tempfile::tempdir().unwrap();
+            let repository = git2::Repository::init(directory.path().join("repo")).unwrap();
+            let time = git2::Time::new(1_795_226_400, 0);
+            let by = Signature::new("Ada", "ada@localhost", &time).unwrap();
+            let tree = repository.treebuilder(None).unwrap().write().unwrap();
+            let tree = repository.find_tree(tree).unwrap();
+            let base = repository.commit(Some("HEAD"), &by, &by, "base", &tree, &[]).unwrap();
+            let user = UserRepository::open(repository.path()).unwrap();
+            let vault = Vault::prepare(&directory.path().join("vault.git"), &user).unwrap();
+            Place { _directory: directory, vault, user, base: commit_id(base) }
+        }
+
+        /// A commit with one file of this text.
+        fn commit(&self, parent: &CommitId, text: &str) -> Commit {
+            let handles = self.vault.open().unwrap();
+            let blob = blob_id(handles.own.blob(text.as_bytes()).unwrap());
+            let edits = BTreeMap::from([(RepoPath::from("a"), Some((FileMode::Regular, blob)))]);
+            let base = self.vault.tree_of(parent).unwrap();
+            let (tree, _) = landing::store_tree(&self.vault, &base, &edits).unwrap();
+            let author = Author { name: "Ada".into(), email: "ada@localhost".into() };
+            let at = Timestamp::from_second(1_795_226_400).unwrap();
+            let signed = landing::Signed { author: &author, at };
+            let id = landing::keep(&self.vault, parent, &tree, &signed, text).unwrap();
+            self.vault.commits(parent, &id).unwrap().remove(0)
+        }
+
+        fn listing(&self) -> Vec<String> {
+            let night = NightId::new("2026-11-21").unwrap();
+            let tip = self.vault.resolve(&night.receipts_ref()).unwrap().unwrap();
+            let tree = self.vault.tree_of(&tip).unwrap();
+            let all = self.vault.list(&tree).unwrap();
+            all.iter().map(|entry| entry.path.to_string()).collect()
+        }
+    }
+
+    fn receipt(commit: &Commit) -> Receipt {
+        let gate = "ab".repeat(32);
+        let value = serde_json::json!({
+            "schema": crate::receipt::schema(),
+            "commit": commit.id, "tree": commit.tree, "parent": commit.parents[0],
+            "night": "2026-11-21", "task": "t1", "attempt": 1, "tool": "x",
+            "base": {"commit": commit.id, "tree": commit.tree, "branch": "main", "how": "x"},
+            "plan": "PLAN.md",
+            "gate": {"id": gate, "steps": [], "env": []},
+            "protected": [],
+            "report": {
+                "commit": commit.id, "tree": commit.tree, "gate": gate, "steps": [], "score": 100,
+                "log_hash": "", "tier": "none", "failing_tests": [], "tests_run": null,
+            },
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn keep_one(place: &Place, commit: &Commit) {
+        let receipt = receipt(commit);
+        keep(&place.vault, &receipt, &serde_json::to_vec(&receipt).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn receipts_are_kept_once_and_found_by_their_tree() {
+        let place = Place::new();
+        let first = place.commit(&place.base, "one");
+        let second = place.commit(&first.id, "two");
+        // A task that undoes the one before it.
+        let third = place.commit(&second.id, "one");
+        assert_eq!(third.tree, first.tree);
+        for commit in [&first, &second, &third, &first, &third, &second] {
+            keep_one(&place, commit);
+        }
+        let mut expected = vec![
+            first.tree.to_string(),
+            second.tree.to_string(),
+            format!("{}-{}", third.tree, third.id),
+        ];
+        expected.sort();
+        assert_eq!(place.listing(), expected);
+        let night = NightId::new("2026-11-21").unwrap();
+        show(&place.vault, &place.user, &night).unwrap();
+        let there = place.user.our_refs(&namespace()).unwrap();
+        let tip = place.vault.resolve(&night.receipts_ref()).unwrap().unwrap();
+        assert_eq!(there, [(night.receipts_ref(), tip.clone())]);
+        // Each on the one before: a push never has to be forced.
+        assert_eq!(place.vault.commits(&place.base, &tip).unwrap().len(), 3);
+        let shelf = Shelf::open(&place.vault, &place.user).unwrap();
+        assert_eq!(shelf.len(), 2);
+        let of = |tree: &TreeId| shelf.of(&place.vault, tree).unwrap();
+        let found: Vec<_> = of(&first.tree).into_iter().map(|f| f.receipt.unwrap()).collect();
+        assert_eq!(found, [receipt(&first), receipt(&third)]);
+        assert_eq!(of(&second.tree).len(), 1);
+        let empty = place.vault.tree_of(&place.base).unwrap();
+        assert_eq!(of(&empty), []);
+    }
+
+    #[test]
+    fn the_same_receipts_are_the_same_commit_wherever_they_are_written() {
+        let tips = [Place::new(), Place::new()].map(|place| {
+            keep_one(&place, &place.commit(&place.base, "one"));
+            place.vault.resolve("refs/nightshift/receipts/2026-11-21").unwrap().unwrap()
+        });
+        assert_eq!(tips[0], tips[1]);
+    }
+
+    #[test]
+    fn what_is_no_receipt_says_why() {
+        let place = Place::new();
+        let first = place.commit(&place.base, "one");
+        for (text, why) in [("[]", "invalid"), ("{\"schema\":\"x/2\"}", "it is of the form `x/2`")]
+        {
+            let found = Receipt::read(text.as_bytes()).unwrap_err();
+            assert!(found.contains(why), "{found}");
+        }
+        let huge = vec![b' '; LARGEST + 1];
+        keep(&place.vault, &receipt(&first), &huge).unwrap();
+        let shelf = Shelf::open(&place.vault, &place.user).unwrap();
+        let found = shelf.of(&place.vault, &tree_id(oid(first.tree.as_str()))).unwrap();
+        let why = found[0].receipt.as_ref().unwrap_err();
+        assert!(why.contains("at most are read"), "{why}");
+    }
+}

@@ -223,11 +223,12 @@ impl Night {
                 self.record(attempt).ended = at;
                 self.state(&attempt.task).stage = Stage::Landed(candidate);
             }
-            Event::Published { ref url, number, .. } => {
+            Event::Published { ref url, number, ref notes } => {
                 if self.settle(|command| matches!(command, Command::Publish { .. })).is_none() {
                     return Err(illegal(&event, "no such publication"));
                 }
-                self.publication = Publication::Done { url: url.clone(), number };
+                self.publication =
+                    Publication::Done { url: url.clone(), number, notes: notes.clone() };
             }
             Event::NotPublished { ref message, ref help } => {
                 if self.settle(|command| matches!(command, Command::Publish { .. })).is_none() {

@@ -166,6 +166,8 @@ pub enum Publication {
         url: String,
         /// Its number on the forge.
         number: Option<u64>,
+        /// What did not work beside it: receipts, labels, reviewers.
+        notes: Vec<String>,
     },
     /// It did not work. The work is safe.
     Failed {

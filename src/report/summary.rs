@@ -252,9 +252,15 @@ fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) 
     if let Some(words) = night.base_gate().report().and_then(gates::flaky_in_words) {
         lines.push(format!("flaky: base: {}", text::inline_plain(&words)));
     }
-    if let Publication::Failed { message, help } = night.publication() {
-        lines.push(format!("not published: {}", text::inline_plain(message)));
-        lines.push(format!("  {}", text::inline_plain(help)));
+    match night.publication() {
+        Publication::Failed { message, help } => {
+            lines.push(format!("not published: {}", text::inline_plain(message)));
+            lines.push(format!("  {}", text::inline_plain(help)));
+        }
+        Publication::Done { notes, .. } => {
+            lines.extend(notes.iter().map(|note| format!("note: {}", text::inline_plain(note))));
+        }
+        Publication::Open => {}
     }
     for note in night.opening().notes.iter().chain(&facts::agent_notes(night)) {
         lines.push(format!("note: {}", text::inline_plain(note)));

@@ -119,7 +119,7 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
 
 fn place(night: &Night) -> String {
     match night.publication() {
-        Publication::Done { url, number: Some(_) } => url.clone(),
+        Publication::Done { url, number: Some(_), .. } => url.clone(),
         Publication::Done { .. } | Publication::Open | Publication::Failed { .. } => {
             night.opening().night.branch()
         }

@@ -384,6 +384,7 @@ const TEXTS: [&str; 11] = [
     "docs/gate.md",
     "docs/safety.md",
     "docs/troubleshooting.md",
+    "docs/verify.md",
     "examples/first-night/README.md",
 ];
 

@@ -755,11 +755,11 @@ mod tests {
         let both = network.list_all(&url, &[BRANCH, RECEIPTS]).unwrap();
         assert_eq!(both.iter().map(|(_, at)| at).collect::<Vec<_>>(), [&place.second; 2]);
         // One of them was moved by somebody else.
-        git(&place.path("remote.git"), &["update-ref", RECEIPTS, place.first.as_str()]);
-        assert_eq!(network.push_together(&url, &to(&place.first, Some(&place.second))), Ok(false));
+        let [branch, receipts] = to(&place.first, Some(&place.second));
+        let stale = Move { expected: Some(&place.first), ..receipts };
+        assert_eq!(network.push_together(&url, &[branch, stale]), Ok(false));
         assert_eq!(place.remote_at(BRANCH), Some(place.second.clone()));
         // A server that takes branches only.
-        git(&place.path("remote.git"), &["update-ref", RECEIPTS, place.second.as_str()]);
         place.hook("remote.git", "update", "case $1 in refs/heads/*) ;; *) exit 1;; esac");
         assert_eq!(network.push_together(&url, &to(&place.first, Some(&place.second))), Ok(false));
         assert_eq!(place.remote_at(BRANCH), Some(place.second.clone()));

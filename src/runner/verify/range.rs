@@ -117,7 +117,12 @@ pub(super) fn find(
             format!("git fetch --unshallow {remote}; in GitHub Actions: `fetch-depth: 0`"),
         )
     };
-    let Some(base) = home.vault.merge_base(&from, &tip)? else {
+    let base = match home.vault.merge_base(&from, &tip) {
+        // git forgets where our own copy is cut off once something else was fetched into it.
+        Err(_) if shallow => return Err(cut_off()),
+        found => found?,
+    };
+    let Some(base) = base else {
         return Err(if shallow {
             cut_off()
         } else {

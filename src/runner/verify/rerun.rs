@@ -3,7 +3,10 @@
 //! The base's gate, in the walls and workspaces of a night, on the base first and then on each tree. Never
 //! reads a receipt, moves no ref, and starts no agent.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     agent::{CommandAgent, DEMO_AGENT},
@@ -66,12 +69,15 @@ impl Judged {
         self.standing != Standing::NotOurs
     }
 
-    /// Takes in what the gate said about the tree now.
-    fn take(&mut self, report: GateReport) {
+    /// Takes in what the gate said about the tree now. `logs` is where its logs' names begin.
+    fn take(&mut self, report: GateReport, logs: &Path) {
         if !report.passed() {
             let red = report.red_steps().join(", ");
             let red = report.vacuous.clone().unwrap_or_else(|| format!("red in {red}"));
-            self.why.push(format!("run again now, the gate does not pass: {red}"));
+            let log = report.steps.iter().find(|step| step.blocks()).or(report.steps.last());
+            let log = log
+                .map_or(String::new(), |step| format!(", see {}", logs.join(&step.log).display()));
+            self.why.push(format!("run again now, the gate does not pass: {red}{log}"));
             self.standing = Standing::NotProven;
         } else if self.standing == Standing::NotProven && self.protected.is_empty() {
             // What was wrong with its papers is worth knowing, and its tree passes.
@@ -225,7 +231,7 @@ impl Rerun {
             tell(&format!("{} {}", commit.id.short(), commit.subject));
             let order = on(&commit.id, &commit.tree);
             let Some(report) = self.gate(&order).await? else { return Ok(Outcome::Stopped) };
-            judged.take(report);
+            judged.take(report, self.hands.night_places.directory());
         }
         Ok(Outcome::Done)
     }

@@ -313,7 +313,7 @@ impl Ran {
     }
 
     /// Exactly these tasks are on the branch, in this order, each commit with its own tree in its
-    /// trailer, here and on the remote.
+    /// trailer, here and on the remote, and with a receipt.
     pub(crate) fn landed<const N: usize>(self, ids: [&str; N]) -> Ran {
         let Some(branch) = self.branch() else {
             assert_eq!(ids.len(), 0, "no branch:\n{}", self.all());
@@ -323,9 +323,17 @@ impl Ran {
                       %(trailers:key=Nightshift-Task,valueonly,separator=)";
         let log = self.night.git(&["log", "--reverse", format, &format!("main..{branch}")]);
         let mut found = Vec::new();
+        let receipts = if N > 0 {
+            let night = branch.trim_start_matches("nightshift/");
+            let name = format!("refs/nightshift/receipts/{night}");
+            self.night.git(&["ls-tree", "--name-only", &name])
+        } else {
+            String::new()
+        };
         for line in log.lines() {
             let parts: Vec<&str> = line.split('|').collect();
             assert_eq!(parts[0], parts[1], "the trailer names the commit's own tree");
+            assert!(receipts.contains(parts[0]), "a receipt for {line} in:\n{receipts}");
             found.push(parts[2].to_owned());
         }
         assert_eq!(found, ids, "{}", self.all());
