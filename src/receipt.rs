@@ -124,7 +124,8 @@ impl Receipt {
             found.push("its report is of another gate than the one it describes".to_owned());
         }
         if !report.passed() {
-            found.push(format!("its gate was red: {}", report.red_steps().join(", ")));
+            let red = report.red_steps().join(", ");
+            found.push(format!("its gate was red: {}", report.vacuous.as_deref().unwrap_or(&red)));
         }
         let same = |(step, told): (&crate::night::Step, &crate::outcome::StepReport)| {
             step.name == told.name && step.run == told.command && step.required == told.required

@@ -303,17 +303,44 @@ fn forged_papers_prove_nothing() {
     forge(&|_| ());
     fresh.is_not_proven(&[], &[("HEAD", "its receipt contradicts itself: its gate ran on")]);
     let whole = |forged: &mut Value| forged["report"]["tree"] = json!(evil);
-    type Change = fn(&mut Value);
-    let forgeries: [(Change, &str); 9] = [
-        (|it| it["night"] = json!("2020-01-01"), "stands among those of"),
-        (|it| it["parent"] = it["base"]["commit"].clone(), "another parent"),
-        (|it| it["gate"]["steps"][0]["run"] = json!("true"), "another gate: its steps were `true`"),
-        (|it| it["gate"]["network"] = json!(["evil.example"]), "another gate: its network"),
-        (|it| it["protected"] = json!([]), "another gate: .ai-validation/check_quality.sh"),
-        (|it| it["plan"] = json!(GATE), "takes .ai-validation/check_quality.sh for the plan"),
-        (|it| it["report"]["steps"] = json!([]), "its gate was red"),
-        (|it| it["report"]["steps"][0]["ended"] = json!({"exit": 1}), "its gate was red: "),
-        (|it| it["gate"]["id"] = json!("ab".repeat(32)), "its report is of another gate"),
+    type Change<'a> = Box<dyn Fn(&mut Value) + 'a>;
+    let file = |blob: String| json!({"path": "src/a.txt", "mode": "Regular", "blob": blob});
+    let own = file(fresh.git(&["rev-parse", "origin/main:src/a.txt"]));
+    let set = |pointer: &'static str, value: Value| -> Change<'_> {
+        let (object, key) = pointer.rsplit_once('/').unwrap();
+        Box::new(move |it| it.pointer_mut(object).unwrap()[key] = value.clone())
+    };
+    let protect = |file: Value| -> Change<'_> {
+        Box::new(move |it| it["protected"].as_array_mut().unwrap().push(file.clone()))
+    };
+    let executable: Change<'_> = Box::new(|it| it["protected"][0]["mode"] = json!("Executable"));
+    let base = serde_json::from_str::<Value>(&receipt).unwrap()["base"]["commit"].clone();
+    let step = |run: &str| json!([{"name": "a", "run": run, "timeout_s": 60, "required": true, "weight": 1}]);
+    let forgeries = [
+        (set("/night", json!("2020-01-01")), "stands among those of"),
+        (set("/parent", base), "another parent"),
+        (set("/gate/steps/0/run", json!("true")), "another gate: its steps were `true`"),
+        (set("/gate/setup", step("wget x")), "another gate: its set-up were `wget x`, and none in"),
+        (set("/gate/env", json!(["EVIL"])), "another gate: its environment was [EVIL]"),
+        (set("/gate/network", json!(["evil.example"])), "another gate: its network"),
+        (set("/protected", json!([])), "another gate: .ai-validation/check_quality.sh"),
+        (executable, "another gate: .ai-validation/check_quality.sh was not as the base"),
+        (protect(file("ab".repeat(20))), "another gate: src/a.txt was not as the base has it"),
+        (protect(own), "gate id is not that of the steps and files that it names"),
+        (set("/plan", json!(GATE)), "takes .ai-validation/check_quality.sh for the plan"),
+        (set("/report/steps", json!([])), "its gate was red"),
+        (set("/report/steps/0/ended", json!({"exit": 1})), "its gate was red: "),
+        (set("/report/steps/0/command", json!("true")), "the steps that ran are not the gate's"),
+        (set("/report/vacuous", json!("no tests")), "its gate was red"),
+        (set("/gate/id", json!("ab".repeat(32))), "its report is of another gate"),
+        (set("/report/gate", json!("ab".repeat(32))), "its report is of another gate"),
+        (
+            Box::new(|it: &mut Value| {
+                it["report"]["steps"][0]["ended"] = json!({"exit": 1});
+                it["report"]["steps"][0]["excused"] = json!(true);
+            }),
+            "a red step was excused, and the built-in settings of the base excuses none",
+        ),
     ];
     for (change, words) in forgeries {
         forge(&|forged| {
@@ -331,9 +358,16 @@ fn forged_papers_prove_nothing() {
     }
     // A message that claims another gate, or another night, than its receipt.
     forge(&whole);
-    let other = message.replace(&tree, &evil).replace("Night: 20", "Night: 19");
-    fresh.commit(&["--amend", "-m", &other]);
-    fresh.is_not_proven(&[], &[("HEAD", "its message names another night than its receipt")]);
+    let honest = message.replace(&tree, &evil);
+    for (from, to, what) in [
+        ("Night: 20", "Night: 19", "night"),
+        ("Task: t3", "Task: t4", "task"),
+        ("Gate: ", "Gate: 0", "gate"),
+    ] {
+        fresh.commit(&["--amend", "-m", &honest.replace(from, to)]);
+        let words = format!("its message names another {what} than its receipt");
+        fresh.is_not_proven(&[], &[("HEAD", &words)]);
+    }
 }
 
 /// Puts a receipt into a ref of the clone, under the name of a tree.

@@ -9,6 +9,7 @@ use crate::{
     ids::{NAME, RepoPath},
     night::{Baseline, Step},
     receipt::Receipt,
+    report::text,
     runner::verify::{Ground, Judged, Standing},
 };
 
@@ -200,9 +201,13 @@ fn trailers(judged: &mut Judged, receipt: &Receipt) {
     }
     // The message of a squash is that of one of its parts, or of all, or a person's own.
     if landed || own {
-        for (name, told) in [("Gate", receipt.gate.id.as_str()), ("Night", receipt.night.as_str())]
+        let task = text::for_commit(receipt.task.as_str());
+        for (name, told) in
+            [("Gate", receipt.gate.id.as_str()), ("Night", receipt.night.as_str()), ("Task", &task)]
         {
-            if commit.trailer(name).any(|value| value != told) {
+            // A squash of several has the trailers of each: one of them is this one.
+            let mut values = commit.trailer(name).peekable();
+            if values.peek().is_some() && !values.any(|value| value == told) {
                 why.push(format!(
                     "its message names another {} than its receipt",
                     name.to_lowercase()
