@@ -1,6 +1,6 @@
 //! Receipts in git: blobs named by tree, in a commit at one ref for each night.
 //!
-//! Written into the vault and from there into the user's repository. Reading asks every ref of receipts that
+//! Written into the vault, and from there into the user's repository when a night is published. Reading asks every ref of receipts that
 //! is here, whoever put it there, and believes none of them.
 
 use std::collections::BTreeMap;

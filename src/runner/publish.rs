@@ -21,7 +21,8 @@ use crate::{
 };
 
 impl Hands {
-    /// Writes the brief's receipts into the vault and shows them in the user's repository. Safe to repeat.
+    /// Writes the brief's receipts into the vault. Safe to repeat. The person's repository gets them when the
+    /// night is published: one pack for all instead of one for each landing.
     pub(super) fn keep_receipts(&self, brief: &Brief) -> Result<(), Error> {
         let opening = &brief.opening;
         if brief.receipts.is_empty() {
@@ -38,7 +39,7 @@ impl Hands {
             let receipt = Receipt { protected: protected.clone(), ..receipt.clone() };
             receipts::keep(&self.vault, &receipt, &self.seen(&receipt))?;
         }
-        Ok(receipts::show(&self.vault, &self.user, &opening.night)?)
+        Ok(())
     }
 
     /// A receipt as it may be seen: as JSON, one field a line, without secrets.
@@ -52,9 +53,10 @@ impl Hands {
 
     pub(super) async fn publish(&self, brief: &Brief, tip: &CommitId) -> Result<Deed, Error> {
         self.free_reserve();
+        let opening = &brief.opening;
         // Commits that landed before there were receipts, and those whose receipt a person removed.
         self.keep_receipts(brief)?;
-        let opening = &brief.opening;
+        receipts::show(&self.vault, &self.user, &opening.night)?;
         let draft = brief.draft.clone().expect("a publication is briefed with its text");
         let draft = PullRequestDraft {
             title: self.redactor.redact(&draft.title).into_owned(),

@@ -43,6 +43,7 @@ impl Scene {
 
     fn of(ran: Ran) -> Scene {
         let name = ran.branch().unwrap().strip_prefix("nightshift/").unwrap().to_owned();
+        let ran = ran.says(&format!("nightshift verify {name}"));
         Scene { name, night: ran.then() }
     }
 
@@ -209,6 +210,9 @@ fn a_nights_branch_is_proven_on_a_clone_that_knows_nothing_of_us() {
     let own = String::from_utf8_lossy(&own.stdout).into_owned();
     assert!(own.starts_with(&format!("night {} at ", scene.name)), "{own}");
     assert!(own.ends_with("proven: 3 commits, by receipts\n"), "{own}");
+    let status = scene.night.command(&["status"]).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains(&format!("nightshift verify {}", scene.name)), "{status}");
 }
 
 #[test]
@@ -368,6 +372,9 @@ fn forged_papers_prove_nothing() {
         let words = format!("its message names another {what} than its receipt");
         fresh.is_not_proven(&[], &[("HEAD", &words)]);
     }
+    fresh.commit(&["--amend", "-m", &message]);
+    forge(&whole);
+    fresh.is_not_proven(&[], &[("HEAD", "its message does not name its own tree")]);
 }
 
 /// Puts a receipt into a ref of the clone, under the name of a tree.
