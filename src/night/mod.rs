@@ -25,7 +25,7 @@ pub use event::{
 pub use findings::{of_gate, of_tests};
 pub use opening::{
     AgentSpec, Author, Base, Baseline, Canary, GateSpec, Opening, PlanSource, PublishSpec,
-    RefusedTask, Step,
+    RefusedTask, Rejection, Step,
 };
 
 pub use state::{AttemptRecord, BaseGate, Publication, Stage, TaskState, decided, in_question};

@@ -29,10 +29,7 @@ pub fn set_status(source: &[u8], task: &Task, new: &str) -> Result<Vec<u8>, Tick
     let status = value::status(new)
         .filter(|_| new.trim() == new && !new.contains(char::is_control) && !new.contains("<!--"))
         .ok_or_else(|| TickError::NotAStatus(new.to_owned()))?;
-    let bytes = source.get(task.span.clone());
-    if bytes.is_none_or(|bytes| decode(bytes).0 != task.text) {
-        return Err(TickError::Changed(task.id.to_string()));
-    }
+    unchanged(source, task)?;
     let unreadable = |error: &String| {
         error.starts_with("P005") || (error.starts_with("P003") && error.contains("`status`"))
     };
@@ -51,22 +48,37 @@ pub fn set_status(source: &[u8], task: &Task, new: &str) -> Result<Vec<u8>, Tick
     if let Some(field) = &task.fields.status {
         edits.push((field.span.clone(), new.to_owned()));
     } else if task.checkbox.is_none() || status != Status::Done {
-        edits.push(new_line(task, new));
+        edits.push(new_line(task, "Status", new));
     }
     edits.sort_by_key(|(range, _)| range.start);
+    Ok(edit(source, &edits))
+}
+
+/// The bytes with each range replaced. Ranges are in order and do not overlap.
+pub(super) fn edit(source: &[u8], edits: &[(Range<usize>, String)]) -> Vec<u8> {
     let mut edited = Vec::with_capacity(source.len() + 64);
     let mut at = 0;
-    for (range, text) in &edits {
+    for (range, text) in edits {
         edited.extend_from_slice(&source[at..range.start]);
         edited.extend_from_slice(text.as_bytes());
         at = range.end;
     }
     edited.extend_from_slice(&source[at..]);
-    Ok(edited)
+    edited
 }
 
-/// A line with the status: before the first field, as that one is written, or below the title.
-fn new_line(task: &Task, new: &str) -> (Range<usize>, String) {
+/// Says no when the file does not have the task's text where it was read.
+pub(super) fn unchanged(source: &[u8], task: &Task) -> Result<(), TickError> {
+    let bytes = source.get(task.span.clone());
+    if bytes.is_some_and(|bytes| decode(bytes).0 == task.text) {
+        Ok(())
+    } else {
+        Err(TickError::Changed(task.id.to_string()))
+    }
+}
+
+/// A line with a field: before the first one, as that one is written, or below the title.
+pub(super) fn new_line(task: &Task, name: &str, new: &str) -> (Range<usize>, String) {
     let title_end = task.title_span.end;
     let text = &task.text;
     let within = |offset: usize| offset - task.span.start;
@@ -92,7 +104,7 @@ fn new_line(task: &Task, new: &str) -> (Range<usize>, String) {
             let open = before.trim_end().ends_with(['*', '_']) && !between.contains(['*', '_']);
             let (before, between) =
                 if open { (before.trim_end_matches(['*', '_']), ": ") } else { (before, between) };
-            return (first.start..first.start, format!("{before}Status{between}{new}{line_end}"));
+            return (first.start..first.start, format!("{before}{name}{between}{new}{line_end}"));
         }
     }
     let title = &text[within(task.title_span.start)..within(title_end)];
@@ -104,7 +116,7 @@ fn new_line(task: &Task, new: &str) -> (Range<usize>, String) {
         Some(_) => format!("{blank}  "),
     };
     let marker = if line.marker.is_none() { "" } else { "- " };
-    (title_end..title_end, format!("{line_end}{indent}{marker}Status: {new}"))
+    (title_end..title_end, format!("{line_end}{indent}{marker}{name}: {new}"))
 }
 
 /// The beginning of a line up to the box that its first field has.

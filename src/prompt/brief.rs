@@ -4,7 +4,9 @@
 //! A hook hands it over, and what hooks say is cut at 10,000 characters: each part has its share. Holds no
 //! credential and nothing that the first prompt did not say.
 
-use super::{LastAttempt, PromptInput, clean, end_of, ending, fenced, one_line, start_of, task};
+use super::{
+    LastAttempt, PromptInput, clean, end_of, ending, fenced, one_line, rejected, start_of, task,
+};
 
 /// Characters of the task's own words.
 const TASK: usize = 3_500;
@@ -30,6 +32,12 @@ pub fn brief(input: &PromptInput, last: Option<&LastAttempt>) -> String {
     part("You may not write here:", &input.denied);
     part("These files must stay as they are:", &input.protected);
     part("Commands of the project's own gate, which you may run:", &input.commands);
+    let reason = rejected(input);
+    if !reason.is_empty() {
+        text.push_str(&format!(
+            "\nA person rejected an earlier result of this task, for this reason:\n\n{reason}\n"
+        ));
+    }
     if let Some(last) = last {
         text.push_str(&format!(
             "\nThis is attempt {}. The one before: {}\n",

@@ -16,6 +16,8 @@ pub use reply::{Acceptance, Decision, FENCE, Level, Opinion, Reply, Unreadable};
 const OUTPUT: usize = 8_000;
 /// Characters of a change that a second opinion is shown: a task changes some hundred lines at most.
 const DIFF: usize = 60_000;
+/// Characters of a person's reason for a rejection.
+const REASON: usize = 2_000;
 /// Characters of one line of foreign words outside of a fence.
 const LINE: usize = 500;
 
@@ -48,6 +50,8 @@ pub struct PromptInput {
     pub references: Vec<String>,
     /// What happens to decisions.
     pub decisions: Decisions,
+    /// Why a person rejected what an earlier night made of this task; empty when nobody did.
+    pub rejected: String,
 }
 
 /// What happens to decisions of each level.
@@ -200,6 +204,7 @@ fn whole(input: &PromptInput, last: Option<&LastAttempt>) -> Result<String, Prom
     let values = context! {
         task => fenced(&task(input)),
         last => last.map(told),
+        rejected => rejected(input),
         tests_first => input.tests_first,
         line_limit => input.line_limit,
         commands => list(&input.commands),
@@ -215,6 +220,15 @@ fn whole(input: &PromptInput, last: Option<&LastAttempt>) -> Result<String, Prom
         ending => ending(input),
     };
     render(include_str!("../../templates/prompt.md"), &values)
+}
+
+/// A person's reason in its fence; empty without one.
+fn rejected(input: &PromptInput) -> String {
+    let reason = clean(&input.rejected);
+    if reason.trim().is_empty() {
+        return String::new();
+    }
+    fenced(&start_of(reason.trim(), REASON))
 }
 
 /// What the last attempt came to, as both templates tell it.
