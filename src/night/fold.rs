@@ -8,8 +8,8 @@ use crate::{
     budget::{Spend, Usd},
     ids::{AttemptId, TaskId},
     night::{
-        AttemptRecord, BaseGate, Baseline, Charge, Command, Event, IllegalEvent, Night, OnlyLanding,
-        Publication, Setback, Stage, TaskState, Then, Trigger,
+        AttemptRecord, BaseGate, Baseline, Charge, Command, Event, IllegalEvent, Night,
+        OnlyLanding, Publication, Setback, Stage, TaskState, Then, Trigger,
         conversation::{needs_review, needs_test_proof},
         illegal,
     },
@@ -247,8 +247,7 @@ impl Night {
                 // A night that was cut off before is cut off still.
                 Some(OnlyLanding { stop, ended, trouble }) => {
                     let reason = trouble.clone().or(ended.clone().and_then(|(reason, _)| reason));
-                    self.ended =
-                        (ended.is_some() || trouble.is_some()).then_some((reason, exit));
+                    self.ended = (ended.is_some() || trouble.is_some()).then_some((reason, exit));
                     self.stop = trouble.or(stop);
                 }
             },

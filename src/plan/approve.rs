@@ -21,11 +21,8 @@ pub fn approve(source: &[u8], task: &Task, day: &str, by: &str) -> Result<Vec<u8
     if task.errors.iter().any(|error| error.starts_with("P003") && error.contains("`approved`")) {
         return Err(TickError::Unreadable(task.id.to_string()));
     }
-    let name: String = by
-        .chars()
-        .filter(|c| c.is_alphanumeric() || " ._@+-".contains(*c))
-        .take(60)
-        .collect();
+    let name: String =
+        by.chars().filter(|c| c.is_alphanumeric() || " ._@+-".contains(*c)).take(60).collect();
     let text = task.text_hash.get(..DIGITS).unwrap_or(&task.text_hash);
     let value = format!("{day} by {} (text {text})", name.trim());
     let change = match &task.fields.approval {

@@ -32,7 +32,7 @@ pub fn brief(input: &PromptInput, last: Option<&LastAttempt>) -> String {
     part("You may not write here:", &input.denied);
     part("These files must stay as they are:", &input.protected);
     part("Commands of the project's own gate, which you may run:", &input.commands);
-    let reason = rejected(input);
+    let reason = rejected(input, LIST);
     if !reason.is_empty() {
         text.push_str(&format!(
             "\nA person rejected an earlier result of this task, for this reason:\n\n{reason}\n"
@@ -108,6 +108,7 @@ mod tests {
             denied: many.clone(),
             protected: many.clone(),
             commands: many,
+            rejected: "no ".repeat(5_000),
             ..PromptInput::default()
         };
         let last = LastAttempt {
@@ -118,6 +119,6 @@ mod tests {
         };
         let text = brief(&input, Some(&last));
         assert!(text.chars().count() < 10_000, "{}", text.chars().count());
-        assert_eq!(text.matches("more characters are not shown]\n```").count(), 5);
+        assert_eq!(text.matches("more characters are not shown]\n```").count(), 6);
     }
 }

@@ -76,7 +76,8 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         },
         Event::Decided { attempt, approved, reason, by } => {
             let what = if *approved { "approve " } else { "reject  " };
-            let why = reason.as_ref().map_or(String::new(), |r| format!(": {}", text::inline_plain(r)));
+            let why =
+                reason.as_ref().map_or(String::new(), |r| format!(": {}", text::inline_plain(r)));
             format!("{} {what} by {}{why}", subject(attempt), text::inline_plain(by))
         }
         Event::Reviewed { attempt, review, setback } => match setback {
@@ -141,7 +142,7 @@ fn held(attempt: &AttemptId, night: &Night) -> String {
 }
 
 /// Whether the gate was seen to fail, in words.
-fn canary(proof: &GateProof) -> String {
+pub fn canary(proof: &GateProof) -> String {
     let found = proof.tries.iter().find(|tried| !tried.red_steps.is_empty());
     match found {
         Some(tried) => format!("the gate can fail: red on {}", text::plain(&tried.what)),
@@ -153,7 +154,7 @@ fn canary(proof: &GateProof) -> String {
 }
 
 /// What is known of a candidate's tests, in words.
-fn tests(proof: &TestProof) -> String {
+pub fn tests(proof: &TestProof) -> String {
     let new = match &proof.new_tests {
         NewTests::None => "no new tests",
         NewTests::Proven { .. } => "new tests fail without the change",

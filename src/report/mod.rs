@@ -14,9 +14,12 @@ pub mod text;
 pub use commit::Message;
 pub use facts::{
     agent_notes, answer_lines, approvals, closed, decide, decisions, decisions_in_words, moment,
-    needs, questions, recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries, why_held,
+    needs, questions, recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries,
+    why_held,
 };
-pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
+pub use line::{
+    Feedback, agent_end, canary, failure, feedback, line, red, seconds, stop_reason, tests, why,
+};
 pub use progress::{at_work, heartbeat, phase, progress};
 pub use pull_request::{PullRequest, marker, pull_request};
 pub use summary::{column, summary};

@@ -77,8 +77,7 @@ fn waits_for_a_person(night: &Night) -> bool {
             false
         }
     });
-    let waits =
-        night.tasks().any(|(_, task)| task.parked().is_some() || task.held().is_some());
+    let waits = night.tasks().any(|(_, task)| task.parked().is_some() || task.held().is_some());
     refused || waits || opening.publish.draft
 }
 

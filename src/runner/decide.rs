@@ -44,11 +44,7 @@ pub struct Outside {
 
 /// The newest night that tried this task; of `only` where it is given. An old journal that cannot be read is passed
 /// over, the named or the newest one is an error.
-pub fn tried(
-    home: &Home,
-    only: Option<&NightId>,
-    task: &TaskId,
-) -> Result<Option<Night>, Refused> {
+pub fn tried(home: &Home, only: Option<&NightId>, task: &TaskId) -> Result<Option<Night>, Refused> {
     let nights = match only {
         Some(id) => vec![id.clone()],
         None => home.places.all_nights().into_iter().rev().take(NIGHTS).collect(),
@@ -156,8 +152,7 @@ pub fn write_down(
     let (mut journal, entries) = Journal::resume(&home.places.night(id).journal())?;
     let mut night = replay(entries)?;
     for fact in facts(&night, words, &surroundings.account)? {
-        let entry =
-            Entry::new(journal.next_seq(), clock::now(), &night.opening().agent.name, fact);
+        let entry = Entry::new(journal.next_seq(), clock::now(), &night.opening().agent.name, fact);
         journal.append(&entry)?;
         night.apply(entry.at, entry.event).map_err(|problem| impossible(&problem.to_string()))?;
     }

@@ -332,7 +332,7 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
             reviewers: Vec::new(),
         },
         notes: Vec::new(),
-            rejected: Vec::new(),
+        rejected: Vec::new(),
     }
 }
 

@@ -27,6 +27,7 @@ mod forge;
 mod model;
 #[cfg(target_os = "linux")]
 mod heavy;
+mod held;
 mod histories;
 mod include;
 mod network;

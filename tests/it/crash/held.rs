@@ -93,18 +93,22 @@ fn ended(parallel: u32, seed: u64) -> (Vec<Entry>, World) {
         assert!(matches!(stage(&night, task), Stage::Held(_)), "{task} {:?}", stage(&night, task));
     }
     assert!(matches!(stage(&night, "b"), Stage::Landed(_)));
-    assert!(world.reviews > 0 && night.task(&id("d")).unwrap().last().unwrap().test_proof.is_some());
+    assert!(
+        world.reviews > 0 && night.task(&id("d")).unwrap().last().unwrap().test_proof.is_some()
+    );
     let night = end(&mut journal, &world);
-    assert!(matches!(night.ended(), Some((None, _))), "held results are an end: {:?}", night.ended());
+    assert!(
+        matches!(night.ended(), Some((None, _))),
+        "held results are an end: {:?}",
+        night.ended()
+    );
     (journal, world)
 }
 
 fn never_an_agent(journal: &[Entry]) {
     let from = journal
         .iter()
-        .position(|entry| {
-            entry.event == Event::StopAsked { reason: StopReason::OnlyLanding }
-        })
+        .position(|entry| entry.event == Event::StopAsked { reason: StopReason::OnlyLanding })
         .unwrap();
     for entry in &journal[from..] {
         assert!(
@@ -288,9 +292,8 @@ fn a_night_that_was_cut_off_is_cut_off_still_after_a_decision() {
 fn no_decision_is_taken_out_of_turn() {
     let (journal, mut world) = ended(1, 1);
     let night = replayed(&journal);
-    let why = |night: &Night, event: Event| {
-        night.clone().apply(at(900_000), event).unwrap_err().why
-    };
+    let why =
+        |night: &Night, event: Event| night.clone().apply(at(900_000), event).unwrap_err().why;
     for approved in [true, false] {
         for task in ["b", "c"] {
             assert_eq!(why(&night, decided(&night, task, approved)), "nothing is held", "{task}");
@@ -355,6 +358,65 @@ fn what_a_rule_refuses_is_freed_by_nobody() {
     let refused = night.apply(at(900_000), decided(&night.clone(), "a", true)).unwrap_err();
     assert_eq!(refused.why, "no approval frees what a rule refuses");
     assert_eq!(&world.branch, night.tip());
+}
+
+#[test]
+fn a_score_below_what_the_risk_asks_for_is_held_with_both_numbers() {
+    let mut opening = opening(1, 2);
+    opening.policy.risk.low.proof = Some(90);
+    let (journal, mut world) = of_opening(opening);
+    let mut night = replayed(&journal);
+    loop {
+        let order = night.due(at(1)).remove(0);
+        night.apply(at(1), Event::Began(order.clone())).unwrap();
+        let mut ended = world.carry_out(&night, &order);
+        if let Event::GateEnded { attempt, report, findings, .. } = &mut ended {
+            report.score = 75;
+            *findings = nightshift::night::of_gate(&night, attempt, report);
+        }
+        let gated = matches!(ended, Event::GateEnded { .. });
+        night.apply(at(1), ended).unwrap();
+        if gated {
+            break;
+        }
+    }
+    let state = night.task(&id("a")).unwrap();
+    assert!(state.held().is_some(), "{:?}", state.stage);
+    let [said] = state.last().unwrap().objections()[..] else { panic!("{:?}", state.last()) };
+    assert_eq!((&*said.rule, &*said.value, &*said.limit), ("gate.proof", "75", "at least 90"));
+    // It keeps no slot, and the next task starts.
+    let next = night.due(at(2));
+    assert!(matches!(&next[..], [Command::RunAgent { attempt, .. }] if attempt.task == id("b")));
+}
+
+#[test]
+fn what_needs_a_held_result_waits_and_the_night_goes_on() {
+    let mut opening = opening(1, 2);
+    let source = "## Ready\n\n- **[a]** Improve part a\n- **[b]** Improve part b\n  - Depends on: a\n\
+                  - **[d]** Improve part d\n";
+    let (plan, _) = parse(source, &SectionWords::default());
+    let rules = RuleSet::new(&opening.policy).unwrap();
+    let admissions = admit_plan(&rules, &opening.limits, &plan.tasks, &[].into());
+    opening.tasks = admissions.iter().filter_map(|a| a.admitted().cloned()).collect();
+    assert_eq!(opening.tasks.len(), 3);
+    let (mut journal, mut world) = of_opening(opening);
+    world.asks = vec!["a"];
+    world.faults.clear();
+    let Ok((night, _)) = run(&mut journal, &mut world, 1, None) else { panic!() };
+    assert!(matches!(stage(&night, "d"), Stage::Landed(_)));
+    let why = night.why_not_started(&id("b"), night.last_fact());
+    assert_eq!(why, Some(nightshift::night::NotStarted::Needs(id("a"))));
+    let told = nightshift::report::summary(&night, night.last_fact());
+    assert!(told.contains("needs a, which waits for your decision"), "{told}");
+    let text = nightshift::report::pull_request(&night);
+    assert!(text.draft && text.body.contains("1 task is finished and held"), "{}", text.body);
+    assert!(text.body.contains("nightshift approve 2026-11-21/a"), "{}", text.body);
+    end(&mut journal, &world);
+    decide(&mut journal, &world, &[("a", true)], usize::MAX).ok().unwrap();
+    let Ok((night, _)) = run(&mut journal, &mut world, 1, None) else { panic!() };
+    let text = nightshift::report::pull_request(&night);
+    assert!(!text.draft && !text.body.contains("stopped early"), "{}", text.body);
+    assert!(text.body.contains("approved by a person | a by ada; had asked"), "{}", text.body);
 }
 
 #[test]
