@@ -124,7 +124,7 @@ pub(super) fn approve(
         answers.extend(more);
         codes.push(exit);
     }
-    Ok(decide::tell(output, "approve", &answers, &codes))
+    Ok(decide::tell(output, "approve", answers, &codes, &cleaner))
 }
 
 /// Answers for results that no approval can land, and keeps the others.
@@ -230,7 +230,7 @@ fn in_plan(
         Permit::Needless => answer(Outcome::Nothing, "it may run as it is".to_owned()),
         Permit::Unknown => {
             let known: Vec<TaskId> = plan.tasks().into_iter().map(|task| task.id).collect();
-            decide::unknown(home, name, &known)
+            decide::unknown(home, name, Some(&known))
         }
     })
 }

@@ -30,7 +30,7 @@ pub(super) struct Named {
 
 /// What a name stands for among the nights of this machine.
 pub(super) enum Look {
-    /// A result that waits for a decision, or whose approval was cut off.
+    /// A result that waits for a decision, or whose approval was cut off on its way.
     Result(Box<Chosen>),
     /// The task was tried, and nothing of it can be decided: why, and what to do.
     Settled(Answer),
@@ -184,7 +184,9 @@ pub(super) fn look(home: &Home, name: &Named) -> Result<Look, Refused> {
         let help = format!("the last one is {task}@{last}");
         return Ok(Look::Settled(Answer::new(task, Outcome::Refused, why).of(&night).help(help)));
     }
-    if state.decidable().is_some() || state.is_approved() {
+    // One that landed and was cut off before it was published is brought to its end as well.
+    let unpublished = state.landed().is_some() && night.only_lands();
+    if state.decidable().is_some() || state.is_approved() || unpublished {
         let task = task.clone();
         return Ok(Look::Result(Box::new(Chosen { night, task })));
     }
@@ -202,9 +204,9 @@ pub(super) fn look(home: &Home, name: &Named) -> Result<Look, Refused> {
 }
 
 /// The answer for a name that nothing has.
-pub(super) fn unknown(home: &Home, name: &Named, plan: &[TaskId]) -> Answer {
+pub(super) fn unknown(home: &Home, name: &Named, plan: Option<&[TaskId]>) -> Answer {
     let task = &name.task;
-    let mut known: BTreeSet<TaskId> = plan.iter().cloned().collect();
+    let mut known: BTreeSet<TaskId> = plan.unwrap_or_default().iter().cloned().collect();
     let last = Selector { night: Ok(0), task: None, attempt: None };
     if let Ok(Some(found)) = find::night(home, &last) {
         let tried = found.night.tasks().filter(|(_, state)| state.last().is_some());
@@ -215,8 +217,11 @@ pub(super) fn unknown(home: &Home, name: &Named, plan: &[TaskId]) -> Answer {
         .map(|id| (strsim::jaro_winkler(id.as_str(), task.as_str()), id))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|one, other| one.0.total_cmp(&other.0));
-    let answer =
-        Answer::new(task, Outcome::Unknown, "no night and no plan has a task of this name");
+    let why = match plan {
+        Some(_) => "no night and no plan has a task of this name",
+        None => "no night made anything of a task of this name",
+    };
+    let answer = Answer::new(task, Outcome::Unknown, why);
     match near {
         Some((_, near)) => answer.help(format!("did you mean `{near}`?")),
         None => answer.help(format!("{NAME} status and {NAME} check name what waits")),
@@ -264,7 +269,7 @@ impl Chosen {
         if let Some(setback) = &record.setback {
             lines.push(format!("  did not fit: {}", cleaner.line(&report::why(setback))));
         } else if let Some(by) = &record.approved_by {
-            lines.push(format!("  approved by {}, and not landed yet", cleaner.line(by)));
+            lines.push(format!("  approved by {}, and cut off on its way", cleaner.line(by)));
         }
         for said in record.findings().filter(|said| said.verdict != crate::policy::Verdict::Report)
         {
@@ -301,9 +306,19 @@ pub(super) fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
 }
 
 /// Tells what came of each name, and gives the exit code: that of the worst answer, or of `others`.
-pub(super) fn tell(output: &Output, schema: &str, answers: &[Answer], others: &[u8]) -> u8 {
+pub(super) fn tell(
+    output: &Output,
+    schema: &str,
+    mut answers: Vec<Answer>,
+    others: &[u8],
+    cleaner: &Cleaner,
+) -> u8 {
     let codes = answers.iter().map(|answer| answer.outcome.code());
     let exit = worst(codes.chain(others.iter().copied()));
+    for answer in &mut answers {
+        answer.why = cleaner.line(&answer.why);
+        answer.next = answer.next.take().map(|next| cleaner.line(&next));
+    }
     if output.is_json() {
         output.json(schema, &serde_json::json!({ "tasks": answers, "exit": exit }));
         return exit;
@@ -313,7 +328,7 @@ pub(super) fn tell(output: &Output, schema: &str, answers: &[Answer], others: &[
     }
     for answer in answers {
         output.result(&format!("{}: {}: {}", answer.task, answer.outcome.word(), answer.why));
-        if let Some(next) = &answer.next {
+        if let Some(next) = answer.next {
             output.result(&format!("  {next}"));
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn reject(
                 answers.push(answer.help(format!("{NAME} resume settles it")));
             }
             Look::Settled(answer) => answers.push(answer),
-            Look::Unknown => answers.push(decide::unknown(&home, &name, &[])),
+            Look::Unknown => answers.push(decide::unknown(&home, &name, None)),
         }
     }
     for chosen in results.values().flatten() {
@@ -93,7 +93,7 @@ pub(super) fn reject(
             }));
         }
     }
-    Ok(decide::tell(output, "reject", &answers, &codes))
+    Ok(decide::tell(output, "reject", answers, &codes, &cleaner))
 }
 
 fn reason(command: &Reject, output: &Output) -> Result<String, Refused> {

@@ -238,6 +238,7 @@ pub(super) fn drive(
         }
     }
     let id = night.opening().night.clone();
+    let code = std::cell::Cell::new(code::BUG);
     let ended = tokio.block_on(async {
         let signal = watch_signals(stop, output.attended());
         let mut runner = Runner::new(night, journal, hands, stop_files, &mut live);
@@ -245,7 +246,8 @@ pub(super) fn drive(
             runner.record(event)?;
         }
         let exit = |night: &Night, reason: Option<&StopReason>| {
-            signal.code().unwrap_or_else(|| exit_code(night, reason))
+            code.set(signal.code().unwrap_or_else(|| exit_code(night, reason)));
+            code.get()
         };
         runner.run(exit).await
     });
@@ -262,7 +264,7 @@ pub(super) fn drive(
         message: format!("night {id} could not go on: {problem:#}"),
         help: Some(format!("nothing that landed is lost; {NAME} resume goes on with it")),
     })?;
-    let code = night.ended().map_or(code::BUG, |(_, code)| *code);
+    let code = code.get();
     if output.is_quiet() && code >= code::USAGE {
         for line in kept.iter().rev().take(10).rev() {
             output.result(line);

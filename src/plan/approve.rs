@@ -39,7 +39,9 @@ mod tests {
 
     fn read(source: &[u8]) -> (Plan, Vec<&'static str>) {
         let (plan, found) = parse(&decode(source).0, &SectionWords::default());
-        (plan, found.iter().map(|message| message.code).collect())
+        // That a small plan has no ready section and little to say is not what is tested here.
+        let codes = found.iter().map(|message| message.code);
+        (plan, codes.filter(|code| !["P001", "P013"].contains(code)).collect())
     }
 
     fn approved(source: &str) -> String {

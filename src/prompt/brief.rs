@@ -9,7 +9,9 @@ use super::{
 };
 
 /// Characters of the task's own words.
-const TASK: usize = 3_500;
+const TASK: usize = 3_100;
+/// Characters of a person's reason for a rejection.
+const REASON: usize = 400;
 /// Characters of each list of paths or commands.
 const LIST: usize = 700;
 /// Characters of the last gate's output.
@@ -32,7 +34,7 @@ pub fn brief(input: &PromptInput, last: Option<&LastAttempt>) -> String {
     part("You may not write here:", &input.denied);
     part("These files must stay as they are:", &input.protected);
     part("Commands of the project's own gate, which you may run:", &input.commands);
-    let reason = rejected(input, LIST);
+    let reason = rejected(input, REASON);
     if !reason.is_empty() {
         text.push_str(&format!(
             "\nA person rejected an earlier result of this task, for this reason:\n\n{reason}\n"

@@ -165,7 +165,7 @@ fn facts(night: &Night, words: &[Word], by: &str) -> Result<Vec<Event>, Refused>
     let mut facts = Vec::new();
     for Word { task, approved, reason } in words {
         let Some(state) = copy.task(task) else { return Err(impossible("no such task")) };
-        if *approved && state.is_approved() {
+        if *approved && (state.is_approved() || state.landed().is_some()) {
             continue; // said before, by a process that was cut off
         }
         let number = state.last().map_or(0, |last| last.number);
