@@ -129,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{Plan, Readiness, SectionWords, parse};
+    use crate::plan::{Plan, Readiness, SectionWords, approve::approve, parse};
 
     fn read(source: &[u8]) -> Plan {
         parse(&decode(source).0, &SectionWords::default()).0
@@ -245,6 +245,7 @@ mod tests {
             "words at the margin",
             "B [ ] Approve",
             "B Auto-approved: today",
+            "B Approved: no",
             "    ```\n    → **[no]** task\n    ```",
             "> quoted",
             "```\n- **[no]** task\n  - Status: READY\n```",
@@ -313,6 +314,48 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 256, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_approval_changes_one_line_and_no_other_byte(
+            source in plan(),
+            chosen in any::<prop::sample::Index>(),
+        ) {
+            let before = read(&source);
+            prop_assume!(!before.tasks.is_empty());
+            let task = chosen.get(&before.tasks);
+            let edited = match approve(&source, task, "2026-11-21", "ada") {
+                Ok(edited) => edited,
+                Err(TickError::Unreadable(_)) => return Ok(()),
+                Err(error) => panic!("{error}"),
+            };
+            let shown = String::from_utf8_lossy(&edited).into_owned();
+            let (mut kept, mut rest) = (source.clone(), edited.clone());
+            let grown = edited.len() + task.fields.approval.as_ref().map_or(0, ExactSizeIterator::len)
+                - source.len();
+            if let Some(span) = &task.fields.approval {
+                kept.drain(span.clone());
+                rest.drain(span.start..span.start + grown);
+                prop_assert_eq!(&kept, &rest, "{}", shown);
+            } else {
+                let common = kept.iter().zip(&rest).take_while(|(a, b)| a == b).count();
+                prop_assert!(rest.ends_with(&kept[common..]) && grown < 70, "{}", shown);
+                prop_assert!(common >= task.span.start, "{}", shown);
+            }
+            let after = read(&edited);
+            prop_assert_eq!(after.tasks.len(), before.tasks.len(), "{}", shown);
+            for (old, now) in before.tasks.iter().zip(&after.tasks) {
+                prop_assert_eq!((&old.id, &old.text_hash), (&now.id, &now.text_hash), "{}", shown);
+                prop_assert_eq!(&old.notes, &now.notes, "{}", shown);
+                if old.id == task.id {
+                    prop_assert!(now.fields.approved, "{}", shown);
+                    prop_assert_eq!(
+                        approve(&edited, now, "2026-11-21", "ada"), Ok(edited.clone())
+                    );
+                } else {
+                    prop_assert_eq!(old.readiness(), now.readiness(), "{}", shown);
+                }
+            }
+        }
 
         #[test]
         fn an_edit_changes_one_status_and_no_other_byte(

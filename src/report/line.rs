@@ -112,6 +112,9 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         Event::NotPublished { message, .. } => {
             format!("{night_word} unpublished {}", text::plain(message))
         }
+        Event::StopAsked { reason: StopReason::OnlyLanding } => {
+            format!("{night_word} decide   a person's decisions are carried out, and nothing else")
+        }
         Event::StopAsked { reason } => format!("{night_word} stop     {}", stop_reason(reason)),
         Event::Restarted { .. } => format!("{night_word} resume   {}", opening.night),
         Event::Ended { reason, exit } => {
@@ -123,6 +126,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             let held = if held == 0 { String::new() } else { format!(" held={held}") };
             let why = reason
                 .as_ref()
+                .filter(|reason| **reason != StopReason::OnlyLanding)
                 .map_or(String::new(), |r| format!(" stopped=\"{}\"", stop_reason(r)));
             format!(
                 "{night_word} end      landed={landed} failed={failed}{asks}{held} refused={} {}{why} \

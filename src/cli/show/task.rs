@@ -285,7 +285,15 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner) -> String
                 let landed = state.landed().is_some_and(|candidate| {
                     record.candidate.as_ref().is_some_and(|own| own.commit == candidate.commit)
                 });
-                format!("gate green{}", if landed { ", landed" } else { "" })
+                let held = state.held().is_some_and(|candidate| {
+                    record.candidate.as_ref().is_some_and(|own| own.commit == candidate.commit)
+                });
+                let what = match (landed, held) {
+                    (true, _) => ", landed",
+                    (false, true) => ", held for you",
+                    (false, false) => "",
+                };
+                format!("gate green{what}")
             }
             (None, Some(gate)) => format!("gate red: {}", report::red(gate)),
             (None, None) if record.charged.is_some() => "cut off by a crash".to_owned(),
