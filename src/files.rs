@@ -58,6 +58,11 @@ pub fn claim_by_rename(ours: &Path, name: &Path) -> Result<(), Error> {
     }
 }
 
+/// Gives a file or directory another name, which is free, without waiting for the disk.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(error("move", from))
+}
+
 /// Replaces a file in one step: the bytes are synced before the name points at them, the name after.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(Path::new("."));
@@ -73,16 +78,34 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     sync_dir(parent)
 }
 
+/// As [`write_atomic`], without waiting for the disk: whoever looks sees the old or the new file, but after a power
+/// cut it may be empty or gone. For what only serves this boot, or is made again when it cannot be read.
+pub fn write_soon(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let wrap = || error("write", path);
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(wrap())?;
+    file.write_all(bytes).map_err(wrap())?;
+    file.persist(path).map_err(|problem| wrap()(problem.error))?;
+    Ok(())
+}
+
 /// Makes a new file with these permission bits. Fails when the path exists, a dangling link included.
 pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    open_new(path, mode)?.write_all(bytes).map_err(error("write", path))
+}
+
+/// As [`create_new`], of pieces in their order.
+pub fn create_joined(path: &Path, pieces: &[impl AsRef<[u8]>], mode: u32) -> Result<(), Error> {
+    // Long pieces are written as they are.
+    let mut file = io::BufWriter::new(open_new(path, mode)?);
+    let mut written = pieces.iter().map(|piece| file.write_all(piece.as_ref()));
+    written.try_for_each(|piece| piece).and_then(|()| file.flush()).map_err(error("write", path))
+}
+
+fn open_new(path: &Path, mode: u32) -> Result<fs::File, Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(error("create", path))?;
-    file.write_all(bytes).map_err(error("write", path))
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(mode).open(path).map_err(error("create", path))
 }
 
 /// Opens a file of ours to add to it, private to its owner.
@@ -104,7 +127,7 @@ pub fn create_dir_all(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(error("create the directory", path))
 }
 
-/// Copies a directory of ours: files and directories with their modes, not synced. Nothing is there yet.
+/// Copies a directory of ours: files and directories with their modes, not synced. None of its files is there yet.
 pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
     create_dir_all(to)?;
     for entry in fs::read_dir(from).map_err(error("list", from))? {

@@ -1,7 +1,7 @@
 //! The fsynced record of a night, and the lock that keeps nights of one repository apart.
 //!
 //! JSON Lines. The first line is a header with the format's version; every further line is one [`Entry`],
-//! synced before the deed that it orders. Never rewrites a line: a torn last line is cut off, because
+//! synced before the deed that it orders, with those before it. Never rewrites a line: a torn last line is cut off, because
 //! nothing was done on its word.
 
 use std::{
@@ -74,6 +74,8 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     next: u64,
+    /// False when the disk may not have the last lines yet.
+    synced: bool,
 }
 
 /// What a journal holds, as far as it can be read.
@@ -99,7 +101,8 @@ impl Journal {
         if let Some(parent) = path.parent() {
             files::sync_dir(parent)?;
         }
-        Ok(Journal { file, path: path.to_owned(), next: 1 })
+        file.sync_data().map_err(wrap("sync"))?;
+        Ok(Journal { file, path: path.to_owned(), next: 1, synced: true })
     }
 
     /// Opens a night's journal to go on with it. Damage in the middle is refused.
@@ -115,7 +118,8 @@ impl Journal {
         file.seek(io::SeekFrom::End(0)).map_err(wrap("open"))?;
         file.sync_all().map_err(wrap("sync"))?;
         let next = reading.entries.last().map_or(1, |entry| entry.seq + 1);
-        Ok((Journal { file, path: path.to_owned(), next }, reading.entries))
+        let path = path.to_owned();
+        Ok((Journal { file, path, next, synced: true }, reading.entries))
     }
 
     /// The number that the next entry must have.
@@ -123,11 +127,27 @@ impl Journal {
         self.next
     }
 
-    /// Writes one entry and waits until the disk has it.
-    pub fn append(&mut self, entry: &Entry) -> Result<(), Error> {
+    /// Writes one entry. Nothing may be done on its word before [`Journal::sync`].
+    pub fn write(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.synced = false;
         write_line(&mut self.file, entry).map_err(|e| io_error("write", &self.path, e))?;
         self.next = entry.seq + 1;
         Ok(())
+    }
+
+    /// Waits until the disk has all that was written.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        if !self.synced {
+            self.file.sync_data().map_err(|e| io_error("sync", &self.path, e))?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+
+    /// Writes one entry and waits until the disk has it.
+    pub fn append(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.write(entry)?;
+        self.sync()
     }
 }
 
@@ -135,8 +155,7 @@ impl Journal {
 fn write_line(file: &mut File, value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value).map_err(io::Error::other)?;
     line.push(b'\n');
-    file.write_all(&line)?;
-    file.sync_data()
+    file.write_all(&line)
 }
 
 /// Reads what is readable, for people who look and for [`Journal::resume`]. Changes nothing.

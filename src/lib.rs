@@ -10,6 +10,7 @@ pub mod budget;
 pub mod redact;
 pub mod diagnostic;
 pub mod diff;
+pub mod hosts;
 pub mod plan;
 pub mod prompt;
 pub mod policy;

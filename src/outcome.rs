@@ -372,13 +372,15 @@ pub enum NewTests {
         /// The files.
         paths: Vec<RepoPath>,
     },
+    /// Nothing but tests and documents was changed: there is no code that they could be tried without.
+    Alone,
 }
 
 /// The base's tests on a candidate's code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FormerTests {
-    /// None of them was changed: the gate ran them.
+    /// None that stands in a file of its own was changed: the gate ran them.
     Unchanged,
     /// They pass as they were.
     Green {

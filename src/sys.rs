@@ -77,3 +77,32 @@ pub fn close_all_at_exec() -> io::Result<()> {
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// The process that called and a copy of it.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forked {
+    /// The one that called: the copy's process id, as it is seen here.
+    Parent(i32),
+    /// The copy. It has all descriptors of the other, and its locks of files are the same.
+    Child,
+}
+
+/// Copies this process, which must have one thread; an error otherwise. It costs a quarter of starting our own
+/// binary again, which has some ten thousand addresses to fill in each time.
+#[cfg(target_os = "linux")]
+pub fn fork() -> io::Result<Forked> {
+    use nix::libc;
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("a process with several threads cannot be copied"));
+    }
+    #[expect(unsafe_code, reason = "no crate makes a safe call of fork")]
+    // SAFETY: what makes it unsafe is another thread that holds a lock, of the allocator for example, which
+    // nobody gives back in the copy. There is no other, and only this one could make one.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid)),
+    }
+}

@@ -18,14 +18,15 @@ use crate::{
     policy::{Admission, Applied, Decision, Refusal, Ruling, Verdict},
     process::{Environment, find_program},
     runner::{
-        open,
+        include, open,
         places::Surroundings,
         prepare::{Preparation, Request},
         refused::Refused,
         stop::StopFiles,
-        walls,
+        storage::Space,
+        yard::{Plot, Yard},
     },
-    sandbox::Tier,
+    workspace::Store,
 };
 
 /// Say what a night would do and why, without starting anything
@@ -82,7 +83,8 @@ struct View<'p> {
     preparation: &'p Preparation,
     rows: Vec<Row<'p>>,
     agent: Agent,
-    walls: String,
+    ground: Ground,
+    canary: String,
     stopped: bool,
     all: bool,
 }
@@ -96,25 +98,64 @@ struct Agent {
     usable: bool,
 }
 
-/// What would stand around agent and gate, tried here and now.
-fn walls(surroundings: &Surroundings, preparation: &Preparation) -> Result<String, Refused> {
+/// What a night would stand on.
+struct Ground {
+    walls: String,
+    disk: Disk,
+}
+
+/// What a night would take on the disks, in bytes.
+struct Disk {
+    /// Or why a night would be refused.
+    needed: Result<u64, String>,
+    /// Where it needs most.
+    free: u64,
+}
+
+/// What would stand around agent and gate, tried here and now, and whether there is room for it.
+fn ground(surroundings: &Surroundings, preparation: &Preparation) -> Result<Ground, Refused> {
+    let home = &preparation.home;
+    let settings = &preparation.user_settings;
+    let wish = settings.sandbox.unwrap_or(Sandbox::Auto);
+    let included = include::find(&home.vault, &preparation.base.tree, home.user.work_tree())?;
+    let yard = Yard::build(&Plot {
+        surroundings,
+        home,
+        settings,
+        wish,
+        // That no walls hold is told, and refuses nothing here.
+        demo: true,
+        gate: &preparation.gate,
+        base: &preparation.base,
+        included: &included,
+    })?;
+    let store = Store::new(&home.vault, &home.places.work());
+    let room = yard.has_room(home, &store, preparation.settings.limits.parallel);
+    let free = Space::of(&home.places.work())?.free;
+    let needed = room
+        .map(|needed| needed.work.bytes.saturating_add(needed.state.bytes))
+        .map_err(|refused| [Some(refused.message), refused.help].into_iter().flatten().collect())
+        .map_err(|words: Vec<String>| words.join("; "));
+    let disk = Disk { needed, free };
+    Ok(Ground { walls: walls(surroundings, wish, &yard), disk })
+}
+
+fn walls(surroundings: &Surroundings, wish: Sandbox, yard: &Yard) -> String {
     let file = surroundings.user_file();
     let file = match file.strip_prefix(&surroundings.home) {
         Ok(below) => format!("~/{}", below.display()),
         Err(_) => file.display().to_string(),
     };
-    let wish = preparation.user_settings.sandbox.unwrap_or(Sandbox::Auto);
-    if wish == Sandbox::Off {
-        return Ok(format!("none, as {file} says"));
-    }
-    let found = walls::find(surroundings, wish, &preparation.home.places.work(), false)?;
-    Ok(match (found.tier, found.gaps().as_slice()) {
-        (Tier::None, _) => {
+    match (&yard.fence, yard.gaps().is_empty()) {
+        (None, _) if wish == Sandbox::Off => format!("none, as {file} says"),
+        (None, _) => {
             format!("none hold here: nothing would start without `sandbox: off` in {file}")
         }
-        (tier, []) => tier.name().to_owned(),
-        (tier, _) => format!("{}; {NAME} doctor says what it does not stop", tier.name()),
-    })
+        (Some(fence), true) => fence.tier().name().to_owned(),
+        (Some(fence), false) => {
+            format!("{}; {NAME} doctor says what it does not stop", fence.tier().name())
+        }
+    }
 }
 
 pub(super) fn check(
@@ -151,7 +192,8 @@ pub(super) fn of(
     let view = View {
         rows: rows(&preparation, &request.tasks),
         agent: agent(surroundings, &preparation),
-        walls: walls(surroundings, &preparation)?,
+        ground: ground(surroundings, &preparation)?,
+        canary: preparation.canary()?,
         stopped,
         preparation: &preparation,
         all: command.all,
@@ -307,7 +349,8 @@ fn agent(surroundings: &Surroundings, preparation: &Preparation) -> Agent {
 fn exit(view: &View<'_>, strict: bool) -> u8 {
     let messages = &view.preparation.plan_messages;
     let found = messages.iter().any(|(level, _)| strict || *level == Level::Error);
-    if found || view.preparation.gate_missing.is_some() || !view.agent.usable && strict {
+    let kept = !view.agent.usable || view.ground.disk.needed.is_err();
+    if found || view.preparation.gate_missing.is_some() || kept && strict {
         code::FINDINGS
     } else {
         code::DONE
@@ -334,6 +377,7 @@ fn as_json(view: &View<'_>, exit: u8) -> Value {
         "notes": preparation.notes,
         "gate": {
             "id": preparation.gate.id,
+            "setup": preparation.gate.setup,
             "steps": preparation.gate.steps,
             "missing": preparation.gate_missing,
         },
@@ -342,7 +386,12 @@ fn as_json(view: &View<'_>, exit: u8) -> Value {
             "found": view.agent.words,
             "usable": view.agent.usable,
         },
-        "walls": view.walls,
+        "walls": view.ground.walls,
+        "disk": {
+            "needed": view.ground.disk.needed.as_ref().ok(),
+            "free": view.ground.disk.free,
+            "problem": view.ground.disk.needed.as_ref().err(),
+        },
         "stopped": view.stopped,
         "limits": preparation.settings.limits,
         "exit": exit,

@@ -30,7 +30,8 @@ const POLL: Duration = Duration::from_millis(200);
 /// Print transcripts and gate logs
 #[derive(Debug, clap::Args)]
 pub(super) struct Logs {
-    /// A night (last), a task (task_3, last/task_3@2), or `gate` for the gate on the base
+    /// A night (last), a task (task_3, last/task_3@2), `gate` for the gate on the base, or `canary` for the gate on
+    /// trees that were broken on purpose
     #[arg(default_value = "last")]
     selector: String,
     /// Go on until the night ends
@@ -52,10 +53,14 @@ pub(super) fn logs(
 ) -> Result<u8, Refused> {
     let home = Home::open(surroundings, &global.repository())?;
     let base = matches!(command.selector.as_str(), "gate" | "base");
-    let word = if base { "last" } else { command.selector.as_str() };
+    let canary = command.selector == "canary";
+    let word = if base || canary { "last" } else { command.selector.as_str() };
     let selector = Selector::parse(word)?;
     let found = show::night_with(&home, word, &selector)?;
     let cleaner = Cleaner::of(surroundings, &home, &found.night);
+    if canary {
+        return Ok(gate(output, &show::canary_logs(&found, &cleaner)?));
+    }
     if base || (command.gate && selector.task.is_none()) {
         return Ok(gate(output, &show::gate_logs(&found, None, &cleaner)?));
     }

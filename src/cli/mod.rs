@@ -35,10 +35,7 @@ use crate::{
         places::Surroundings,
         refused::{Refused, RefusedKind},
     },
-    sandbox::{
-        ENTER, enter_main,
-        trial::{TRY, trial_main},
-    },
+    sandbox::trial::{TRY, trial_main},
 };
 
 pub use output::Output;
@@ -155,7 +152,6 @@ pub fn main() -> ExitCode {
     // Our own binary started by ourselves: before anything else, with nothing read.
     match std::env::args().nth(1).as_deref() {
         Some(SUPERVISE) => return supervise_main(),
-        Some(ENTER) => return enter_main(),
         Some(DEMO_AGENT) => return demo_agent_main(),
         Some(TRY) => return trial_main(),
         _ => {}

@@ -271,7 +271,7 @@ pub(super) fn drive(
         }
     }
     if !output.is_json() && (!output.is_quiet() || code >= code::USAGE) {
-        output.result(&report::summary(&night, clock::now()));
+        output.result(&report::summary(&night, clock::now(), false));
     }
     Ok((night, code))
 }

@@ -13,7 +13,6 @@ use crate::{
     report::text,
     runner::{
         home::Home,
-        open,
         places::{NightPlaces, Surroundings},
         refused::Refused,
     },
@@ -151,7 +150,7 @@ fn of_night(
         output.json("show", &tell::night_json(home, found, cleaner));
         return Ok(code::DONE);
     }
-    let running = found.night.ended().is_none() && tell::holder(home).is_some();
+    let running = tell::runs(home, &found.night);
     let mut text = tell::summary(&found.night, running);
     if let Some(proof) = found.night.gate_proof() {
         text.push_str(&format!("\n{}\n", cleaner.line(&tell::gate_proof(proof))));
@@ -160,7 +159,7 @@ fn of_night(
         text.push_str(&format!(
             "\n{id} · {}\n{}\n",
             text::inline_plain(tell::title(&found.night, id)),
-            task::tries(home, state, cleaner)
+            task::tries(home, state, cleaner, running)
         ));
     }
     if let Some(damage) = &found.damage {
@@ -251,23 +250,7 @@ pub(super) fn gate_logs(
     attempt: Option<&AttemptId>,
     cleaner: &Cleaner,
 ) -> Result<String, Refused> {
-    let directory = open::gate_logs(&found.places, attempt);
-    let name = NightPlaces::gate_name(attempt);
-    let mut files: Vec<_> = std::fs::read_dir(&directory)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
-    files.sort();
-    let mut text = String::new();
-    for path in files.iter().filter(|path| path.is_file()) {
-        let log = std::fs::read(path).map_err(crate::files::error("read", path))?;
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        text.push_str(&format!("==> {name}/{file}\n"));
-        let log = cleaner.clean(&log);
-        text.push_str(&log);
-        if !log.is_empty() && !log.ends_with('\n') {
-            text.push('\n');
-        }
-    }
+    let text = logs_below(found, &NightPlaces::gate_name(attempt), cleaner)?;
     if text.is_empty() {
         let report = match attempt {
             None => found.night.base_gate().report(),
@@ -285,6 +268,50 @@ pub(super) fn gate_logs(
             format!("there is no gate log for {whose}: {why}"),
             format!("{NAME} logs {} shows what happened", found.id),
         ));
+    }
+    Ok(text)
+}
+
+/// The logs of the trees that were broken on purpose, one below the other.
+pub(super) fn canary_logs(found: &Found, cleaner: &Cleaner) -> Result<String, Refused> {
+    let text = logs_below(found, NightPlaces::canary_name(), cleaner)?;
+    if !text.is_empty() {
+        return Ok(text);
+    }
+    let why = match found.night.gate_proof() {
+        Some(proof) if proof.reused => "the proof of an earlier night holds for this gate",
+        Some(_) => "its logs are gone",
+        None => "no tree was broken on purpose",
+    };
+    Err(Refused::usage(
+        format!("there is no log of a canary in the night {}: {why}", found.id),
+        format!("{NAME} logs {} shows what happened", found.id),
+    ))
+}
+
+/// The logs in a directory of the night's, and after them those of the directories in it: repeated runs, and trees
+/// that were mixed to try tests.
+fn logs_below(found: &Found, name: &str, cleaner: &Cleaner) -> Result<String, Refused> {
+    let mut entries: Vec<_> = std::fs::read_dir(found.places.directory().join(name))
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    entries.sort();
+    let (directories, files): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|path| path.is_dir());
+    let mut text = String::new();
+    for path in files.iter().filter(|path| path.is_file()) {
+        let log = std::fs::read(path).map_err(crate::files::error("read", path))?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        text.push_str(&format!("==> {name}/{file}\n"));
+        let log = cleaner.clean(&log);
+        text.push_str(&log);
+        if !log.is_empty() && !log.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    for path in &directories {
+        let below = path.file_name().unwrap_or_default().to_string_lossy();
+        text.push_str(&logs_below(found, &format!("{name}/{below}"), cleaner)?);
     }
     Ok(text)
 }

@@ -101,12 +101,11 @@ pub(super) fn status(
 fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
     let mut lines = Vec::new();
     if let Some(found) = view.found {
-        let running = view.holder.is_some();
+        let running = view.holder.as_ref().is_some_and(|holder| tell::is_at(holder, &found.night));
         let summary = tell::summary(&found.night, running);
-        // The summary cannot know whether somebody is at it, nor what else there is to do.
-        let ours =
-            |line: &str| line.starts_with("next: ") || running && line.starts_with("not ended:");
-        lines.extend(summary.lines().filter(|line| !ours(line)).map(str::to_owned));
+        // The summary cannot know what else there is to do.
+        let told = |line: &&str| !line.starts_with("next: ");
+        lines.extend(summary.lines().filter(told).map(str::to_owned));
         if let Some(damage) = &found.damage {
             lines.push(format!("damaged: {}", cleaner.line(damage)));
             lines.push("  shown is what stands before it; branch and attempts are safe".to_owned());

@@ -75,9 +75,20 @@ pub(super) fn holder_in_words(holder: &Holder) -> String {
     }
 }
 
+/// True when the process that holds the lock is at this night: an earlier one may have been left open.
+pub(super) fn is_at(holder: &Holder, night: &Night) -> bool {
+    let named = holder.night.as_ref();
+    night.ended().is_none() && named.is_none_or(|named| *named == night.opening().night)
+}
+
+/// True when a process is at the night.
+pub(super) fn runs(home: &Home, night: &Night) -> bool {
+    holder(home).is_some_and(|holder| is_at(&holder, night))
+}
+
 /// A night's summary. Only a process can wait: without one nothing goes on by itself.
 pub(super) fn summary(night: &Night, running: bool) -> String {
-    let summary = report::summary(night, clock::now());
+    let summary = report::summary(night, clock::now(), running);
     let told = |line: &&str| running || !line.starts_with("waits until ");
     summary.lines().filter(told).flat_map(|line| [line, "\n"]).collect()
 }

@@ -27,8 +27,8 @@ mod yaml;
 
 pub use settings::{
     AgentProfile, AgentSettings, Base, CLAUDE, CanarySetting, Draft, Fallback, GateSettings,
-    Override, PlanFile, PlanSettings, PrSettings, Sandbox, Sections, Settings, UserSettings,
-    WallSettings, Workspaces, env_passes, looks_secret, plan_files,
+    Override, PlanFile, PlanSettings, PrSettings, Sandbox, Sections, Settings, UserGate,
+    UserSettings, WallSettings, Workspaces, env_passes, looks_secret, plan_files,
 };
 
 use crate::{

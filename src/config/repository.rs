@@ -6,13 +6,13 @@ use super::{
     keys::{self, Key},
     reader::Reader,
     settings::{
-        Base, CLAUDE, Fallback, PlanFile, SETUP_TIMEOUT_S, STEP_TIMEOUT_S, Settings, looks_secret,
-        named_model,
+        Base, CLAUDE, CanarySetting, Fallback, PlanFile, SETUP_TIMEOUT_S, STEP_TIMEOUT_S, Settings,
+        looks_secret, named_model,
     },
     yaml::Spot,
 };
 use crate::{
-    egress::Rule,
+    hosts::Rule,
     ids::RepoPath,
     night::Step,
     policy::{Authorities, Authority, Origin, RuleSet},
@@ -176,6 +176,45 @@ fn gate(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
         settings.agent.env = names;
     }
     set(&mut settings.gate.env, root, "gate.env", |spot| variables(reader, spot));
+    set(&mut settings.gate.canary, root, "gate.canary", |spot| canary(reader, spot));
+    set(&mut settings.gate.baseline, root, "gate.baseline", |spot| {
+        reader.word(spot, &["green", "compare"])
+    });
+    set(&mut settings.gate.flaky_reruns, root, "gate.flaky_reruns", |spot| {
+        reader.number(spot, 0..=MOST_RERUNS)
+    });
+}
+
+/// A red run is repeated at most so often: what fails five times of six is broken.
+pub(super) const MOST_RERUNS: u32 = 5;
+
+/// `auto`, `off`, or the path of a patch.
+fn canary(reader: &mut Reader, spot: &Spot<'_>) -> Option<CanarySetting> {
+    match reader.text(spot)?.as_str() {
+        "auto" => Some(CanarySetting::Auto),
+        "off" => Some(CanarySetting::Off),
+        path => {
+            let path = own_path(reader, spot, path)?;
+            let patch = path.ends_with(".patch") || path.ends_with(".diff");
+            if !patch {
+                let help =
+                    "`auto`, `off`, or a patch of the base, such as .nightshift/canary.patch";
+                reader.wrong(spot, "expected a path that ends with .patch or .diff", help);
+            }
+            patch.then_some(CanarySetting::Patch(path))
+        }
+    }
+}
+
+/// A plain path inside the repository, without what leads out of it.
+fn own_path(reader: &mut Reader, spot: &Spot<'_>, text: &str) -> Option<String> {
+    let path = text.strip_prefix("./").unwrap_or(text);
+    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && part != ".git";
+    let good = path.split('/').all(plain) && !path.contains(['\\', '\0']);
+    if !good {
+        reader.wrong(spot, "expected a path below the repository's root", "without `..`");
+    }
+    good.then(|| path.to_owned())
 }
 
 /// A script runs with bash, anything else as it stands.
@@ -185,21 +224,20 @@ fn command_line(text: String) -> String {
 }
 
 /// `none`, or a list of hosts, each in its one form.
-fn network(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
+fn network(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<Rule>> {
     if spot.value.as_str() == Some("none") {
         return Some(Vec::new());
     }
-    let mut hosts: Vec<String> = Vec::new();
+    let mut hosts: Vec<Rule> = Vec::new();
     reader.list(spot, |reader, item, text| match text.parse::<Rule>() {
         Ok(_) if text == "none" => {
             reader.wrong(item, "`none` stands alone", "write `network: none`");
             false
         }
         Ok(rule) => {
-            let host = rule.to_string();
-            let new = !hosts.contains(&host);
+            let new = !hosts.contains(&rule);
             if new {
-                hosts.push(host);
+                hosts.push(rule);
             } else {
                 reader.wrong(item, "the host stands here twice", "keep one of them");
             }
@@ -280,6 +318,10 @@ fn step(reader: &mut Reader, item: &Spot<'_>) -> Option<Step> {
     set(&mut timeout_s, item, "timeout", |spot| reader.duration(spot));
     set(&mut required, item, "required", |spot| reader.flag(spot));
     set(&mut weight, item, "weight", |spot| reader.number(spot, 1..=1000));
+    let junit = item.find("junit").and_then(|spot| {
+        let text = reader.text(&spot)?;
+        own_path(reader, &spot, &text)
+    });
     let mut need = |key: &str| match item.find(key) {
         Some(spot) => reader.text(&spot).map(|text| (spot, text)),
         None => {
@@ -297,7 +339,7 @@ fn step(reader: &mut Reader, item: &Spot<'_>) -> Option<Step> {
         reader.wrong(&spot, label, "the name becomes part of file names");
         return None;
     }
-    Some(Step { name, run, timeout_s, required, weight, junit: None })
+    Some(Step { name, run, timeout_s, required, weight, junit })
 }
 
 /// Names of environment variables. A repository cannot ask for what looks like a secret: the agent, or a

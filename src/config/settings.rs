@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     budget::{Limits, Usd},
+    hosts::Rule,
     ids::{NAME, REPO_DIRECTORY},
     night::{Baseline, Step},
     policy::{Origin, Policy},
@@ -87,8 +88,8 @@ pub struct GateSettings {
     pub configured: bool,
     /// Names of environment variables that reach the steps; see [`env_passes`].
     pub env: Vec<String>,
-    /// Hosts that the steps may talk to, as [`crate::egress::Rule`] writes them; empty = nobody.
-    pub network: Vec<String>,
+    /// Hosts that the steps may talk to, each once; empty = nobody.
+    pub network: Vec<Rule>,
     /// What runs once on the base, with the network, before anything else. All of them are required.
     pub setup: Vec<Step>,
     /// How it is seen to be able to fail.
@@ -181,6 +182,17 @@ pub struct UserSettings {
     pub workspaces: Workspaces,
     /// Programs that `agent.use` and `--agent` may name.
     pub agents: BTreeMap<String, AgentProfile>,
+    /// What holds for the gates of all repositories.
+    pub gate: UserGate,
+}
+
+/// What the user's own file says of gates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserGate {
+    /// True: nothing is broken on purpose to see whether a gate can fail. The pull request says so.
+    pub canary_off: bool,
+    /// How often a red run is repeated; `None` = as the repository says.
+    pub flaky_reruns: Option<u32>,
 }
 
 /// Whether walls stand around agents and gates.
@@ -307,6 +319,20 @@ impl Settings {
         self.origins.insert(key.to_owned(), Origin::Argument(argument.to_owned()));
     }
 
+    /// The gate as it holds on this machine, with what the user's own file says of it.
+    pub fn gate_here(&self, own: UserGate) -> GateSettings {
+        let mut gate = self.gate.clone();
+        if own.canary_off {
+            gate.canary = CanarySetting::Off;
+        }
+        if let Some(wish) = own.flaky_reruns {
+            // Fewer are stricter, and the stricter of two that were written down holds.
+            let set = self.origin("gate.flaky_reruns") != Origin::Default;
+            gate.flaky_reruns = if set { gate.flaky_reruns.min(wish) } else { wish };
+        }
+        gate
+    }
+
     /// Where the value of `key` was set.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or_else(|| self.policy.origin(key))
@@ -384,9 +410,9 @@ impl Default for GateSettings {
             env: AgentSettings::default().env,
             network: Vec::new(),
             setup: Vec::new(),
-            canary: CanarySetting::Off,
+            canary: CanarySetting::Auto,
             baseline: Baseline::Green,
-            flaky_reruns: 0,
+            flaky_reruns: 1,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     keys::{self, nearest},
     reader::Reader,
-    repository::{is_agent_name, version},
+    repository::{MOST_RERUNS, is_agent_name, version},
     settings::{AgentProfile, Sandbox, UserSettings, Workspaces},
     yaml::Spot,
 };
@@ -37,6 +37,13 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>) -> UserSettings {
             );
         }
     }
+    if let Some(spot) = root.find("gate.canary") {
+        // What is to be tried is the repository's to say; here it can only be left out.
+        let word: Option<Canary> = reader.word(&spot, &["auto", "off"]);
+        settings.gate.canary_off = word == Some(Canary::Off);
+    }
+    settings.gate.flaky_reruns =
+        root.find("gate.flaky_reruns").and_then(|spot| reader.number(&spot, 0..=MOST_RERUNS));
     let Some(agents) = root.find("agents") else { return settings };
     if !agents.value.is_mapping() {
         reader.wrong(&agents, "expected agents", "write `agents: {mine: {command: [my-agent]}}`");
@@ -55,6 +62,14 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>) -> UserSettings {
         }
     }
     settings
+}
+
+/// What can be said of the canary here.
+#[derive(PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Canary {
+    Auto,
+    Off,
 }
 
 /// One word, or a map with more.

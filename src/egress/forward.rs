@@ -18,9 +18,8 @@ use tokio::{io::copy_bidirectional, net::TcpStream};
 use super::{
     Refusals, Why,
     guard::{Closed, Guard},
-    rules::Target,
 };
-use crate::{ids::NAME, proxy::end_to_end};
+use crate::{hosts::Target, ids::NAME, proxy::end_to_end};
 
 /// What requests through one entrance share.
 #[derive(Debug)]

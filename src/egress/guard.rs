@@ -9,10 +9,8 @@ use std::{
 
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{
-    addresses::is_public,
-    rules::{Peer, Rule, Target},
-};
+use super::addresses::is_public;
+use crate::hosts::{Peer, Rule, Target};
 
 /// Longest time for a name to be resolved, and for a server to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -8,7 +8,6 @@
 mod addresses;
 mod forward;
 mod guard;
-mod rules;
 
 use std::{
     fmt, io, net,
@@ -20,10 +19,10 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 pub use guard::Why;
-pub use rules::{Rule, Wrong};
 
 use self::guard::Guard;
 use crate::{
+    hosts::Rule,
     prompt,
     proxy::{End, Open, serve},
     redact::base64,

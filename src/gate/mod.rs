@@ -3,9 +3,15 @@
 //! Nothing is laid over the tree and nothing is taken from an agent's run. A gate never decides what a red
 //! step leads to: that is the night's matter.
 
+pub mod canary;
+pub mod junit;
+mod languages;
 pub mod recognise;
+pub mod verdict;
 
 use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,11 +22,13 @@ use crate::{
     egress::Egress,
     files,
     git::{self, TreeEntry},
+    hosts::Rule,
     ids::{CommitId, GateId, NAME, RepoPath, TreeId, hex},
     night::{GateSpec, Step},
     outcome::{GateReport, StepEnd, StepReport},
     process::{self, Ended, Environment, Program, Running, Stop, Supervisor, Why},
     sandbox::Walls,
+    workspace::Workspace,
 };
 
 /// Why a gate could not be run at all. A red gate is no error.
@@ -47,14 +55,18 @@ pub struct GateRun<'a> {
     pub commit: &'a CommitId,
     /// Its tree.
     pub tree: &'a TreeId,
-    /// Where the steps run.
-    pub directory: &'a Path,
+    /// Where the steps run: exactly the tree lies there.
+    pub workspace: &'a Workspace,
     /// The directory for the steps' logs.
     pub logs: PathBuf,
     /// `logs` relative to the night's directory, for the report.
     pub logs_name: String,
     /// What stands around the steps, by name.
     pub tier: &'a str,
+    /// The base's own red run, where what failed there already is no reason to stop.
+    pub known: Option<&'a GateReport>,
+    /// True: the steps after a red required one run as well, so that all that fails has a name.
+    pub to_the_end: bool,
 }
 
 /// Steps that run one after another with the same things around them.
@@ -70,25 +82,27 @@ pub struct Part<'a> {
 }
 
 impl GateRun<'_> {
-    /// Runs the steps in order until a required one is red. `None` when the night was stopped at once:
-    /// nothing can be said about the tree then.
+    /// Runs the steps in order until a required one is red: the set-up's, then the gate's own, which are the last
+    /// part. `None` when the night was stopped at once: nothing can be said about the tree then.
     pub async fn run(&self, parts: &[Part<'_>], stop: &Stop) -> Result<Option<GateReport>, Error> {
         files::create_private_dir(&self.logs)?;
         let mut steps = Vec::new();
-        let all: Vec<(&Part<'_>, &Step)> =
-            parts.iter().flat_map(|part| part.steps.iter().map(move |step| (part, step))).collect();
-        for (number, (part, step)) in all.into_iter().enumerate() {
-            let Some(report) = self.step(number, step, part, stop).await? else {
-                return Ok(None);
-            };
-            let go_on = report.green() || !report.required;
-            steps.push(report);
-            if !go_on {
-                break;
+        let mut hash = Sha256::new();
+        for (index, part) in parts.iter().enumerate() {
+            let last = index + 1 == parts.len();
+            for step in part.steps {
+                let Some(report) = self.step(steps.len(), step, part, &mut hash, stop).await?
+                else {
+                    return Ok(None);
+                };
+                let go_on = !report.blocks() || (self.to_the_end && last);
+                steps.push(report);
+                if !go_on {
+                    return Ok(Some(self.report(steps, hash)));
+                }
             }
         }
-        let all: Vec<Step> = parts.iter().flat_map(|part| part.steps).cloned().collect();
-        Ok(Some(self.report(&all, steps)?))
+        Ok(Some(self.report(steps, hash)))
     }
 
     async fn step(
@@ -96,15 +110,19 @@ impl GateRun<'_> {
         number: usize,
         step: &Step,
         part: &Part<'_>,
+        hash: &mut Sha256,
         stop: &Stop,
     ) -> Result<Option<StepReport>, Error> {
+        let junit = step.junit.as_ref().map(|path| RepoPath::from(path.as_str()));
+        let junit = junit.map(|path| (path.clone(), self.workspace.product(&path)));
         let name = format!("{}-{}.log", number + 1, file_name(&step.name));
         let log = self.logs.join(&name);
         // One log for both streams, in the order in which they came: what a person would have seen.
         let argv = ["/bin/sh", "-c", "exec 2>&1\neval \"$0\"", &step.run].map(str::to_owned);
         let stderr = self.logs.join(format!("{name}.err"));
         let environment = part.environment.clone();
-        let mut program = Program::new(argv.to_vec(), self.directory, environment, &log, &stderr);
+        let mut program =
+            Program::new(argv.to_vec(), self.workspace.directory(), environment, &log, &stderr);
         program.label.clone_from(&step.name);
         program.grace = Duration::ZERO;
         program.walls.clone_from(&part.walls);
@@ -137,62 +155,92 @@ impl GateRun<'_> {
         if std::fs::metadata(&stderr).is_ok_and(|found| found.len() == 0) {
             files::remove_file(&stderr)?;
         }
-        Ok(Some(StepReport {
+        let reported = junit.map(|(path, product)| {
+            let read = self.workspace.read_product(&product, junit::MOST_BYTES);
+            (path, read.and_then(|bytes| junit::read(&bytes)))
+        });
+        if let Some((path, Err(why))) = &reported {
+            let words = format!("[{NAME}: no JUnit report in {path}: {why}; counted by this log]");
+            files::append_line(&log, words.as_bytes())?;
+        }
+        let seen = match reported {
+            Some((_, Ok(seen))) => {
+                read_log(&log, hash)?;
+                seen
+            }
+            Some((_, Err(_))) | None => recognise::tests(&read_log(&log, hash)?),
+        };
+        let mut report = StepReport {
             name: step.name.clone(),
             command: step.run.clone(),
+            failing_tests: if ended == StepEnd::Exit(0) { Vec::new() } else { seen.failing },
+            tests_run: seen.run,
             ended,
             millis,
             required: step.required,
             log: format!("{}/{name}", self.logs_name),
-            failing_tests: Vec::new(),
-            tests_run: None,
             excused: false,
-        }))
+        };
+        report.excused = self.known.is_some_and(|base| verdict::excused(&report, base));
+        Ok(Some(report))
     }
 
-    fn report(&self, all: &[Step], steps: Vec<StepReport>) -> Result<GateReport, Error> {
-        let mut hash = Sha256::new();
-        let mut failing = Vec::new();
-        let mut counted: Option<u32> = None;
-        for step in &steps {
-            let path = self.logs.join(step.log.rsplit('/').next().unwrap_or_default());
-            let log = std::fs::read(&path).map_err(files::error("read", &path))?;
-            hash.update(Sha256::digest(&log));
-            let seen = recognise::tests(&String::from_utf8_lossy(&log));
-            if !step.green() {
-                failing.extend(seen.failing);
-            }
-            if let Some(count) = seen.run {
-                counted = Some(counted.unwrap_or(0).saturating_add(count));
-            }
-        }
+    fn report(&self, steps: Vec<StepReport>, hash: Sha256) -> GateReport {
+        let mut failing: Vec<String> =
+            steps.iter().flat_map(|step| &step.failing_tests).cloned().collect();
         failing.sort();
         failing.dedup();
-        Ok(GateReport {
+        let tests_run = steps.iter().filter_map(|step| step.tests_run).reduce(u32::saturating_add);
+        GateReport {
             commit: self.commit.clone(),
             tree: self.tree.clone(),
             gate: self.spec.id.clone(),
-            score: score(all, &steps),
+            score: score(&self.spec.steps, &steps),
             steps,
             log_hash: hex(&hash.finalize()),
             tier: self.tier.to_owned(),
             failing_tests: failing,
-            tests_run: counted,
+            tests_run,
             reused: false,
             vacuous: None,
             former_runs: Vec::new(),
-        })
+        }
     }
 }
 
-/// 100 × weight of green steps / weight of all. A step that was not reached is not green.
+/// Bytes of a log's end in which tests are looked for; more is a log that nobody reads.
+const LOG: u64 = 16 * 1024 * 1024;
+
+/// Adds a log's hash to the run's, and returns its end.
+fn read_log(path: &Path, hash: &mut Sha256) -> Result<String, Error> {
+    let wrap = || files::error("read", path);
+    let mut file = File::open(path).map_err(wrap())?;
+    let mut own = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => own.update(&buffer[..length]),
+            Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
+            Err(problem) => return Err(wrap()(problem).into()),
+        }
+    }
+    hash.update(own.finalize());
+    let length = file.metadata().map_err(wrap())?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG))).map_err(wrap())?;
+    let mut end = Vec::new();
+    file.take(LOG).read_to_end(&mut end).map_err(wrap())?;
+    Ok(String::from_utf8_lossy(&end).into_owned())
+}
+
+/// 100 × weight of green steps / weight of all steps of the gate; its set-up has no part in it. A step that was not
+/// reached is not green, and neither is one that is excused: the score says what passed, not what is new.
 fn score(all: &[Step], done: &[StepReport]) -> u32 {
     let weight: u64 = all.iter().map(|step| u64::from(step.weight)).sum();
     let green: u64 = all
         .iter()
-        .zip(done)
-        .filter(|(_, report)| report.green())
-        .map(|(step, _)| u64::from(step.weight))
+        .filter(|step| done.iter().any(|report| report.name == step.name && report.green()))
+        .map(|step| u64::from(step.weight))
         .sum();
     (100 * green).checked_div(weight).map_or(100, |score| u32::try_from(score).unwrap_or(100))
 }
@@ -204,7 +252,7 @@ pub fn id<'e>(
     steps: &[Step],
     setup: &[Step],
     env: &[String],
-    network: &[String],
+    network: &[Rule],
     protected: impl IntoIterator<Item = &'e TreeEntry>,
 ) -> GateId {
     let mut hash = Sha256::new();
@@ -225,9 +273,8 @@ pub fn id<'e>(
         part(&step.weight.to_be_bytes());
         part(step.junit.as_deref().unwrap_or_default().as_bytes());
     }
-    for (kind, word) in
-        env.iter().map(|name| ("env", name)).chain(network.iter().map(|host| ("host", host)))
-    {
+    let hosts = network.iter().map(|host| ("host", host.to_string()));
+    for (kind, word) in env.iter().map(|name| ("env", name.clone())).chain(hosts) {
         part(kind.as_bytes());
         part(word.as_bytes());
     }
@@ -299,10 +346,11 @@ mod tests {
         assert_ne!(same, id(&[step("a", "false")], &[], &[], &[], &files));
         assert_ne!(same, id(&steps, &steps, &[], &[], &files));
         assert_ne!(id(&[], &steps, &[], &[], &files), id(&steps, &[], &[], &[], &files));
-        let lang = ["LANG".to_owned()];
+        let lang = ["lang".to_owned()];
         assert_ne!(same, id(&steps, &[], &lang, &[], &files));
-        assert_ne!(same, id(&steps, &[], &[], &lang, &files));
-        assert_ne!(id(&steps, &[], &lang, &[], &files), id(&steps, &[], &[], &lang, &files));
+        let host: [Rule; 1] = ["lang".parse().unwrap()];
+        assert_ne!(same, id(&steps, &[], &[], &host, &files));
+        assert_ne!(id(&steps, &[], &lang, &[], &files), id(&steps, &[], &[], &host, &files));
         assert_ne!(same, id(&steps, &[], &[], &[], &[entry("check.sh", 'b')]));
         let mut executable = entry("check.sh", 'a');
         executable.mode = FileMode::Executable;
@@ -312,19 +360,40 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_was_not_reached_is_not_green() {
-        let steps = [step("a", "true"), step("b", "true")];
-        let report = StepReport {
-            name: "a".into(),
+    fn the_score_is_the_weight_of_what_passed() {
+        let weigh = |name: &str, weight| Step { weight, ..step(name, "true") };
+        let steps = [weigh("a", 3), weigh("b", 1)];
+        let done = |name: &str, code, excused| StepReport {
+            name: name.into(),
             command: "true".into(),
-            ended: StepEnd::Exit(0),
+            ended: StepEnd::Exit(code),
             millis: 1,
             required: true,
             log: String::new(),
             failing_tests: Vec::new(),
             tests_run: None,
-            excused: false,
+            excused,
         };
-        assert_eq!(score(&steps, std::slice::from_ref(&report)), 50);
+        let (a, b) = (done("a", 0, false), done("b", 0, false));
+        assert_eq!(score(&steps, &[a.clone(), b]), 100);
+        assert_eq!(score(&steps, std::slice::from_ref(&a)), 75, "not reached is not green");
+        assert_eq!(score(&steps, &[a.clone(), done("b", 1, true)]), 75, "excused is not green");
+        assert_eq!(score(&steps, &[done("setup-1", 0, false), a]), 75, "the set-up weighs nothing");
+        assert_eq!(score(&steps, &[done("a", 1, false)]), 0);
+    }
+
+    #[test]
+    fn a_log_is_hashed_whole_and_read_from_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let long = usize::try_from(LOG).unwrap();
+        let text = "x".repeat(long) + "the end";
+        files::write_atomic(&path, text.as_bytes()).unwrap();
+        let mut hash = Sha256::new();
+        let end = read_log(&path, &mut hash).unwrap();
+        assert!(end.len() == long && end.ends_with("xthe end"));
+        let mut whole = Sha256::new();
+        whole.update(Sha256::digest(text.as_bytes()));
+        assert_eq!(hex(&hash.finalize()), hex(&whole.finalize()));
     }
 }

@@ -9,7 +9,7 @@ use git2::{ObjectType, Oid, Signature, Time};
 use jiff::Timestamp;
 
 use crate::{
-    diff::{Diff, FileMode},
+    diff::{Diff, DiffStat, FileMode},
     git::{
         Error, Handles, TreeEdit, Vault, blob_id, commit_id, compare, git, oid, tree, tree_id,
         user::UserRepository,
@@ -49,18 +49,17 @@ pub fn store_tree(
     Ok((tree, diff))
 }
 
-/// Makes the candidate for a tree: with the tick, and with a message that can carry the final tree.
+/// Makes the candidate for a tree, which differs from the base's by `stat`: with the tick, and with a message that
+/// can carry the final tree.
 pub fn candidate(
     vault: &Vault,
     base: &CommitId,
-    edit: &TreeId,
+    (edit, stat): (&TreeId, DiffStat),
     tick: Option<&Tick>,
     signed: &Signed<'_>,
     message: impl FnOnce(&TreeId) -> String,
 ) -> Result<Candidate, Error> {
     let handles = vault.open()?;
-    let base_tree = commit_tree(&handles, base)?;
-    let stat = compare::diff(&handles.read, &base_tree, edit)?.stat();
     let tree = match tick {
         Some(tick) => add_tick(&handles, edit, tick)?,
         None => edit.clone(),
@@ -147,9 +146,9 @@ pub fn land(
     }
     // Looked at before anything moves: a branch that is no longer ours stops the landing as a whole.
     let branch = night.branch_ref();
-    ours(vault, user, &branch, to)?;
+    let found = ours(vault, user, &branch, to)?;
     vault.move_ref(&branch, Some(from), to)?;
-    show_branch(vault, user, night, to)
+    show(vault, user, &branch, found.as_ref(), to)
 }
 
 /// Where the user's copy of the branch stands; an error when that is not behind `tip`.
@@ -181,10 +180,21 @@ pub fn show_branch(
 ) -> Result<(), Error> {
     let branch = night.branch_ref();
     let found = ours(vault, user, &branch, tip)?;
-    if found.is_some() && user.is_checked_out(&branch) {
+    show(vault, user, &branch, found.as_ref(), tip)
+}
+
+/// Brings the user's copy of the branch from `found`, which was ours, to `tip`.
+fn show(
+    vault: &Vault,
+    user: &UserRepository,
+    branch: &str,
+    found: Option<&CommitId>,
+    tip: &CommitId,
+) -> Result<(), Error> {
+    if found.is_some() && user.is_checked_out(branch) {
         return Ok(());
     }
-    user.publish_ref(vault, &branch, found.as_ref(), tip)
+    user.publish_ref(vault, branch, found, tip)
 }
 
 fn commit_tree(handles: &Handles, commit: &CommitId) -> Result<TreeId, Error> {
@@ -226,7 +236,7 @@ fn write_commit(
 
 /// Copies a tree and what it names into the vault's own store, where libgit2 left it in the user's
 /// because it was there already.
-fn adopt(handles: &Handles, root: Oid) -> Result<(), Error> {
+pub(crate) fn adopt(handles: &Handles, root: Oid) -> Result<(), Error> {
     let wrap = || git("store a merged tree");
     let own = handles.own.odb().map_err(wrap())?;
     let all = handles.read.odb().map_err(wrap())?;

@@ -9,6 +9,7 @@ pub mod network;
 mod compare;
 pub mod history;
 pub mod landing;
+pub mod mixed;
 pub(crate) mod differences;
 pub(crate) mod tree;
 pub mod user;
@@ -22,6 +23,7 @@ use std::{
 
 use git2::{ObjectType, Oid, Repository};
 
+pub(crate) use landing::adopt;
 pub use tree::{TreeEdit, TreeEntry};
 
 use crate::{
@@ -104,8 +106,8 @@ pub struct Vault {
 #[derive(Default)]
 struct Idle(Vec<Handles>);
 
-/// More than this many at a time are not kept: a deed uses two.
-const IDLE: usize = 4;
+/// More than this many at a time are not kept: a deed uses two, and so does each of two things made beside it.
+const IDLE: usize = 6;
 
 impl fmt::Debug for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,9 +4,13 @@
 //! in packs of their own, and refs below `refs/heads/nightshift/` and `refs/nightshift/`. There is no way
 //! here to write the index, the work tree, HEAD, the configuration, the stash or any other ref.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use git2::{ErrorCode, ObjectType, Oid, Repository, RepositoryOpenFlags};
+use git2::{ErrorCode, ObjectType, OdbLookupFlags, Oid, Repository, RepositoryOpenFlags};
 
 use crate::{
     files,
@@ -23,6 +27,18 @@ pub struct UserRepository {
     git_dir: PathBuf,
     common_dir: PathBuf,
     work_tree: Option<PathBuf>,
+    refs: Arc<Refs>,
+}
+
+/// A handle that is kept to look at refs, which libgit2 reads each time they are asked for. What it knows of objects
+/// may be old: a person's `gc` takes packs away that it still has open.
+#[derive(Default)]
+struct Refs(Mutex<Option<Repository>>);
+
+impl fmt::Debug for Refs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refs")
+    }
 }
 
 /// The remote that a night fetches from and pushes to.
@@ -52,6 +68,7 @@ impl UserRepository {
             git_dir: repository.path().to_path_buf(),
             common_dir: repository.commondir().to_path_buf(),
             work_tree,
+            refs: Arc::default(),
         })
     }
 
@@ -247,7 +264,12 @@ impl UserRepository {
 
     /// Where one of our refs stands.
     pub fn our_ref(&self, name: &str) -> Result<Option<CommitId>, Error> {
-        find_ref(&self.repository()?, name)
+        let mut kept = self.refs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = match kept.take() {
+            Some(repository) => repository,
+            None => self.repository()?,
+        };
+        find_ref(kept.insert(repository), name)
     }
 
     fn export(&self, vault: &Vault, user: &Repository, to: &CommitId) -> Result<(), Error> {
@@ -276,7 +298,7 @@ impl UserRepository {
     }
 }
 
-/// Objects reachable from `commit` that `there` lacks. An object that is there is taken to be there with
+/// Objects reachable from `commit` that `there`, just opened, lacks. An object that is there is taken to be there with
 /// all that it names, as git itself takes it.
 fn missing_objects(
     handles: &Handles,
@@ -287,7 +309,8 @@ fn missing_objects(
     let mut seen = std::collections::HashSet::new();
     let mut open = vec![(commit, ObjectType::Commit)];
     while let Some((id, kind)) = open.pop() {
-        if there.exists(id) || !seen.insert(id) {
+        // It has just looked for packs: it need not look again for each object that it does not find.
+        if there.exists_ext(id, OdbLookupFlags::NO_REFRESH) || !seen.insert(id) {
             continue;
         }
         missing.push(id);

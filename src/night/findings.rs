@@ -48,7 +48,7 @@ pub fn of_tests(night: &Night, proof: &TestProof) -> (Vec<Refusal>, bool) {
         });
     };
     match &proof.new_tests {
-        NewTests::None | NewTests::Proven { .. } => {}
+        NewTests::None | NewTests::Alone | NewTests::Proven { .. } => {}
         NewTests::Unproven { .. } if required => return (Vec::new(), true),
         NewTests::Unproven { .. } => say(
             "tests.unproven",

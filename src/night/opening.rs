@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     budget::Limits,
+    hosts::Rule,
     ids::{CommitId, GateId, NightId, RepoPath, TaskId, TreeId},
     policy::{AdmittedTask, Policy, Refusal, Verdict},
 };
@@ -107,9 +108,9 @@ pub struct GateSpec {
     pub steps: Vec<Step>,
     /// Names or globs of environment variables that agent and gate may see.
     pub env: Vec<String>,
-    /// Hosts that the steps may talk to, as `egress::Rule` reads them; empty = nobody.
+    /// Hosts that the steps may talk to; empty = nobody.
     #[serde(default)]
-    pub network: Vec<String>,
+    pub network: Vec<Rule>,
     /// What runs once on the base, with the network, before anything else. All of them are required.
     #[serde(default)]
     pub setup: Vec<Step>,

@@ -305,6 +305,10 @@ impl Draft {
                 }
             },
             Key::Reason => fields.reason = value::word(value).map(|_| value.to_owned()),
+            Key::Risk => {
+                self.task.fields.risk = value::word(value).map(|_| value.to_owned());
+                self.task.notes.push(text.to_owned());
+            }
             Key::Id => self.take_id(value, span),
             Key::Told => self.task.notes.push(text.to_owned()),
         }
@@ -360,6 +364,7 @@ impl Draft {
             | Key::Timeout
             | Key::Budget
             | Key::Reason
+            | Key::Risk
             | Key::Id
             | Key::Told => match self.task.fields.acceptance.last_mut() {
                 // The second line of an item.

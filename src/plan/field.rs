@@ -24,8 +24,9 @@ pub(super) enum Key {
     Timeout,
     Budget,
     Reason,
+    Risk,
     Id,
-    /// Read by people and the agent only: priority, risk, type, context and so on.
+    /// Read by people and the agent only: priority, type, context and so on.
     Told,
 }
 
@@ -56,13 +57,13 @@ const NAMES: &[(Key, &[&str])] = &[
     (Key::Timeout, &["timeout", "time limit"]),
     (Key::Budget, &["budget", "max cost"]),
     (Key::Reason, &["reason", "why"]),
+    (Key::Risk, &["risk", "risk score", "risk level"]),
     (Key::Id, &["id", "task id"]),
     (
         Key::Told,
         &[
             "priority",
             "effort",
-            "risk",
             "type",
             "issue",
             "closes",

@@ -136,6 +136,9 @@ pub struct Fields {
     pub timeout_s: Option<u64>,
     /// Money for the task in millionths of a dollar; may only tighten the limit.
     pub budget_micros: Option<u64>,
+    /// What a person says about its risk, as written: it may raise the score.
+    #[serde(default)]
+    pub risk: Option<String>,
     /// Why it is where it is.
     pub reason: Option<String>,
     /// The first field's line in the file, without its line end: a new field is written in its style.

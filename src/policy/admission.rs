@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Origin, Refusal, Risk, Verdict,
     judge::{Judge, has_wildcard, plain},
+    risk,
     rules::{Case, RuleSet, check_glob, globs, is_test_or_doc},
     words,
 };
@@ -203,6 +204,8 @@ pub fn admit(rules: &RuleSet, limits: &Limits, task: &Task, facts: &Facts) -> Ad
     judge.dependencies();
     judge.order(facts);
     judge.files(rules);
+    let risk = risk::of_task(task, exempt, &rules.policy.risk);
+    judge.risk(&risk);
     let limits = judge.limits(limits);
 
     let mut broken: Vec<Refusal> = judge
@@ -221,7 +224,7 @@ pub fn admit(rules: &RuleSet, limits: &Limits, task: &Task, facts: &Facts) -> Ad
             files: narrowed(task),
             only_tests_or_docs: scoreless || sizeless || testless,
             limits,
-            risk: Risk::default(),
+            risk,
         })),
         Some(Verdict::Refuse) => Decision::Refused(broken),
         Some(Verdict::Ask | Verdict::Report) => Decision::Waiting(broken),
@@ -310,6 +313,7 @@ mod tests {
                 "admission.words",
                 "admission.ask-first",
                 "admission.dependencies",
+                "admission.risk",
             ]
         );
         let lines = &admission.rules[3];
@@ -423,7 +427,9 @@ mod tests {
     #[test]
     fn forbidden_words_refuse_wherever_the_task_asks_for_them() {
         let expected = one("admission.words", Verdict::Refuse);
-        assert_eq!(default(|task| task.title = "Drop table users".into()), expected);
+        // Its risk is refused too.
+        let dropped = default(|task| task.title = "Drop table users".into());
+        assert_eq!(dropped, [expected.clone(), one("admission.risk", Verdict::Refuse)].concat());
         assert_eq!(default(|task| task.notes = vec!["then delete the old files".into()]), expected);
         assert_eq!(default(|task| task.fields.acceptance = vec!["drops tables".into()]), expected);
         assert_eq!(default(|task| task.title = "Add a drop shadow".into()), []);
@@ -445,6 +451,35 @@ mod tests {
         let policy = Policy { dependencies: vec!["Serde".into()], ..Policy::default() };
         assert_eq!(said(&policy, &serde), []);
         assert_eq!(said(&policy, &ready("Update dependencies")), expected);
+    }
+
+    /// Decision router of the original request: low runs, medium runs with proof, high asks, critical never
+    /// runs. What a medium change's gate score leads to is `night::of_gate`'s to say.
+    #[test]
+    fn the_level_of_risk_decides_where_a_task_goes() {
+        let routed = |title: &str, approved: bool| {
+            let mut task = ready(title);
+            task.fields.approved = approved;
+            judged(&Policy { ask_first: Vec::new(), ..Policy::default() }, &task)
+        };
+        let low = routed("Query the list of open orders", false);
+        assert_eq!(low.admitted().unwrap().risk().score, 0);
+        let medium = routed("Update the customer row in the database", false);
+        let risk = medium.admitted().unwrap().risk().clone();
+        assert_eq!(Policy::default().risk.of(risk.score).1.proof, Some(90));
+        let rule = medium.rules.iter().find(|rule| rule.rule == "admission.risk").unwrap();
+        assert!(rule.value.contains("lands with a gate score of 90 or more"), "{}", rule.value);
+        let mut high = ready("Add a parser");
+        high.fields.risk = Some("high".into());
+        assert_eq!(said(&Policy::default(), &high), one("admission.risk", Verdict::Ask));
+        high.fields.approved = true;
+        assert!(judged(&Policy::default(), &high).admitted().is_some());
+        for approved in [false, true] {
+            let critical = routed("Delete the customer database", approved);
+            let Decision::Refused(refusals) = critical.decision else { panic!("{critical:?}") };
+            assert_eq!(refusals[0].rule, "admission.risk");
+            assert_eq!(refusals[0].limit, "at most 85");
+        }
     }
 
     #[test]
@@ -474,7 +509,7 @@ mod tests {
             panic!("refused")
         };
         let verdicts: Vec<Verdict> = refusals.iter().map(|refusal| refusal.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Refuse, Verdict::Ask]);
+        assert_eq!(verdicts, [Verdict::Refuse, Verdict::Refuse, Verdict::Ask]);
     }
 
     #[test]

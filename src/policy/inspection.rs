@@ -10,8 +10,9 @@ use regex::RegexSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdmittedTask, Deletion, Origin, Refusal, Risk, RuleSet, Severity, Verdict,
+    AdmittedTask, Deletion, Does, Origin, Refusal, Risk, RuleSet, Severity, Verdict,
     manifest::{self, Manifest},
+    risk,
     rules::{Case, globs, is_test_or_doc, matches},
     words,
 };
@@ -100,7 +101,10 @@ pub fn inspect(
     }
     inspector.lines(diff);
     inspector.manifests(diff);
-    Inspection { findings: inspector.refusals, ..Inspection::default() }
+    let tests = Vec::new();
+    let risk = risk::of_diff(diff, &tests);
+    inspector.risk(&risk);
+    Inspection { findings: inspector.refusals, risk, tests }
 }
 
 /// Id, verdict, severity and the key that sets the limit (empty: built in).
@@ -366,6 +370,25 @@ impl Inspector<'_> {
                 self.no(MANIFEST, value, limit.clone(), message);
             }
         }
+    }
+
+    /// A diff that could do more harm than its task was admitted for waits, or never lands.
+    fn risk(&mut self, risk: &Risk) {
+        let bands = &self.rules.policy.risk;
+        let admitted = bands.of(self.task.risk().score).0;
+        let (level, band) = bands.of(risk.score);
+        let (verdict, does) = match band.does {
+            Does::Run => return,
+            Does::Ask if level <= admitted => return,
+            Does::Ask => (Verdict::Ask, Does::Ask),
+            Does::Block => (Verdict::Refuse, Does::Block),
+        };
+        let message =
+            format!("the diff is of {level} risk, and its task was admitted as {admitted}");
+        let help = "make the change smaller, or leave the dangerous part to a person";
+        let rule = Rule("inspection.risk", verdict, Severity::High, level.key());
+        let limit = bands.below(does);
+        self.no_with_help(rule, risk.in_words(), limit, message, help);
     }
 
     /// Only shown: such files are the reviewer's business before anybody opens the branch in an editor.

@@ -3,7 +3,8 @@
 //! A rule says passed or no, and never stops the others.
 
 use super::{
-    Applied, Facts, Missing, Policy, Refusal, Ruling, Severity, TaskLimits, Tests, Verdict,
+    Applied, Does, Facts, Missing, Policy, Refusal, Risk, Ruling, Severity, TaskLimits, Tests,
+    Verdict,
     rules::{RuleSet, check_glob, matches},
     words::{self, Dependencies, Reach},
 };
@@ -378,6 +379,41 @@ impl<'a> Judge<'a> {
                 let refused = rule(file, Verdict::Refuse, "policy.paths.allow");
                 let message = format!("it names `{file}`, which is outside the allowed paths");
                 self.fail(refused, message, "allow the path, or name another file");
+            }
+        }
+    }
+
+    /// Where the score of its words leads: a task runs, waits for a person, or never runs unattended.
+    pub(super) fn risk(&mut self, risk: &Risk) {
+        let (level, band) = self.policy.risk.of(risk.score);
+        let limit = |does| self.policy.risk.below(does);
+        let (verdict, limit) = match band.does {
+            Does::Run => (Verdict::Ask, limit(Does::Ask)),
+            Does::Ask => (Verdict::Ask, limit(Does::Ask)),
+            Does::Block => (Verdict::Refuse, limit(Does::Block)),
+        };
+        let proof = match (band.does, band.proof) {
+            (Does::Run, Some(least)) => format!("; lands with a gate score of {least} or more"),
+            _ => String::new(),
+        };
+        let rule = Rule {
+            id: "admission.risk",
+            severity: Severity::High,
+            verdict,
+            value: format!("{level}, {}{proof}", risk.in_words()),
+            limit,
+            key: level.key(),
+        };
+        match band.does {
+            Does::Run => self.pass(rule),
+            Does::Ask => {
+                let message = format!("its risk is {level} ({})", risk.score);
+                self.fail(rule, message, "approve it, or cut it into safer tasks");
+            }
+            Does::Block => {
+                let message =
+                    format!("its risk is {level} ({}): it never runs unattended", risk.score);
+                self.fail(rule, message, "do it by hand");
             }
         }
     }

@@ -21,7 +21,7 @@ pub use admission::{
     Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
 };
 pub use inspection::{Inspection, TestDelta, inspect, reserved};
-pub use risk::{Band, Bands, Does, Factor, Risk, RiskLevel};
+pub use risk::{Band, Bands, Does, FACTORS, Factor, Risk, RiskLevel};
 pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};
 
 /// The rules as data. Defaults are those of the original request unless a line says otherwise.

@@ -2,9 +2,80 @@
 //!
 //! Words before the run, the real diff after it; the same bands for both. Never reads a file.
 
+mod diff;
+mod task;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub(super) use diff::of_diff;
+pub(super) use task::of_task;
+
+/// Every factor: its name, what it adds to the score of a task's words, to the score of a diff (`–` = it has no
+/// part in it), and what it stands for. The page `docs/risk.md` is held to this table, and so is the code.
+pub const FACTORS: [(&str, &str, &str, &str); 18] = [
+    (
+        "effect",
+        "0, 25, 30, 45",
+        "25",
+        "only looks; changes files; changes stored data; reaches outside or destroys data",
+    ),
+    (
+        "undo",
+        "4, 8, 41",
+        "4",
+        "git brings it back; stored data needs work; it cannot be taken back",
+    ),
+    ("authentication", "20", "20", "about sign-in, tokens, passwords, security"),
+    ("money", "20", "20", "about payments, invoices, billing"),
+    ("schema", "20", "20", "about migrations or a database schema"),
+    ("infrastructure", "–", "20", "deployment, clusters, production set-up"),
+    ("data", "6", "–", "code about a database"),
+    ("outside", "6", "–", "code about e-mail, messages, webhooks"),
+    ("deletions", "12", "12 each, at most 24", "takes something away"),
+    ("dependencies", "15", "15", "a manifest or a lock file"),
+    ("binary", "–", "8 each, at most 16", "a file that nobody reads line by line"),
+    ("generated", "–", "5", "written or squeezed by a program"),
+    (
+        "size",
+        "5, 10",
+        "5, 10, 20",
+        "above 30, 100 estimated lines; above 60, 120, 300 changed lines of code",
+    ),
+    ("untested", "5", "6", "no tests defined; no test changed beside the code"),
+    ("reach", "3", "–", "`Files` that name everything"),
+    ("caution", "10", "–", "a safety check with a warning sign"),
+    ("checked", "−3", "–", "a safety check that passed"),
+    ("harmless", "−20", "−20", "nothing but tests or documents"),
+];
+/// What a person says in the plan's `Risk`, where it is more than what the words give.
+const DECLARED: &str = "declared";
+
+/// Adds factors up.
+#[derive(Default)]
+struct Scale(Vec<Factor>);
+
+impl Scale {
+    fn add(&mut self, name: &str, points: i32, why: &str) {
+        let known = name == DECLARED || FACTORS.iter().any(|factor| factor.0 == name);
+        debug_assert!(known, "`{name}` is not in the table");
+        if points != 0 {
+            self.0.push(Factor { name: name.to_owned(), points, why: why.to_owned() });
+        }
+    }
+
+    fn score(&self) -> u32 {
+        let sum: i32 = self.0.iter().map(|factor| factor.points).sum();
+        u32::try_from(sum.clamp(0, 100)).unwrap_or(0)
+    }
+
+    fn risk(mut self) -> Risk {
+        let score = self.score();
+        self.0.sort_by_key(|factor| std::cmp::Reverse(factor.points));
+        Risk { score, factors: self.0 }
+    }
+}
 
 /// A score with what it is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +148,39 @@ pub struct Bands {
     pub critical: Band,
 }
 
+impl Risk {
+    /// `29: effect 25 (changes files of the repository), undo 4 (git brings them back)`.
+    pub fn in_words(&self) -> String {
+        let factor = |f: &Factor| format!("{} {:+} ({})", f.name, f.points, f.why);
+        let factors: Vec<String> = self.factors.iter().map(factor).collect();
+        if factors.is_empty() {
+            return format!("{}: nothing to fear", self.score);
+        }
+        format!("{}: {}", self.score, factors.join(", "))
+    }
+}
+
 impl Bands {
+    /// What passes without this consequence, in words.
+    pub fn below(&self, does: Does) -> String {
+        let levels = [&self.low, &self.medium, &self.high, &self.critical];
+        let first = levels.iter().position(|band| band.does >= does);
+        match first.map(|at| if at == 0 { 0 } else { levels[at - 1].upto }) {
+            Some(most) => format!("at most {most}"),
+            None => "at most 100".to_owned(),
+        }
+    }
+
+    /// The least score of a level.
+    pub fn least(&self, level: RiskLevel) -> u32 {
+        match level {
+            RiskLevel::Low => 0,
+            RiskLevel::Medium => self.low.upto + 1,
+            RiskLevel::High => self.medium.upto + 1,
+            RiskLevel::Critical => self.high.upto + 1,
+        }
+    }
+
     /// The level of a score, and what follows.
     pub fn of(&self, score: u32) -> (RiskLevel, &Band) {
         let bands = [
@@ -103,6 +206,18 @@ impl Default for Bands {
     }
 }
 
+impl RiskLevel {
+    /// The key of the configuration that sets its band.
+    pub fn key(self) -> &'static str {
+        match self {
+            RiskLevel::Low => "policy.risk.low",
+            RiskLevel::Medium => "policy.risk.medium",
+            RiskLevel::High => "policy.risk.high",
+            RiskLevel::Critical => "policy.risk.critical",
+        }
+    }
+}
+
 impl fmt::Display for RiskLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -117,6 +232,15 @@ impl fmt::Display for RiskLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_has_every_factor() {
+        let page = include_str!("../../docs/risk.md");
+        for (name, task, diff, what) in FACTORS {
+            let row = format!("| `{name}` | {task} | {diff} | {what} |");
+            assert!(page.lines().any(|line| line == row), "docs/risk.md lacks: {row}");
+        }
+    }
 
     #[test]
     fn each_score_has_one_level() {

@@ -88,7 +88,7 @@ fn follows(text: &[String], phrase: &[String]) -> bool {
 }
 
 /// True when `word` is `base`, a form of it, or one of its relatives. Both in lower case.
-fn is_form(word: &str, base: &str) -> bool {
+pub(super) fn is_form(word: &str, base: &str) -> bool {
     let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
     // "deleting", "migration" and "dependencies" change the base's last letter.
     let changed = |letter: char, endings: &[&str]| {
@@ -115,7 +115,7 @@ fn doubled(word: &str, base: &str) -> bool {
 
 /// The words of a text in lower case. Everything that is neither letter nor digit parts words, and so
 /// does a capital after a small letter: `loginToken` has two words.
-fn split(text: &str) -> Vec<String> {
+pub(super) fn split(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut after_small = false;
     for c in text.chars() {

@@ -49,10 +49,13 @@ impl fmt::Display for Breach {
 /// Asks the kernel to let this thread, and all that it starts, go first; gives back the usual priority.
 ///
 /// Behind a thousand processes that all want to run, a supervisor would come to its turn every few seconds.
-/// Only root may; for others the kernel's own limit of processes holds.
+/// Only root may; for others the kernel's own limit of processes holds. On Linux only: elsewhere no stage of ours
+/// gives the program the usual one again.
 pub(super) fn hurry() -> io::Result<i32> {
     let usual = rustix::process::getpriority_process(None)?;
-    let _ = rustix::process::setpriority_process(None, FIRST);
+    if cfg!(target_os = "linux") {
+        let _ = rustix::process::setpriority_process(None, FIRST);
+    }
     Ok(usual)
 }
 

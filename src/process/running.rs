@@ -172,9 +172,13 @@ impl Running {
     }
 
     /// Waits until the program has ended and nothing of its tree is left. May be dropped and called
-    /// again.
+    /// again, until it has given its answer.
     pub async fn wait(&mut self) -> Result<Exit, Error> {
-        while let Some(status) = self.status.recv().await {
+        // When nothing is left, not for the end of the supervisor too: the kernel takes a millisecond to put its
+        // namespaces away, and nothing of the program is in them any more.
+        while self.swept.as_ref().is_none_or(|swept| swept.left > 0)
+            && let Some(status) = self.status.recv().await
+        {
             self.note(status);
         }
         let (Some(swept), Some((ended, millis))) = (self.swept.take(), self.ended) else {
@@ -245,7 +249,7 @@ impl Running {
     /// nobody waits. `None` where there is no `/proc`, and after the end. Reads some files for each process of
     /// the machine, which takes milliseconds.
     pub fn cpu_time(&self) -> Option<Duration> {
-        let there = children().contains(&self.supervisor);
+        let there = self.ended.is_none() && children().contains(&self.supervisor);
         let root = self.first.as_ref().map_or(self.supervisor, |first| first.pid);
         if there { tree::cpu_time_below(root) } else { None }
     }

@@ -1,9 +1,9 @@
 //! The other side of the door: the process that stands between us and a program.
 //!
-//! It is our own binary, started again as `__supervise`. It becomes the reaper of everything below it,
-//! starts the program, and does not end before the kernel says that it has no children left: then the
-//! whole tree is gone, whatever forked, left its session or ignored signals. It never decides: limits
-//! and verdicts are the runner's.
+//! It is our own binary, started again as `__supervise`, or a copy of that in namespaces of its own. It
+//! becomes the reaper of everything below it, starts the program, and does not end before the kernel says
+//! that it has no children left: then the whole tree is gone, whatever forked, left its session or ignored
+//! signals. It never decides: limits and verdicts are the runner's.
 
 use std::{
     collections::BTreeSet,
@@ -21,9 +21,10 @@ use rustix::process::{Signal, WaitOptions};
 use crate::sandbox::{Limits, Network, Refused, Tier, Walls};
 
 use super::{
-    Breach, Ended, apart,
+    Breach, Ended,
+    apart::{self, Side},
     guard::{self, Seen},
-    launch::{feed, launch},
+    launch::{Launched, feed, launch},
     pump::pump,
     tree::{self, Known, Process, Tree},
     wire::{Failed, Frame, Spec, Status},
@@ -66,12 +67,7 @@ enum Event {
 
 /// Runs a supervisor on standard input and output. The entry behind the hidden argument `__supervise`.
 pub fn supervise_main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(2).collect();
-    let inside = match &arguments[..] {
-        [word, priority] if word == apart::INSIDE => priority.parse().ok(),
-        _ => None,
-    };
-    match supervise(inside) {
+    match supervise() {
         Ok(code) => code,
         Err((kind, message)) => {
             tell(&Status::Failed { kind, message });
@@ -88,22 +84,24 @@ pub(super) fn tell(status: &Status) {
     let _ = out.write_all(&line).and_then(|()| out.flush());
 }
 
-/// `inside` is the usual priority, for the first process of a namespace.
-fn supervise(inside: Option<i32>) -> Result<ExitCode, (Failed, String)> {
+fn supervise() -> Result<ExitCode, (Failed, String)> {
     let other = |error: io::Error| (Failed::Other, error.to_string());
     let walls = |error: io::Error| (Failed::Walls, error.to_string());
     // Not the standard library's, which reads ahead: what follows the first frame may be for another.
     let channel = io::stdin().as_fd().try_clone_to_owned().map_err(other)?;
     let mut control = File::from(channel);
-    if inside.is_some() {
-        apart::arrive().map_err(walls)?;
-    }
-    let spec = match Frame::read(&mut control).map_err(other)? {
-        Some(Frame::Apart { host_network }) if inside.is_none() => {
-            return apart::leave(host_network).map_err(walls);
+    let mut frame = Frame::read(&mut control).map_err(other)?;
+    // The usual priority, for the first process of a namespace.
+    let mut inside = None;
+    if let Some(Frame::Apart { host_network }) = frame {
+        match apart::leave(host_network).map_err(walls)? {
+            Side::Outside => return Ok(ExitCode::SUCCESS),
+            Side::Inside(priority) => inside = Some(priority),
         }
-        Some(Frame::Spec(spec)) => spec,
-        _ => return Err((Failed::Other, "expected a program to start".into())),
+        frame = Frame::read(&mut control).map_err(other)?;
+    }
+    let Some(Frame::Spec(spec)) = frame else {
+        return Err((Failed::Other, "expected a program to start".into()));
     };
     // Without a terminal, and out of reach of a Ctrl-C that is meant for the runner. Fails only if we
     // lead a group already, which is as good.
@@ -143,21 +141,15 @@ fn run(
     mut control: File,
 ) -> Result<(), (Failed, String)> {
     let started = Instant::now();
-    let mut launched = launch(spec, priority)?;
-    let leader =
-        i32::try_from(launched.child.id()).map_err(|error| (Failed::Other, error.to_string()))?;
+    let Launched { leader, stdin, outputs, stage } = launch(spec, priority)?;
     let root = rustix::process::getpid().as_raw_nonzero().get();
     let tree = Tree { root, leader, alone: inside };
 
     let (events, inbox) = mpsc::channel();
-    let input = feed(launched.stdin);
+    let input = feed(stdin);
     let limit = spec.output_limit;
-    if let Some(pipe) = launched.child.stdout.take() {
-        let (events, file) = (events.clone(), launched.stdout);
-        thread::spawn(move || events.send(Event::Drained(pump(pipe, file, limit))));
-    }
-    if let Some(pipe) = launched.child.stderr.take() {
-        let (events, file) = (events.clone(), launched.stderr);
+    for (pipe, file) in outputs {
+        let events = events.clone();
         thread::spawn(move || events.send(Event::Drained(pump(pipe, file, limit))));
     }
     let frames = events.clone();
@@ -177,7 +169,6 @@ fn run(
             guard::watch(&walls, &tree, |seen| events.send(Event::Guard(seen)).is_ok());
         });
     }
-    let stage = launched.stage.take();
     if stage.is_none() {
         tell(&Status::Started { pid: leader });
     }

@@ -3,6 +3,7 @@
 
 use crate::{
     ids::{AttemptId, GateId, NightId, TreeId},
+    policy::RiskLevel,
     report::text,
 };
 
@@ -22,6 +23,8 @@ pub struct Message<'a> {
     pub of: u32,
     /// The gate that has to pass at this tree.
     pub gate: &'a GateId,
+    /// The level of its risk, by its words and by its diff, and the score.
+    pub risk: (RiskLevel, u32),
     /// `Name <address>` of the agent, where it should be credited.
     pub co_author: Option<&'a str>,
 }
@@ -38,8 +41,8 @@ impl Message<'_> {
         let task = text::for_commit(self.attempt.task.as_str());
         message.push_str(&format!(
             "\n\nNightshift-Task: {task}\nNightshift-Night: {}\nNightshift-Try: {} of {}\n\
-             Nightshift-Tree: {tree}\nNightshift-Gate: {}\n",
-            self.night, self.attempt.number, self.of, self.gate
+             Nightshift-Tree: {tree}\nNightshift-Gate: {}\nNightshift-Risk: {} {}\n",
+            self.night, self.attempt.number, self.of, self.gate, self.risk.0, self.risk.1
         ));
         if let Some(co_author) = self.co_author {
             message.push_str(&format!("Co-Authored-By: {co_author}\n"));
@@ -84,8 +87,16 @@ mod tests {
         let night = NightId::new("2026-11-21").unwrap();
         let gate = GateId::new("ab".repeat(32)).unwrap();
         let tree = TreeId::new("c".repeat(40)).unwrap();
-        Message { title, night: &night, attempt: &attempt, of: 3, gate: &gate, co_author: None }
-            .text(&tree)
+        Message {
+            title,
+            night: &night,
+            attempt: &attempt,
+            of: 3,
+            gate: &gate,
+            risk: (RiskLevel::Low, 29),
+            co_author: None,
+        }
+        .text(&tree)
     }
 
     #[test]
@@ -95,7 +106,7 @@ mod tests {
             format!(
                 "feat: add password hashing function\n\nNightshift-Task: task_5\n\
                  Nightshift-Night: 2026-11-21\nNightshift-Try: 2 of 3\nNightshift-Tree: {}\n\
-                 Nightshift-Gate: {}\n",
+                 Nightshift-Gate: {}\nNightshift-Risk: low 29\n",
                 "c".repeat(40),
                 "ab".repeat(32)
             )

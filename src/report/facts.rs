@@ -169,12 +169,12 @@ pub fn tries(night: &Night, id: &TaskId, task: &TaskState) -> String {
 /// What a night cost, in words.
 pub fn spent(night: &Night) -> String {
     let cut = night.tasks().map(|(_, task)| cut_calls(task)).sum();
-    money(night.spent(), cut, night.opening().agent.subscription)
+    money(night, night.spent(), cut)
 }
 
 /// What a task cost, in words.
 pub fn spent_on(night: &Night, task: &TaskState) -> String {
-    money(task.spent(), cut_calls(task), night.opening().agent.subscription)
+    money(night, task.spent(), cut_calls(task))
 }
 
 fn cut_calls(task: &TaskState) -> usize {
@@ -183,13 +183,13 @@ fn cut_calls(task: &TaskState) -> usize {
     over.filter(|record| record.spent().is_estimated()).count()
 }
 
-fn money(spent: Spend, cut_calls: usize, subscription: bool) -> String {
-    let mut words = if subscription && !spent.usd.is_zero() {
+fn money(night: &Night, spent: Spend, cut_calls: usize) -> String {
+    let mut words = if night.opening().agent.subscription && !spent.usd.is_zero() {
         format!("≈ {} at list price, paid by subscription", spent.usd)
     } else {
         spent.usd.to_string()
     };
-    if spent.is_estimated() && cut_calls == 0 {
+    if spent.is_estimated() && cut_calls == 0 && night.ended().is_none() {
         words = format!("up to {words}, while an agent is at work");
     } else if spent.is_estimated() {
         words.push_str(&format!(", of it up to {} for calls that were cut off", spent.cut));

@@ -4,10 +4,8 @@
 use crate::{
     ids::AttemptId,
     night::{Command, Entry, Event, Night, Setback, Then, Trigger},
-    outcome::{
-        AgentEnd, Failure, FormerTests, GateProof, GateReport, NewTests, StopReason, TestProof,
-    },
-    report::{facts, text},
+    outcome::{AgentEnd, Failure, GateReport, StopReason},
+    report::{facts, gates, text},
 };
 
 /// The line of an entry, without its time. `night` is the state after the entry. `None` for entries that
@@ -47,7 +45,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             | Command::Restack { .. }
             | Command::Land { .. },
         ) => return None,
-        Event::BaseChecked { report } => format!("{:<10} {}", "base", gate(report)),
+        Event::BaseChecked { report } => format!("{:<10} {}", "base", gate(report, None)),
         Event::AgentEnded { attempt, report, result, .. } => {
             let subject = subject(attempt);
             let survivors = match report.survivors {
@@ -64,14 +62,22 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             }
         }
         Event::GateEnded { attempt, report, setback, .. } => match setback {
-            None => format!("{} {}{}", subject(attempt), gate(report), held(attempt, night)),
+            None => format!(
+                "{} {}{}",
+                subject(attempt),
+                gate(report, night.base_gate().report()),
+                held(attempt, night)
+            ),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
-        Event::GateProven { proof } => format!("{night_word} canary   {}", canary(proof)),
+        Event::GateProven { proof } => format!("{night_word} canary   {}", gates::canary(proof)),
         Event::TestsProven { attempt, proof, setback, .. } => match setback {
-            None => {
-                format!("{} tests    {}{}", subject(attempt), tests(proof), held(attempt, night))
-            }
+            None => format!(
+                "{} tests    {}{}",
+                subject(attempt),
+                gates::test_proof(proof),
+                held(attempt, night)
+            ),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
         Event::Decided { attempt, approved, reason, by } => {
@@ -145,40 +151,22 @@ fn held(attempt: &AttemptId, night: &Night) -> String {
     why.map_or(String::new(), |why| format!(" held=\"{why}\""))
 }
 
-/// Whether the gate was seen to fail, in words.
-pub fn canary(proof: &GateProof) -> String {
-    let found = proof.tries.iter().find(|tried| !tried.red_steps.is_empty());
-    match found {
-        Some(tried) => format!("the gate can fail: red on {}", text::plain(&tried.what)),
-        None => {
-            let tried: Vec<&str> = proof.tries.iter().map(|tried| tried.what.as_str()).collect();
-            format!("the gate stayed green on {}", text::plain(&tried.join(", on ")))
-        }
-    }
-}
-
-/// What is known of a candidate's tests, in words.
-pub fn tests(proof: &TestProof) -> String {
-    let new = match &proof.new_tests {
-        NewTests::None => "no new tests",
-        NewTests::Proven { .. } => "new tests fail without the change",
-        NewTests::Unproven { .. } => "new tests pass without the change",
-        NewTests::Inseparable { .. } => "new tests stand beside the code",
-    };
-    let former = match &proof.former_tests {
-        FormerTests::Unchanged => return new.to_owned(),
-        FormerTests::Green { .. } => "former tests pass",
-        FormerTests::Red { .. } => "former tests fail",
-    };
-    format!("{new}, {former}")
-}
-
-fn gate(report: &GateReport) -> String {
+fn gate(report: &GateReport, base: Option<&GateReport>) -> String {
     let millis: u64 = report.steps.iter().map(|step| step.millis).sum();
-    let tests = report.tests_run.map_or(String::new(), |count| format!(" tests={count}"));
+    let tests = gates::tests(report, base);
+    let tests = tests.map_or(String::new(), |count| format!(" tests={}", count.replace(' ', "")));
     let reused = if report.reused { " (receipt of an earlier run)" } else { "" };
     if report.passed() {
-        format!("gate     green {}{tests}{reused}", seconds(millis))
+        let mut more = String::new();
+        for (word, names) in [
+            ("flaky", gates::flaky(report).join(",")),
+            ("known", gates::excused(report).unwrap_or_default()),
+        ] {
+            if !names.is_empty() {
+                more.push_str(&format!(" {word}={}", text::plain(&names)));
+            }
+        }
+        format!("gate     green {}{tests}{more}{reused}", seconds(millis))
     } else {
         format!("gate     red {}: {}", seconds(millis), red(report))
     }
@@ -200,16 +188,13 @@ pub fn red(report: &GateReport) -> String {
     let steps: Vec<String> = report
         .steps
         .iter()
-        .filter(|step| step.required && !step.green())
+        .filter(|step| step.blocks())
         .map(|step| format!("{} {}", step.name, step.ended))
+        .chain(report.vacuous.as_ref().map(|why| text::plain(why)))
         .collect();
     let mut words = steps.join(", ");
     if !report.failing_tests.is_empty() {
-        let shown: Vec<&str> = report.failing_tests.iter().take(3).map(String::as_str).collect();
-        words.push_str(&format!(": {}", text::plain(&shown.join(", "))));
-        if report.failing_tests.len() > shown.len() {
-            words.push_str(&format!(" and {} more", report.failing_tests.len() - shown.len()));
-        }
+        words.push_str(&format!(": {}", gates::few(&report.failing_tests)));
     }
     words
 }
@@ -412,8 +397,18 @@ pub fn feedback(setback: &Setback) -> (Feedback, Vec<String>) {
             .collect();
     }
     if let Failure::Gate(report) = &setback.failure {
-        logs =
-            report.steps.iter().filter(|step| !step.green()).map(|step| step.log.clone()).collect();
+        // Steps that ended well and tested nothing: what they printed is all there is.
+        let hollow = report.vacuous.is_some();
+        let told = report.steps.iter().filter(|step| hollow || !step.green());
+        logs = told.map(|step| step.log.clone()).collect();
+    }
+    if let Failure::Unproven(_) = &setback.failure {
+        refusals.push(
+            "tests: your new and changed tests were run on the code as it was before your change, and they passed \
+             there. At least one must fail without the change: let it check what the code does now and did not do \
+             before. Keep the change, do not make it depend on the tests, and weaken no other test"
+                .to_owned(),
+        );
     }
     (Feedback { why: failure(&setback.failure), refusals }, logs)
 }

@@ -5,6 +5,7 @@
 
 mod commit;
 mod facts;
+mod gates;
 mod line;
 mod progress;
 mod pull_request;
@@ -17,9 +18,8 @@ pub use facts::{
     needs, questions, recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries,
     why_held,
 };
-pub use line::{
-    Feedback, agent_end, canary, failure, feedback, line, red, seconds, stop_reason, tests, why,
-};
+pub use gates::{canary, excused, flaky, flaky_in_words, test_proof};
+pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
 pub use progress::{at_work, heartbeat, phase, progress};
 pub use pull_request::{PullRequest, marker, pull_request};
 pub use summary::{column, summary};

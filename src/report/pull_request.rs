@@ -9,7 +9,7 @@ use crate::{
     outcome::{Failure, GateReport, StopReason},
     policy::{Refusal, Verdict},
     prompt::{Decision, Level},
-    report::{facts, line, text},
+    report::{facts, gates, line, text},
 };
 
 /// GitHub takes 65,536 characters; we keep a distance.
@@ -132,6 +132,14 @@ fn first_screen(night: &Night) -> String {
          The gate's files and every protected file are those of the base.\n\n",
         steps.join(", ")
     ));
+    for (heading, words) in [
+        ("Known failures", gates::known_failures(night)),
+        ("Not proven able to fail", gates::not_proven(night)),
+    ] {
+        if let Some(words) = words {
+            screen.push_str(&format!("> **{heading}.** {}.\n\n", text::inline(&words)));
+        }
+    }
     if opening.agent.walls == "none" {
         screen.push_str(
             "> **No walls.** Agent and gate ran without a sandbox, as this machine's owner allowed.\n\n",
@@ -150,17 +158,21 @@ fn first_screen(night: &Night) -> String {
             text::inline(title(night, id)),
             candidate.stat.added,
             candidate.stat.removed,
-            gate.map_or_else(String::new, gate_cell),
+            gate.map_or_else(String::new, |report| gate_cell(report, night)),
         ));
     }
     screen
 }
 
-fn gate_cell(report: &GateReport) -> String {
+fn gate_cell(report: &GateReport, night: &Night) -> String {
     let millis = report.steps.iter().map(|step| step.millis).sum();
-    let tests =
-        report.tests_run.map_or(String::new(), |count| format!(",&nbsp;{count}&nbsp;tests"));
-    format!("pass,&nbsp;{}{tests}", line::seconds(millis))
+    let tests = gates::tests(report, night.base_gate().report()).map_or(String::new(), |count| {
+        format!(",&nbsp;{}&nbsp;tests", count.replace(' ', "&nbsp;"))
+    });
+    let flaky = if gates::flaky(report).is_empty() { "" } else { ", **flaky**" };
+    let known = gates::excused(report)
+        .map_or(String::new(), |words| format!(", red as on the base: {}", text::inline(&words)));
+    format!("pass,&nbsp;{}{tests}{flaky}{known}", line::seconds(millis))
 }
 
 fn not_landed(night: &Night) -> String {
@@ -339,6 +351,17 @@ fn guards(night: &Night) -> String {
         "paths, deletions, modes, links, size, added lines",
         "inside the rules, checked on the real diff",
     );
+    match night.gate_proof() {
+        Some(proof) => guard("a gate that can fail", &text::inline(&gates::canary(proof))),
+        None => guard("a gate that can fail", "**not proven**"),
+    }
+    for (id, task) in night.tasks().filter(|(_, task)| task.landed().is_some()) {
+        let Some(record) = task.last() else { continue };
+        if let Some(proof) = &record.test_proof {
+            let name = format!("tests of {}", text::inline(id.as_str()));
+            guard(&name, &text::inline(&gates::test_proof(proof)));
+        }
+    }
     let walls = match (opening.agent.walls.as_str(), opening.agent.gaps.as_slice()) {
         ("none", _) => "**none**".to_owned(),
         (tier, []) => format!("{tier}, tried before the first task"),
@@ -408,6 +431,19 @@ fn evidence(night: &Night) -> String {
                 report.log_hash.get(..8).unwrap_or(&report.log_hash),
             ));
         }
+    }
+    let reports = night.tasks().filter_map(|(id, task)| {
+        task.landed()?;
+        Some((id.as_str(), task.last()?.gate.as_ref()?))
+    });
+    let base = base.map(|report| ("base", report));
+    for (name, report) in base.into_iter().chain(reports) {
+        if let Some(words) = gates::flaky_in_words(report) {
+            rows.push_str(&format!("\nFlaky, {}: {}\n", text::inline(name), text::inline(&words)));
+        }
+    }
+    if let Some(proof) = night.gate_proof() {
+        rows.push_str(&format!("\nProof of the gate: {}.\n", text::inline(&gates::canary(proof))));
     }
     let branch = opening.night.branch();
     let check = format!(

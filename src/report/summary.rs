@@ -8,15 +8,17 @@ use crate::{
     night::{BaseGate, Night, NotStarted, Publication, Stage},
     outcome::StopReason,
     policy::Verdict,
-    report::{facts, line, text},
+    report::{facts, gates, line, text},
 };
 
 /// Width of the title column, in terminal cells.
 const TITLE: usize = 48;
 
-/// The summary as it is at `now`, without colours. Ends with the commands for each open point.
-pub fn summary(night: &Night, now: Timestamp) -> String {
+/// The summary as it is at `now`, without colours. Ends with the commands for each open point. `running`: a
+/// process is at the night, which the night itself cannot know.
+pub fn summary(night: &Night, now: Timestamp, running: bool) -> String {
     let opening = night.opening();
+    let running = running && night.ended().is_none();
     let mut lines = vec![format!(
         "Night {} · {} · {} · {}",
         opening.night,
@@ -44,13 +46,18 @@ pub fn summary(night: &Night, now: Timestamp) -> String {
             ));
         }
     }
+    if let Some(proof) = night.gate_proof().filter(|proof| !proof.proven()) {
+        lines.push(String::new());
+        lines.push("REFUSED: the gate did not go red, so nothing was started".to_owned());
+        lines.extend(gates::unproven(proof));
+    }
     landed(night, &mut lines);
     failed(night, &mut lines);
     asks(night, &mut lines);
     held(night, &mut lines);
     needs_you(night, &mut lines);
-    waiting(night, &mut lines);
-    notes(night, now, &mut lines);
+    waiting(night, running, &mut lines);
+    notes(night, now, running, &mut lines);
     lines.join("\n") + "\n"
 }
 
@@ -197,7 +204,7 @@ fn needs_you(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
-fn waiting(night: &Night, lines: &mut Vec<String>) {
+fn waiting(night: &Night, running: bool, lines: &mut Vec<String>) {
     let now = night.last_fact();
     let mut any = false;
     for (id, task) in night.tasks() {
@@ -218,9 +225,16 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
                 None if night.ended().is_some() => "left for another night".to_owned(),
                 None => "waits for its turn".to_owned(),
             },
-            Stage::Editing => "the agent is at work".to_owned(),
-            Stage::Ungated(_) => "the gate is at work".to_owned(),
-            Stage::Gated(_) | Stage::Landing(_) => "passed the gate, lands next".to_owned(),
+            Stage::Editing if running => "the agent is at work".to_owned(),
+            Stage::Editing => "the agent was cut off".to_owned(),
+            Stage::Ungated(_) if running => "the gate is at work".to_owned(),
+            Stage::Ungated(_) => "is edited, and was cut off before its gate had ended".to_owned(),
+            Stage::Gated(_) | Stage::Landing(_) if running => {
+                "passed the gate, lands next".to_owned()
+            }
+            Stage::Gated(_) | Stage::Landing(_) => {
+                "passed the gate, and was cut off before it landed".to_owned()
+            }
             // Each has a place of its own.
             Stage::Held(_) | Stage::Parked(_) | Stage::Landed(_) | Stage::Failed(_) => continue,
         };
@@ -238,7 +252,7 @@ fn waiting(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
-fn notes(night: &Night, now: Timestamp, lines: &mut Vec<String>) {
+fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) {
     lines.push(String::new());
     for (words, what) in [
         ("decided by agents", facts::decisions_in_words(night)),
@@ -249,6 +263,20 @@ fn notes(night: &Night, now: Timestamp, lines: &mut Vec<String>) {
         }
     }
     lines.extend(facts::closed(night, now));
+    if !matches!(night.base_gate(), BaseGate::Red(_)) {
+        let proof = night.gate_proof().filter(|proof| proof.proven()).map(gates::canary);
+        lines.extend(proof.or_else(|| not_proven(night)).map(|words| format!("gate: {words}")));
+    }
+    lines.extend(gates::known_failures(night).map(|words| format!("known failures: {words}")));
+    for (id, task) in night.tasks() {
+        let report = task.last().and_then(|record| record.gate.as_ref());
+        if let Some(words) = report.and_then(gates::flaky_in_words) {
+            lines.push(format!("flaky: {id}: {}", text::inline_plain(&words)));
+        }
+    }
+    if let Some(words) = night.base_gate().report().and_then(gates::flaky_in_words) {
+        lines.push(format!("flaky: base: {}", text::inline_plain(&words)));
+    }
     if let Publication::Failed { message, help } = night.publication() {
         lines.push(format!("not published: {}", text::inline_plain(message)));
         lines.push(format!("  {}", text::inline_plain(help)));
@@ -280,13 +308,16 @@ fn notes(night: &Night, now: Timestamp, lines: &mut Vec<String>) {
             }
         }
         Some((None, _)) => {}
-        None => {
-            lines.push(format!("not ended: running, or cut off; {NAME} resume goes on with it"));
-        }
+        None if running => {}
+        None => lines.push(format!("not ended: cut off; {NAME} resume goes on with it")),
     }
     while lines.last().is_some_and(String::is_empty) {
         lines.pop();
     }
+}
+
+fn not_proven(night: &Night) -> Option<String> {
+    gates::not_proven(night).map(|words| format!("not proven able to fail. {words}"))
 }
 
 fn spans(night: &Night) -> String {

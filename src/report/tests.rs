@@ -299,7 +299,7 @@ fn a_night_without_questions_decisions_and_trouble_says_nothing_about_them() {
     let mut story = Story::new(|_| {});
     story.lands("a", agent(AgentEnd::Finished), None);
     let pr = pull_request(&story.night);
-    let summary = summary(&story.night, story.now());
+    let summary = summary(&story.night, story.now(), true);
     for words in ["Waits for you", "Decisions", "decision", "troubles", "cut call", "list price"] {
         assert!(!pr.body.contains(words), "{words}: {}", pr.body);
     }
@@ -326,7 +326,7 @@ fn a_question_is_shown_as_the_lines_that_answer_it() {
         ],
     );
     assert_eq!(pr.body.matches("**b**").count(), 1, "told once: {}", pr.body);
-    let summary = summary(&story.night, story.now());
+    let summary = summary(&story.night, story.now(), true);
     holds(
         &summary,
         &[
@@ -374,7 +374,7 @@ fn decisions_of_landed_tasks_are_listed_with_the_second_opinion() {
         ],
     );
     assert!(!body.contains("not landed |"), "{body}");
-    holds(&summary(&story.night, story.now()), &["decided by agents: 2 low, 1 medium"]);
+    holds(&summary(&story.night, story.now(), true), &["decided by agents: 2 low, 1 medium"]);
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn recoveries_notes_and_cut_calls_are_counted() {
             "what had been reserved for it is the most",
         ],
     );
-    let summary = summary(&story.night, story.now());
+    let summary = summary(&story.night, story.now(), true);
     holds(&summary, &["recovered from: 1 × overload", "note: a: no price is known"]);
 }
 
@@ -408,7 +408,7 @@ fn a_subscription_is_shown_at_list_price() {
     story.lands("a", agent(AgentEnd::Finished), None);
     let words = "≈ $0.40 at list price, paid by subscription";
     holds(&pull_request(&story.night).body, &[words]);
-    holds(&summary(&story.night, story.now()), &[words]);
+    holds(&summary(&story.night, story.now(), true), &[words]);
 }
 
 #[test]
@@ -416,13 +416,13 @@ fn a_closed_model_is_named_with_its_end_and_who_is_asked_instead() {
     let mut story = Story::new(|_| {});
     let end = limited(60, LimitScope::Model);
     story.fails("a", agent(end.clone()), Failure::Agent(end));
-    let told = summary(&story.night, story.now());
+    let told = summary(&story.night, story.now(), true);
     assert!(
         told.contains("opus closed until 03:0")
             && told.contains("(usage limit), sonnet is asked instead"),
         "{told}"
     );
-    assert!(!summary(&story.night, at(70)).contains("closed until"));
+    assert!(!summary(&story.night, at(70), true).contains("closed until"));
     assert!(!told.contains("goes on by itself"), "another model is open: {told}");
 }
 
@@ -431,7 +431,7 @@ fn a_night_that_waits_says_until_when_and_that_it_goes_on_by_itself() {
     let mut story = Story::new(|_| {});
     let end = limited(60, LimitScope::Account);
     story.fails("a", agent(end.clone()), Failure::Agent(end));
-    let told = summary(&story.night, story.now());
+    let told = summary(&story.night, story.now(), true);
     holds(&told, &["every model closed until 03:0", "waits until 03:0", "and goes on by itself"]);
     let now = story.now();
     holds(
@@ -439,7 +439,7 @@ fn a_night_that_waits_says_until_when_and_that_it_goes_on_by_itself() {
         &["night      alive    0% left=", "waits until 03:0"],
     );
     story.tell(Event::Ended { reason: None, exit: 4 });
-    assert!(!summary(&story.night, story.now()).contains("closed until"));
+    assert!(!summary(&story.night, story.now(), true).contains("closed until"));
 }
 
 #[test]
@@ -468,8 +468,26 @@ fn a_model_that_is_not_there_has_no_end_in_the_year_9999() {
     let entry = crate::night::Entry::new(1, story.now(), "claude", event);
     let line = line(&entry, &story.night).unwrap();
     assert!(line.contains("closed=opus") && !line.contains("9999"), "{line}");
-    let told = summary(&story.night, story.now());
+    let told = summary(&story.night, story.now(), true);
     holds(&told, &["opus is not available for this account, sonnet is asked instead"]);
+}
+
+#[test]
+fn nobody_is_at_work_on_a_night_that_broke_or_was_cut_off() {
+    let mut story = Story::new(|_| {});
+    story.begins("a");
+    holds(&summary(&story.night, story.now(), true), &["the agent is at work"]);
+    let told = summary(&story.night, story.now(), false);
+    holds(&told, &["the agent was cut off", "not ended: cut off; nightshift resume goes on"]);
+    let reason = StopReason::Broken { message: "could not run the agent for a.1: no".into() };
+    story.tell(Event::StopAsked { reason: reason.clone() });
+    story.tell(Event::Ended { reason: Some(reason), exit: 4 });
+    // Whoever holds the lock by then is not at a night that has ended.
+    for running in [true, false] {
+        let told = summary(&story.night, story.now(), running);
+        holds(&told, &["the agent was cut off", "could not run the agent", "nightshift resume"]);
+        assert!(!told.contains("at work"), "{told}");
+    }
 }
 
 #[test]
@@ -480,7 +498,7 @@ fn an_expired_login_is_said_once_with_what_to_do() {
     let reason = story.night.stop().cloned();
     assert!(matches!(reason, Some(StopReason::AgentUnusable { .. })));
     story.tell(Event::Ended { reason, exit: 3 });
-    let told = summary(&story.night, story.now());
+    let told = summary(&story.night, story.now(), true);
     assert_eq!(told.matches("OAuth token has expired").count(), 1, "{told}");
     holds(
         &told,

@@ -160,5 +160,5 @@ pub fn slot(home: &Path) -> Option<Slot> {
 /// Writes down in which slot a conversation works.
 pub fn remember_slot(home: &Path, slot: &Slot) -> Result<(), files::Error> {
     files::create_private_dir(home)?;
-    files::write_atomic(&home.join(SLOT), slot.to_string().as_bytes())
+    files::write_soon(&home.join(SLOT), slot.to_string().as_bytes())
 }

@@ -5,7 +5,7 @@
 use crate::{
     agent::AgentError,
     files, gate, git,
-    ids::CommitId,
+    ids::{CommitId, NAME},
     outcome::{AgentReport, Candidate, Failure, GateProof, GateReport, Review, TestProof},
     policy::Inspection,
     prompt,
@@ -32,6 +32,16 @@ pub enum Error {
     /// The policy in the journal no longer compiles.
     #[error(transparent)]
     Rules(#[from] crate::policy::RuleSetError),
+    /// What agents and gates need besides the tree could not be kept for them.
+    #[error("could not keep what `gate.setup` or `.worktreeinclude` brings for all tasks: {0}")]
+    CacheNotKept(#[source] git::Error),
+    /// It is not there any more, and the base's gate, run again, did not bring it back.
+    #[error(
+        "what `gate.setup` or `.worktreeinclude` brought for all tasks is gone, and the base's gate, run \
+         again, is red: `{} logs gate` tells why",
+        NAME
+    )]
+    CacheGone,
     /// The gate's way to the hosts of the configuration could not be opened.
     #[error("could not listen for the gate's programs")]
     Egress(#[source] std::io::Error),

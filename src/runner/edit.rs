@@ -18,11 +18,11 @@ use crate::{
     ids::{AttemptId, CommitId, NAME, RepoPath, TreeId},
     night::{AttemptRecord, Conversation, Opening},
     outcome::{AgentEnd, AgentReport, Failure},
-    policy::{AdmittedTask, Authority, Inspection, RuleSet, inspect},
+    policy::{AdmittedTask, Authority, Inspection, inspect},
     runner::{
         conversations::{self, Held},
         deed::{Deed, Error},
-        hands::{Brief, Hands, blocking},
+        hands::{Brief, Hands, Work, blocking},
         storage::collect,
         walls::Private,
     },
@@ -192,8 +192,8 @@ impl Hands {
             blocking(move || {
                 let slot = conversations::slot(&home);
                 let (slot, cache) = (slot.as_ref(), cache.as_ref());
-                let workspace = store.lay_out_agent(kind, slot, &tree, cache, largest)?;
-                history::give(&vault, &base, workspace.own(), &history)?;
+                let mut workspace = store.lay_out_agent(kind, slot, &tree, cache, largest)?;
+                workspace.show(&history::prepare(&vault, &base, &history)?)?;
                 collect::used_history(&places, &base)?;
                 if let Some(owner) = owner {
                     conversations::remember_slot(&home, workspace.slot())?;
@@ -328,13 +328,21 @@ impl Hands {
         if !changed {
             return no(report, Failure::NoChange { denied }, "no change");
         }
-        let rules = RuleSet::new(&opening.policy)?;
-        let inspection = inspect(&rules, task, &diff, &changes.filtered);
+        let rules = self.rules(opening)?;
+        let inspection = inspect(rules, task, &diff, &changes.filtered);
         if inspection.refused() {
             let refusals = inspection.objections().cloned().collect();
             return no(report, Failure::Refused(refusals), "refused by a rule");
         }
-        let candidate = self.candidate(brief, task, edit.attempt, edit.base, &tree, &signed)?;
+        let work = Work {
+            task,
+            attempt: edit.attempt,
+            base: edit.base,
+            edit: (&tree, diff.stat()),
+            risk: inspection.risk.score,
+        };
+        let candidate = self.candidate(brief, &work, &signed)?;
+        self.foresee(&candidate);
         // Kept from the start: a candidate that fails its gate is an attempt that a person may open.
         self.keep_ref(opening, edit.attempt, &candidate.commit)?;
         let kept = Some(candidate.commit.clone());

@@ -3,12 +3,13 @@
 //! Does, and reports what happened; what follows is for the night to say. Every deed is safe to do twice,
 //! by the design that its command names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 
 use crate::{
     agent::Agent,
+    diff::DiffStat,
     forge::{Forge, PullRequestDraft},
     git::{
         self, Vault,
@@ -16,11 +17,11 @@ use crate::{
         network::{Network, PushOutcome, Rejection},
         user::UserRepository,
     },
-    ids::{AttemptId, CommitId, NAME, TaskId},
+    ids::{AttemptId, CommitId, NAME, TaskId, TreeId},
     night::{AttemptRecord, Command, Night, Opening},
-    outcome::{Candidate, Failure},
+    outcome::{Candidate, Failure, GateReport},
     plan::{self, SectionWords},
-    policy::AdmittedTask,
+    policy::{AdmittedTask, RuleSet},
     process::{Environment, Stop, Supervisor},
     redact::Redactor,
     report,
@@ -64,6 +65,8 @@ pub struct Hands {
     pub remote: Option<(Arc<Network>, String)>,
     /// What agent and gate see of our environment.
     pub environment: Environment,
+    /// The night's policy, compiled when it is first asked for.
+    pub rules: OnceLock<RuleSet>,
     /// Headings of the plan.
     pub words: SectionWords,
     /// Known secrets.
@@ -74,6 +77,8 @@ pub struct Hands {
     pub conversations: Conversations,
     /// Room on the disk, held back until the night writes down how it ended.
     pub reserve: Mutex<Option<Reserve>>,
+    /// Held while the base's cache is looked for, and made where it is missing.
+    pub making_cache: tokio::sync::Mutex<()>,
 }
 
 /// What an agent's run needs to know of the night, taken before it starts.
@@ -82,8 +87,23 @@ pub struct Brief {
     pub(super) opening: Arc<Opening>,
     /// The task's attempts before this one, and this one where it has begun.
     pub(super) attempts_made: Vec<AttemptRecord>,
+    /// The gate's run on the base, where the order is one about a gate.
+    pub(super) base_gate: Option<GateReport>,
     attempts: u32,
     draft: Option<PullRequestDraft>,
+}
+
+/// What an attempt left, on its way to a candidate.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) task: &'a AdmittedTask,
+    pub(super) attempt: &'a AttemptId,
+    /// The commit that it stands on.
+    pub(super) base: &'a CommitId,
+    /// The tree, before our tick, and its size against the base.
+    pub(super) edit: (&'a TreeId, DiffStat),
+    /// The score of its diff.
+    pub(super) risk: u32,
 }
 
 impl Brief {
@@ -92,7 +112,12 @@ impl Brief {
         let attempt = command.attempt();
         let task = attempt.and_then(|attempt| night.task(&attempt.task));
         let draft = matches!(command, Command::Publish { .. }).then(|| draft(night));
+        let gated = matches!(
+            command,
+            Command::RunGate { .. } | Command::ProveGate { .. } | Command::ProveTests { .. }
+        );
         Brief {
+            base_gate: night.base_gate().report().filter(|_| gated).cloned(),
             opening: opening.clone(),
             attempts_made: task.map(|task| task.attempts.clone()).unwrap_or_default(),
             attempts: attempt.map_or(0, |attempt| night.attempts_allowed(&attempt.task)),
@@ -130,6 +155,16 @@ impl Hands {
         brief: &Brief,
         at: Timestamp,
     ) -> Result<Deed, Error> {
+        let needs_cache = matches!(
+            command,
+            Command::RunGate { .. }
+                | Command::RunAgent { .. }
+                | Command::ProveGate { .. }
+                | Command::ProveTests { .. }
+        );
+        if needs_cache && !self.ensure_cache(brief).await? {
+            return Ok(Deed::Gate(None));
+        }
         match command {
             Command::CheckBase { commit, tree } => {
                 Ok(Deed::Gate(self.gate(brief, None, commit, tree).await?))
@@ -174,6 +209,15 @@ impl Hands {
         }
     }
 
+    /// The night's policy. Compiled once: its patterns cost more than all that they are asked.
+    pub(super) fn rules(&self, opening: &Opening) -> Result<&RuleSet, Error> {
+        if let Some(rules) = self.rules.get() {
+            return Ok(rules);
+        }
+        let rules = RuleSet::new(&opening.policy)?;
+        Ok(self.rules.get_or_init(|| rules))
+    }
+
     pub(super) fn keep_ref(
         &self,
         opening: &Opening,
@@ -191,13 +235,12 @@ impl Hands {
     pub(super) fn candidate(
         &self,
         brief: &Brief,
-        task: &AdmittedTask,
-        attempt: &AttemptId,
-        base: &CommitId,
-        edit: &crate::ids::TreeId,
+        work: &Work<'_>,
         signed: &Signed<'_>,
     ) -> Result<Candidate, Error> {
+        let Work { task, attempt, base, edit, risk } = *work;
         let opening = &brief.opening;
+        let risk = task.risk().score.max(risk);
         let tick = self.tick(opening, task, base)?;
         let co_author =
             (opening.agent.name == "claude").then_some("Claude <noreply@anthropic.com>");
@@ -207,6 +250,7 @@ impl Hands {
             attempt,
             of: brief.attempts,
             gate: &opening.gate.id,
+            risk: (opening.policy.risk.of(risk).0, risk),
             co_author,
         };
         Ok(landing::candidate(&self.vault, base, edit, tick.as_ref(), signed, |tree| {
@@ -253,7 +297,11 @@ impl Hands {
         match landing::restack(&self.vault, candidate, onto)? {
             Ok(tree) => {
                 let signed = Signed { author: &brief.opening.author, at };
-                let candidate = self.candidate(brief, task, attempt, onto, &tree, &signed)?;
+                let record = brief.attempts_made.iter().find(|r| r.number == attempt.number);
+                let risk = record.map_or(0, |record| record.inspection.risk.score);
+                let stat = self.vault.diff(&self.vault.tree_of(onto)?, &tree)?.stat();
+                let work = Work { task, attempt, base: onto, edit: (&tree, stat), risk };
+                let candidate = self.candidate(brief, &work, &signed)?;
                 Ok(Deed::Restack(Ok(candidate)))
             }
             Err(paths) => Ok(Deed::Restack(Err(Failure::Conflict { paths }))),

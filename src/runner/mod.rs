@@ -11,7 +11,7 @@ pub mod earlier;
 pub mod deed;
 mod edit;
 mod gating;
-mod proving;
+pub mod proving;
 pub mod hands;
 pub mod home;
 pub mod include;
@@ -87,11 +87,18 @@ impl<'l> Runner<'l> {
         }
     }
 
-    /// Writes a fact down, folds it, and tells the listener.
+    /// Writes a fact down, folds it, and tells the listener. The disk has it then.
     pub fn record(&mut self, event: Event) -> anyhow::Result<()> {
+        self.note(event)?;
+        Ok(self.journal.sync()?)
+    }
+
+    /// As [`Runner::record`], but the disk may not have it yet: a fact and the orders that follow from it wait for
+    /// the disk together.
+    fn note(&mut self, event: Event) -> anyhow::Result<()> {
         let entry =
             Entry::new(self.journal.next_seq(), clock::now(), &self.opening.agent.name, event);
-        self.journal.append(&entry)?;
+        self.journal.write(&entry)?;
         self.night
             .apply(entry.at, entry.event.clone())
             .context("the night cannot go on from its own record")?;
@@ -112,16 +119,21 @@ impl<'l> Runner<'l> {
             let at_once = self.stop.asked() == Some(Urgency::Now);
             let now = clock::now();
             self.watch.tick(now, &self.night, &self.hands.conversations.activity());
+            let mut orders = Vec::new();
             if !at_once {
                 for command in self.night.due(now) {
-                    self.record(Event::Began(command.clone()))?;
-                    let brief = Brief::of(&self.night, &self.opening, &command);
-                    let hands = self.hands.clone();
-                    running.spawn(async move {
-                        let deed = hands.carry_out(&command, &brief, now).await;
-                        (command, now, deed)
-                    });
+                    self.note(Event::Began(command.clone()))?;
+                    orders.push((Brief::of(&self.night, &self.opening, &command), command));
                 }
+            }
+            // Before anything is done on the word of a line, and before anything waits.
+            self.journal.sync()?;
+            for (brief, command) in orders {
+                let hands = self.hands.clone();
+                running.spawn(async move {
+                    let deed = hands.carry_out(&command, &brief, now).await;
+                    (command, now, deed)
+                });
             }
             self.release().await;
             // Nothing runs and nothing is due: only the end of a pause or of a limit can change that.
@@ -134,7 +146,7 @@ impl<'l> Runner<'l> {
                     match deed {
                         Ok(deed) => {
                             if let Some(event) = self.event(&command, deed) {
-                                self.record(event)?;
+                                self.note(event)?;
                             }
                         }
                         // The order stays open; the night ends with its record whole, and can be resumed.

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     diagnostic::Style,
     files,
     forge::{Forge, Local},
-    ids::{AttemptId, BRANCH_NAMESPACE, NAME, NightId, TaskId},
+    ids::{BRANCH_NAMESPACE, NAME, NightId, TaskId},
     journal::{self, Holder, Journal, Lock, Locking},
     night::{
         AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, Publication, PublishSpec,
@@ -349,12 +349,14 @@ impl Equipment {
             forge: self.forge,
             remote: remote(surroundings, home).filter(|_| !wishes.no_push),
             environment: self.environment,
+            rules: OnceLock::new(),
             words: self.words,
             redactor: redactor(surroundings, &self.included.secrets),
             included: self.included,
             stop: self.stop,
             conversations: Conversations::default(),
             reserve: Mutex::new(Some(Reserve::hold(&home.places.reserve(), RESERVED)?)),
+            making_cache: tokio::sync::Mutex::default(),
         })
     }
 }
@@ -568,9 +570,4 @@ fn claim(surroundings: &Surroundings, home: &Home) -> Result<NightId, Refused> {
         "there is no free name for a night of today",
         format!("remove old branches below {NAME}/{date}"),
     ))
-}
-
-/// The directory of an attempt's or the base's gate logs.
-pub fn gate_logs(places: &NightPlaces, attempt: Option<&AttemptId>) -> PathBuf {
-    places.directory().join(NightPlaces::gate_name(attempt))
 }

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     files,
-    ids::{AttemptId, GateId, NAME, NightId, TreeId, hex},
+    ids::{AttemptId, BlobId, GateId, NAME, NightId, TreeId, hex},
     journal,
 };
 
@@ -166,6 +166,12 @@ impl Places {
         self.state.join("receipts").join(gate.as_str()).join(format!("{tree}.json"))
     }
 
+    /// The record that a gate was seen to fail, on what we broke or on a patch of the person's.
+    pub fn gate_proof(&self, gate: &GateId, patch: Option<&BlobId>) -> PathBuf {
+        let patch = patch.map_or(String::new(), |blob| format!("-{blob}"));
+        self.state.join("proofs").join(format!("{gate}{patch}.json"))
+    }
+
     /// Where workspaces are laid out. They stay, for the next use.
     pub fn work(&self) -> PathBuf {
         self.cache.join("work")
@@ -226,6 +232,11 @@ impl NightPlaces {
     /// The directory of gate logs, relative to the night's: an attempt's, or the base's.
     pub fn gate_name(attempt: Option<&AttemptId>) -> String {
         format!("gate/{}", attempt.map_or("base".to_owned(), AttemptId::file_name))
+    }
+
+    /// The directory of the logs of trees that were broken on purpose, relative to the night's; one for each below.
+    pub fn canary_name() -> &'static str {
+        "gate/canary"
     }
 
     /// The pull request's text.

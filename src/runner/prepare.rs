@@ -19,7 +19,7 @@ use crate::{
     policy::{
         self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
     },
-    runner::{base, earlier, home::Home, places::Surroundings, refused::Refused},
+    runner::{base, earlier, home::Home, places::Surroundings, proving, refused::Refused},
 };
 
 /// What a person asked for.
@@ -104,6 +104,11 @@ impl Preparation {
         let setup_files = gate::named_files(&settings.gate.setup, &listing);
         let own = gate_files.iter().chain(&setup_files);
         let own = own.chain(plan_source.as_ref().map(|found| &found.path));
+        let canary = match &settings.gate.canary {
+            CanarySetting::Patch(path) => Some(RepoPath::from(path.as_str())),
+            CanarySetting::Auto | CanarySetting::Off => None,
+        };
+        let own = own.chain(&canary);
         policy.protected.extend(own.map(|path| glob_of(&path.to_string())));
         policy.protected.extend(settings_file.iter().map(|file| glob_of(file)));
         let rules = RuleSet::new(&policy).map_err(|problem| {
@@ -131,11 +136,15 @@ impl Preparation {
             baseline,
             flaky_reruns,
             configured: _,
-        } = settings.gate.clone();
+        } = settings.gate_here(user_settings.gate);
         let id = gate::id(&steps, &setup, &env, &network, protected);
         let canary = match canary {
             CanarySetting::Auto => Canary::Auto,
-            CanarySetting::Patch(path) => Canary::Patch(RepoPath::from(path.as_str())),
+            CanarySetting::Patch(path) => patch_of(&listing, &settings, &path)?,
+            CanarySetting::Off if user_settings.gate.canary_off => {
+                // Without its path: the pull request names it, and a path names a person.
+                Canary::Off { origin: "the own file of this machine's owner".to_owned() }
+            }
             CanarySetting::Off => {
                 Canary::Off { origin: settings.origin("gate.canary").to_string() }
             }
@@ -156,6 +165,14 @@ impl Preparation {
             gate_missing,
             notes,
         })
+    }
+
+    /// What a night would do to see whether the gate can fail, in one line.
+    pub fn canary(&self) -> Result<String, Refused> {
+        let Home { places, vault, .. } = &self.home;
+        let plan = self.plan_source.as_ref().map(|plan| &plan.path);
+        let tree = &self.base.tree;
+        Ok(proving::foreseen(places, vault, tree, &self.gate, &self.rules, plan)?)
     }
 
     /// Tasks with their admission, in plan order.
@@ -480,6 +497,21 @@ fn hold_back_unpushed(
             }]);
         }
     }
+}
+
+/// The patch that breaks the base on purpose: a file of the base, as everything that judges is.
+fn patch_of(listing: &[TreeEntry], settings: &Settings, path: &str) -> Result<Canary, Refused> {
+    let patch = RepoPath::from(path);
+    if listing.iter().any(|entry| entry.path == patch) {
+        return Ok(Canary::Patch(patch));
+    }
+    Err(Refused::usage(
+        format!(
+            "the base has no file {path}, which `gate.canary` names ({})",
+            settings.origin("gate.canary")
+        ),
+        "commit and push the patch, or write `canary: auto`",
+    ))
 }
 
 fn gate_missing(settings: &Settings, named: &[RepoPath]) -> Option<String> {

@@ -54,7 +54,7 @@ impl Hands {
             let run_dir = self.night_places.attempt(attempt).join(format!("review-{}", again + 1));
             let workspace = run_dir.join("empty");
             files::create_private_dir(&workspace)?;
-            files::write_atomic(&run_dir.join("prompt.md"), words.as_bytes())?;
+            files::write_soon(&run_dir.join("prompt.md"), words.as_bytes())?;
             let private = Private {
                 tmp: run_dir.join("t"),
                 stores: run_dir.join("stores"),

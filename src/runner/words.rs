@@ -159,7 +159,7 @@ impl Words {
             [("prompt.md", &self.prompt), ("system.md", &self.system), ("brief.md", &self.brief)]
         {
             if !text.is_empty() {
-                files::write_atomic(&directory.join(name), text.as_bytes())?;
+                files::write_soon(&directory.join(name), text.as_bytes())?;
             }
         }
         Ok(())

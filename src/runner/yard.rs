@@ -21,7 +21,7 @@ use crate::{
         places::{Places, Surroundings},
         prepare::user_settings,
         refused::Refused,
-        storage::{self, Load, Size, Space, collect},
+        storage::{self, Forecast, Load, Size, Space, collect},
         walls::{self, Fence, Private},
     },
     sandbox::{Limits, Network, Tier, Walls},
@@ -175,12 +175,12 @@ impl Yard {
         Yard::build(&Plot { surroundings, home, settings, wish, demo, gate, base, included })
     }
 
-    /// Says no when the disk has not the room for a night.
-    pub fn has_room(&self, home: &Home, store: &Store, parallel: u32) -> Result<(), Refused> {
+    /// What a night is going to need. Says no when the disk has not the room for it.
+    pub fn has_room(&self, home: &Home, store: &Store, parallel: u32) -> Result<Forecast, Refused> {
         let present = Size { bytes: store.size()?, files: u64::MAX };
         let cache = self.last.as_ref().map(|last| Size { bytes: last.bytes, files: last.files });
         let load = Load { tree: self.size, cache, kind: self.kind, parallel, present };
-        storage::check(&home.places, &load, self.stays).map(drop)
+        storage::check(&home.places, &load, self.stays)
     }
 
     /// Removes what earlier nights left and nobody will ask for again.

@@ -1,29 +1,27 @@
 //! The second stage: puts the walls up around itself and becomes the program.
 //!
-//! It is our own binary, started by a supervisor as `__enter` with an empty environment and a socket as its
-//! standard input. From there come the [`Entry`] and the program's real standard input; back goes a byte when
-//! the walls stand, and a [`Refused`] when something could not be done. The socket closes when the program
-//! is there. The program never runs without all of its walls. Never decides which.
+//! It is a copy of a supervisor. Through a socket goes a byte when the walls stand, and a [`Refused`] when
+//! something could not be done. The socket closes when the program is there. The program never runs without
+//! all of its walls. Never decides which.
 
+#[cfg(target_os = "linux")]
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{net::UnixStream, process::CommandExt},
-    },
-    path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    io::Write,
+    os::unix::{net::UnixStream, process::CommandExt},
+    path::PathBuf,
+    process::Command,
 };
+use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Tier, Walls, macos, passed};
+use super::Error;
+#[cfg(target_os = "linux")]
+use super::{Tier, Walls};
 #[cfg(target_os = "linux")]
 use crate::sys;
 
-/// The hidden first argument that makes our binary the second stage.
-pub const ENTER: &str = "__enter";
 /// What it says when the walls stand.
 pub const READY: u8 = b'.';
 
@@ -32,7 +30,8 @@ pub const READY: u8 = b'.';
 const MORE_PROCESSES: u64 = 128;
 
 /// What to become.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
 pub struct Entry {
     /// What to put up before.
     pub walls: Walls,
@@ -96,39 +95,31 @@ impl From<Error> for Refused {
     }
 }
 
-/// Becomes a program behind its walls. The entry behind the hidden argument `__enter`; comes back only when
-/// that failed.
-pub fn enter_main() -> ExitCode {
-    // Without the socket there is nobody to tell.
-    if let Ok(socket) = io::stdin().as_fd().try_clone_to_owned() {
-        let mut socket = UnixStream::from(socket);
-        let refused = enter(&mut socket);
-        let _ = socket.write_all(&serde_json::to_vec(&refused).unwrap_or_default());
-    }
-    ExitCode::FAILURE
-}
-
-fn enter(socket: &mut UnixStream) -> Refused {
-    let other = |error: io::Error| Refused { kind: Refusal::Other, message: error.to_string() };
-    match prepare(socket) {
-        Err(refused) => refused,
-        Ok((entry, stdin)) => match socket.write_all(&[READY]) {
-            Ok(()) => become_program(&entry, stdin),
-            Err(error) => other(error),
+/// Becomes a program behind its walls, whose standard streams, process group and other belongings of a process
+/// `take` sets. Ends the process when that failed.
+#[cfg(target_os = "linux")]
+pub fn enter(
+    entry: Entry,
+    mut socket: UnixStream,
+    take: impl FnOnce() -> rustix::io::Result<()>,
+) -> ! {
+    let refused = match prepare(&entry, take) {
+        Err(error) => error.into(),
+        Ok(()) => match socket.write_all(&[READY]) {
+            Ok(()) => become_program(&entry),
+            Err(error) => Refused { kind: Refusal::Other, message: error.to_string() },
         },
-    }
+    };
+    let _ = socket.write_all(&serde_json::to_vec(&refused).unwrap_or_default());
+    std::process::exit(1)
 }
 
-fn prepare(socket: &mut UnixStream) -> Result<(Entry, OwnedFd), Refused> {
-    let stdin = passed(socket).map_err(Error::at("take the program's input"))?;
-    let mut text = Vec::new();
-    socket.read_to_end(&mut text).map_err(Error::at("read what to start"))?;
-    let entry: Entry = serde_json::from_slice(&text)
-        .map_err(|error| Error::at("read what to start")(io::Error::from(error)))?;
+#[cfg(target_os = "linux")]
+fn prepare(entry: &Entry, take: impl FnOnce() -> rustix::io::Result<()>) -> Result<(), Error> {
+    take().map_err(Error::at("take the program's place"))?;
     rustix::process::setpriority_process(None, entry.priority)
         .map_err(Error::at("take the usual priority"))?;
-    put_up(entry.walls.clone())?;
-    Ok((entry, stdin))
+    put_up(entry.walls.clone())
 }
 
 /// Each wall holds for this process and all that it starts. The filter of system calls is the last one: it
@@ -154,31 +145,19 @@ fn put_up(mut walls: Walls) -> Result<(), Error> {
     seccomp::install(&walls).map_err(Error::at("filter system calls"))
 }
 
-/// The walls of macOS are the program's: it is started by `sandbox-exec`.
-#[cfg(not(target_os = "linux"))]
-fn put_up(walls: Walls) -> Result<(), Error> {
-    match walls.tier {
-        Tier::Mac => Ok(()),
-        Tier::T2 | Tier::T1 | Tier::None => Err(foreign(&walls)),
-    }
-}
-
+#[cfg(target_os = "linux")]
 fn foreign(walls: &Walls) -> Error {
-    let system = std::env::consts::OS;
-    let problem = format!("tier {} is not for {system}", walls.tier.name());
+    let problem = format!("tier {} is not for {}", walls.tier.name(), std::env::consts::OS);
     Error::at("choose walls")(io::Error::other(problem))
 }
 
+#[cfg(target_os = "linux")]
 #[expect(
     clippy::disallowed_methods,
     reason = "this process becomes the program; it starts no other"
 )]
-fn become_program(entry: &Entry, stdin: OwnedFd) -> Refused {
-    let argv = match entry.walls.tier {
-        Tier::Mac => macos::command(&entry.walls, &entry.argv),
-        Tier::T2 | Tier::T1 | Tier::None => entry.argv.clone(),
-    };
-    let Some((program, arguments)) = argv.split_first() else {
+fn become_program(entry: &Entry) -> Refused {
+    let Some((program, arguments)) = entry.argv.split_first() else {
         return Refused { kind: Refusal::NotFound, message: "no program given".into() };
     };
     if !entry.dir.is_dir() {
@@ -189,7 +168,6 @@ fn become_program(entry: &Entry, stdin: OwnedFd) -> Refused {
         .current_dir(&entry.dir)
         .env_clear()
         .envs(&entry.environment)
-        .stdin(Stdio::from(stdin))
         .exec();
     Refused::from_exec(program, &entry.dir, &error)
 }

@@ -15,7 +15,9 @@ use std::{fmt, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use enter::{ENTER, Entry, READY, Refusal, Refused, enter_main};
+#[cfg(target_os = "linux")]
+pub use enter::{Entry, enter};
+pub use enter::{READY, Refusal, Refused};
 pub use passing::{pass, passed};
 
 /// How much stands around a program.

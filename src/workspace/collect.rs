@@ -79,6 +79,7 @@ impl Store {
             if let Some(slot) = &stored.slot {
                 lock(&self.known).remove(slot);
             }
+            self.behind.wait(&stored.path);
             files::remove_any(&stored.path)?;
             size = size.saturating_sub(stored.bytes);
             collected.bytes += stored.bytes;

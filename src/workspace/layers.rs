@@ -23,7 +23,7 @@ use crate::{
     diff::FileMode,
     files,
     git::{Error, Vault, differences, git, oid},
-    ids::TreeId,
+    ids::{RepoPath, TreeId},
     workspace::{
         caches::{self, Cache},
         marks, pool,
@@ -56,6 +56,8 @@ pub(super) struct Stack {
     pub(super) tree: TreeId,
     /// The numbers of its layers, the topmost first.
     pub(super) lower: Vec<u64>,
+    /// Where its layers hide what is below all of them, though their tree may have nothing there: the caches'.
+    pub(super) hidden: BTreeSet<RepoPath>,
     /// The caches whose makers saw every file of this stack that is older than they are: a build tool that
     /// compares times is right with them.
     fits: Vec<String>,
@@ -76,6 +78,8 @@ struct Layer {
     files: Vec<Wanted>,
     /// Directories in which names neither came nor went, from the layer's root: they keep their time.
     kept: Vec<PathBuf>,
+    /// Where it has a whiteout or an opaque directory.
+    hidden: BTreeSet<RepoPath>,
 }
 
 impl Layers {
@@ -119,12 +123,12 @@ impl Layers {
         let number = self.claim()?;
         let directory = self.layer(number);
         let mut layer = Layer::default();
-        let (lower, fits, boot) = match &near {
+        let (lower, fits, boot, hidden) = match &near {
             None => {
                 layer.all(&handles.read, oid(tree.as_str()), &directory)?;
                 layer.write(vault)?;
                 files::sync_all(&directory)?;
-                (vec![number], caches, None)
+                (vec![number], caches, None, BTreeSet::new())
             }
             Some(near) => {
                 let (old, new) = (oid(near.tree.as_str()), oid(tree.as_str()));
@@ -142,10 +146,11 @@ impl Layers {
                 lower.insert(0, number);
                 let mut fits = near.fits.clone();
                 fits.retain(|mark| caches.contains(mark));
-                (lower, fits, Some(boot()))
+                let hidden = &near.hidden | &layer.hidden;
+                (lower, fits, Some(boot()), hidden)
             }
         };
-        let stack = Stack { number, tree: tree.clone(), lower, fits, boot };
+        let stack = Stack { number, tree: tree.clone(), lower, hidden, fits, boot };
         self.note(&stack)?;
         Ok(stack)
     }
@@ -235,7 +240,10 @@ impl Layers {
 
     fn note(&self, stack: &Stack) -> Result<(), Error> {
         let text = serde_json::to_vec(stack).expect("numbers and texts have a form in JSON");
-        Ok(files::write_atomic(&self.place(stack.number, &stack.tree), &text)?)
+        let place = self.place(stack.number, &stack.tree);
+        // One that names its boot serves that boot only.
+        let write = if stack.boot.is_some() { files::write_soon } else { files::write_atomic };
+        Ok(write(&place, &text)?)
     }
 
     /// Makes the directory of the next layer.
@@ -245,7 +253,7 @@ impl Layers {
             name.to_str()?.split('-').next()?.parse::<u64>().ok()
         });
         let mut number = numbers.max().unwrap_or(0) + 1;
-        while !files::claim_dir(&self.layer(number))? {
+        while !files::make_dir(&self.layer(number))? {
             number += 1;
         }
         Ok(number)
@@ -323,6 +331,7 @@ impl Layer {
             match (before, after) {
                 (_, None) => {
                     marks::make_whiteout(&path)?;
+                    self.hides(at, name);
                     same_names = false;
                 }
                 (Some(Node { mode: None, id: old }), Some(Node { mode: None, id: new })) => {
@@ -334,6 +343,7 @@ impl Layer {
                     self.add(repository, after, &path)?;
                     if before.is_some() && after.is_dir() {
                         marks::make_opaque(&path)?;
+                        self.hides(at, name);
                     }
                     same_names &= before.is_some_and(|before| before.is_dir() == after.is_dir());
                 }
@@ -343,6 +353,10 @@ impl Layer {
             self.kept.push(at.to_owned());
         }
         Ok(())
+    }
+
+    fn hides(&mut self, at: &Path, name: &std::ffi::OsStr) {
+        self.hidden.insert(RepoPath::new(at.join(name).as_os_str().as_bytes()));
     }
 
     /// Writes the files.
@@ -454,8 +468,9 @@ pub(super) fn ignores_differ(repository: &Repository, old: Oid, new: Oid) -> Res
                 ignores_differ(repository, old, new)?
             }
             _ if name == b".gitignore" => true,
-            // What went is hidden with all that a cache has there.
-            (_, Some(Node { mode: None, id })) => has_ignores(repository, id)?,
+            (Some(Node { mode: None, id }), _) | (_, Some(Node { mode: None, id })) => {
+                has_ignores(repository, id)?
+            }
             _ => false,
         };
         if differ {

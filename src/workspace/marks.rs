@@ -4,12 +4,16 @@
 //! has mounted; never follows a link, never changes the contents or the times of a file.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::{
         fd::AsFd,
-        unix::fs::{FileTypeExt as _, MetadataExt as _},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{FileTypeExt as _, MetadataExt as _},
+        },
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, CWD, FileType, XattrFlags};
@@ -17,6 +21,7 @@ use rustix::fs::{AtFlags, CWD, FileType, XattrFlags};
 use crate::{
     files,
     git::Error,
+    ids::RepoPath,
     workspace::look::{self, Seen},
 };
 
@@ -149,6 +154,50 @@ fn merge(upper: &Path, lower: &Path, at: &fs::Metadata) -> Result<(), files::Err
     set_modified(upper, at)
 }
 
+/// Gives `upper` what `lower` has at `path`: second names, and directories above it, which are like those in the
+/// first of `likes` that has them, or like those of `lower`. Nothing happens where `lower` has nothing, or
+/// `upper` has it already.
+pub(super) fn lay_part(
+    upper: &Path,
+    lower: &Path,
+    path: &RepoPath,
+    likes: &[PathBuf],
+) -> Result<(), files::Error> {
+    let mut at = PathBuf::new();
+    let mut steps = Vec::new();
+    for name in path.components() {
+        at.push(OsStr::from_bytes(name));
+        // Nothing is followed: a link above it would lead elsewhere.
+        if steps.last().is_some_and(|(_, mark, _)| !matches!(mark, Mark::Directory(_))) {
+            return Ok(());
+        }
+        let Some((mark, found)) = look(&lower.join(&at)) else { return Ok(()) };
+        steps.push((at.clone(), mark, found));
+    }
+    let Some((last, mark, found)) = steps.pop() else { return Ok(()) };
+    let (from, to) = (lower.join(&last), upper.join(&last));
+    if look(&to).is_some() {
+        return Ok(());
+    }
+    for (above, _, found) in &steps {
+        let made = upper.join(above);
+        files::create_private_dir(&made)?;
+        // Whoever fills it must be able to.
+        files::set_mode(&made, found.mode() & 0o7777 | 0o700)?;
+    }
+    match mark {
+        Mark::Directory(opaque) => copy_directory(&from, &to, &found, opaque)?,
+        Mark::Other => link(&from, &to)?,
+        Mark::Whiteout => {}
+    }
+    for (above, _, found) in steps.iter().rev() {
+        let like = |layer: &PathBuf| fs::symlink_metadata(layer.join(above)).ok();
+        let like = likes.iter().filter_map(like).find(fs::Metadata::is_dir);
+        set_modified(&upper.join(above), like.as_ref().unwrap_or(found))?;
+    }
+    Ok(())
+}
+
 fn copy_directory(
     from: &Path,
     to: &Path,
@@ -193,12 +242,16 @@ fn link(from: &Path, to: &Path) -> Result<(), files::Error> {
 }
 
 /// Takes away what only a mount needs, and what no cache may hold: whiteouts, opaque marks, sockets, pipes
-/// and devices. What stays is a plain directory. `keep` is asked for every file below `root`.
+/// and devices. What stays is a plain directory that its owner can read, fill and remove. `keep` is asked for
+/// every file below `root`.
 pub(super) fn strip(
     directory: &Path,
     keep: &mut impl FnMut(&Path, &fs::Metadata) -> Result<Keep, Error>,
 ) -> Result<(), Error> {
     let was = fs::symlink_metadata(directory).map_err(files::error("look at", directory))?;
+    if was.mode() & 0o700 != 0o700 {
+        files::set_mode(directory, was.mode() & 0o7777 | 0o700)?;
+    }
     let mut changed = false;
     for entry in fs::read_dir(directory).map_err(files::error("list", directory))? {
         let path = entry.map_err(files::error("list", directory))?.path();

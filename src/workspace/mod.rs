@@ -4,6 +4,7 @@
 //! what changed, not what is there. Reading back is our own: nothing is followed, no git program and no
 //! repository of an agent's takes part. Never runs a program and never decides who gets which slot.
 
+mod behind;
 mod caches;
 pub(crate) mod checkout;
 mod collect;
@@ -13,6 +14,7 @@ mod manifest;
 mod marks;
 mod overlay;
 mod pool;
+mod product;
 mod read;
 mod rules;
 mod switch;
@@ -32,6 +34,7 @@ use sha2::{Digest as _, Sha256};
 pub use caches::Kept;
 pub use collect::{Collect, Collected, InUse};
 pub use overlay::probe;
+pub use product::Product;
 pub use read::Changes;
 
 use crate::{
@@ -39,7 +42,7 @@ use crate::{
     git::{Error, Handles, Vault, oid},
     ids::{RepoPath, TreeId, hex},
     sandbox::Overlay,
-    workspace::caches::Cache,
+    workspace::{behind::Behind, caches::Cache},
 };
 
 /// How a workspace is made.
@@ -121,6 +124,9 @@ pub struct Store {
     vault: Vault,
     root: PathBuf,
     busy: Arc<Mutex<BTreeSet<Slot>>>,
+    behind: Arc<Behind>,
+    /// Held while layers are made: who needs what another makes waits for it.
+    layers: Arc<Mutex<()>>,
     /// What is known of slots that are not in use.
     known: Arc<Mutex<BTreeMap<Slot, pool::Rest>>>,
 }
@@ -146,6 +152,8 @@ impl Store {
             vault: vault.clone(),
             root: root.to_owned(),
             busy: Arc::default(),
+            behind: Arc::default(),
+            layers: Arc::default(),
             known: Arc::default(),
         }
     }
@@ -193,6 +201,7 @@ impl Store {
     ) -> Result<Workspace, Error> {
         let place = self.root.join(&lease.slot.0);
         files::create_private_dir(&place)?;
+        self.behind.wait(&place);
         files::remove_file(&place.join(CLAIM))?;
         let handles = self.vault.open()?;
         let rest = lock(&self.known).remove(&lease.slot);
@@ -208,10 +217,21 @@ impl Store {
             Kind::Overlay => {
                 let rooms = self.rooms();
                 let cache = cache.as_ref();
+                let _one = lock(&self.layers);
                 Inner::Overlay(overlay::Mount::lay_out(&self.vault, &rooms, &place, tree, cache)?)
             }
         };
         Ok(self.workspace(lease, place, inner, tree, largest))
+    }
+
+    /// Makes the layers of a tree that will be laid out over `cache` soon. Directories cannot be made before.
+    pub fn foresee(&self, kind: Kind, tree: &TreeId, cache: Option<&CacheId>) -> Result<(), Error> {
+        if kind == Kind::Pool {
+            return Ok(());
+        }
+        let cache = cache.and_then(|id| self.cache(&*self.vault.open().ok()?, id));
+        let _one = lock(&self.layers);
+        overlay::foresee(&self.vault, &self.rooms(), tree, cache.as_ref())
     }
 
     /// Takes over what an earlier process left in `slot` for `owner`, laid out of `tree`, as it is by now.
@@ -328,8 +348,8 @@ impl Store {
         tree: &TreeId,
         largest: u64,
     ) -> Workspace {
-        let (vault, known) = (self.vault.clone(), self.known.clone());
-        Workspace { vault, place, inner, tree: tree.clone(), largest, lease, known }
+        let (vault, known, behind) = (self.vault.clone(), self.known.clone(), self.behind.clone());
+        Workspace { vault, place, inner, tree: tree.clone(), largest, lease, known, behind }
     }
 
     fn lease(&self, slot: &Slot) -> Result<Lease, Error> {
@@ -368,6 +388,7 @@ pub struct Workspace {
     largest: u64,
     lease: Lease,
     known: Arc<Mutex<BTreeMap<Slot, pool::Rest>>>,
+    behind: Arc<Behind>,
 }
 
 enum Inner {
@@ -413,11 +434,20 @@ impl Workspace {
         }
     }
 
+    /// Adds the files in `layer` to what programs see; nobody may change them as long as the workspace is in use.
+    /// Call it before a program starts. The tree has nothing under their names.
+    pub fn show(&mut self, layer: &Path) -> Result<(), Error> {
+        match &mut self.inner {
+            Inner::Pool(pool) => Ok(files::copy_tree(layer, pool.directory())?),
+            Inner::Overlay(mount) => mount.show(layer),
+        }
+    }
+
     /// Writes down whose work the slot holds, for [`Store::reopen`]. It survives this process.
     pub fn claim(&self, owner: &str) -> Result<(), Error> {
         let claim = Claim { owner: owner.to_owned(), kind: self.kind(), tree: self.tree.clone() };
         let text = serde_json::to_vec(&claim).expect("three plain texts are JSON");
-        Ok(files::write_atomic(&self.place.join(CLAIM), &text)?)
+        Ok(files::write_soon(&self.place.join(CLAIM), &text)?)
     }
 
     /// Reads what changed, writing new contents into the vault's own store. Call it only when nothing
@@ -454,7 +484,8 @@ impl Workspace {
         }
     }
 
-    /// Gives it back. What was changed in it is undone when the slot is laid out the next time.
+    /// Gives it back. What was changed in it is undone when the slot is laid out the next time, or removed beside
+    /// whatever comes next.
     pub fn release(self) -> Result<(), Error> {
         self.give_back(false)
     }
@@ -474,7 +505,7 @@ impl Workspace {
                 }
                 Ok(())
             }
-            Inner::Overlay(mount) => mount.release(),
+            Inner::Overlay(mount) => mount.release(&self.behind),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     sandbox::Overlay,
     workspace::{
         CacheId,
+        behind::{Behind, GONE},
         caches::{self, Cache, Kept},
         layers::{self, Layers, Stack},
         look,
@@ -39,6 +40,10 @@ struct Note {
     stack: u64,
     /// The cache below the layers.
     cache: Option<PathBuf>,
+    /// What of it the layers would hide, above them.
+    shown: Option<PathBuf>,
+    /// The layer above all of them.
+    above: Option<PathBuf>,
 }
 
 /// One slot of this kind.
@@ -49,6 +54,8 @@ pub(super) struct Mount {
     caches: PathBuf,
     stack: Stack,
     cache: Option<PathBuf>,
+    shown: Option<PathBuf>,
+    above: Option<PathBuf>,
     upper: PathBuf,
 }
 
@@ -57,6 +64,10 @@ const UPPER: &str = "upper";
 const WORK: &str = "work";
 /// A cache that was made to fit, of hard links.
 const FITTED: &str = "cache";
+/// What of a cache is above the layers, of hard links.
+const SHOWN: &str = "shown";
+/// What a use leaves in its slot, beside the note.
+const USED: [&str; 4] = [UPPER, WORK, FITTED, SHOWN];
 
 /// Stacks that outlive a night: the tip, and enough beside it to find a near one.
 const KEPT_STACKS: usize = 8;
@@ -102,11 +113,14 @@ impl Mount {
         let mark = cache.map(Cache::mark);
         let stack = layers.stack(vault, tree, mark.as_deref())?;
         let cache = cache.map(|cache| fitting(vault, cache, place, tree)).transpose()?;
-        let note = Note { stack: stack.number, cache: cache.clone() };
-        let text = serde_json::to_vec(&note).expect("a number and a path have a form in JSON");
-        let mount = Mount::new(rooms, place, layers, stack, cache);
+        let shown = match &cache {
+            Some(cache) => shown_again(vault, cache, &layers, &stack, place)?,
+            None => None,
+        };
+        let note = Note { stack: stack.number, cache, shown, above: None };
+        let mount = Mount::new(rooms, place, layers, stack, note);
         mount.fresh()?;
-        files::write_atomic(&place.join(NOTE), &text)?;
+        mount.note()?;
         Ok(mount)
     }
 
@@ -115,31 +129,47 @@ impl Mount {
         let note = note(place)?;
         let layers = rooms.layers();
         let stack = layers.again(note.stack, tree)?;
-        let mount = Mount::new(rooms, place, layers, stack, note.cache);
+        let mount = Mount::new(rooms, place, layers, stack, note);
         let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-        let whole = mount.cache.as_deref().is_none_or(is_dir)
+        let named = mount.cache.iter().chain(&mount.shown).chain(&mount.above);
+        let whole = named.into_iter().all(|path| is_dir(path))
             && [&mount.at, &mount.upper, &mount.place.join(WORK)]
                 .into_iter()
                 .all(|path| is_dir(path));
         whole.then_some(mount)
     }
 
-    fn new(
-        rooms: &Rooms,
-        place: &Path,
-        layers: Layers,
-        stack: Stack,
-        cache: Option<PathBuf>,
-    ) -> Mount {
+    fn new(rooms: &Rooms, place: &Path, layers: Layers, stack: Stack, note: Note) -> Mount {
         Mount {
             at: rooms.at(),
             place: place.to_owned(),
             layers,
             caches: rooms.caches.clone(),
             stack,
-            cache,
+            cache: note.cache,
+            shown: note.shown,
+            above: note.above,
             upper: place.join(UPPER),
         }
+    }
+
+    /// Writes down what another process needs to take the slot over.
+    fn note(&self) -> Result<(), Error> {
+        let (cache, shown, above) = (self.cache.clone(), self.shown.clone(), self.above.clone());
+        let note = Note { stack: self.stack.number, cache, shown, above };
+        let text = serde_json::to_vec(&note).expect("a number and paths have a form in JSON");
+        Ok(files::write_soon(&self.place.join(NOTE), &text)?)
+    }
+
+    /// Shows the files of `layer` as well, which nobody changes as long as it may be mounted. The name of what
+    /// is in it must be none of the tree's.
+    pub(super) fn show(&mut self, layer: &Path) -> Result<(), Error> {
+        if !is_ours(layer) {
+            // A file of another group cannot be changed inside the walls: a copy is ours.
+            return Ok(files::copy_tree(layer, &self.upper)?);
+        }
+        self.above = Some(layer.to_owned());
+        self.note()
     }
 
     /// Makes the empty upper directory, with the time that the tree's root has.
@@ -160,8 +190,11 @@ impl Mount {
     }
 
     pub(super) fn overlay(&self) -> Overlay {
-        // The cache is the lowest: whatever it holds, no file of the tree is ever hidden.
-        let lower = self.layers.paths(&self.stack).into_iter().chain(self.cache.clone()).collect();
+        // The cache is the lowest: whatever it holds, no file of the tree is ever hidden. What is above the
+        // layers was made to fit the tree.
+        let layers = self.layers.paths(&self.stack).into_iter();
+        let above = self.above.iter().chain(&self.shown).cloned();
+        let lower = above.chain(layers).chain(self.cache.clone()).collect();
         Overlay {
             at: self.at.clone(),
             lower,
@@ -284,9 +317,21 @@ impl Mount {
     }
 
     /// Removes what was changed. The layers stay.
-    pub(super) fn release(self) -> Result<(), Error> {
-        clear(&self.place)
+    pub(super) fn release(self, behind: &Behind) -> Result<(), Error> {
+        files::remove_file(&self.place.join(NOTE))?;
+        behind.remove(&self.place, &USED)
     }
+}
+
+/// Makes the layers of a tree, where they are not there.
+pub(super) fn foresee(
+    vault: &Vault,
+    rooms: &Rooms,
+    tree: &TreeId,
+    cache: Option<&Cache>,
+) -> Result<(), Error> {
+    make_ours(&rooms.root.join(LAYERS))?;
+    rooms.layers().stack(vault, tree, cache.map(Cache::mark).as_deref()).map(drop)
 }
 
 /// Removes layers that nobody needs any more: neither a slot in `places`, nor one of `trees`, nor a new tip.
@@ -309,8 +354,14 @@ fn note(place: &Path) -> Option<Note> {
 /// Removes what a use of this kind leaves in a slot.
 pub(super) fn clear(place: &Path) -> Result<(), Error> {
     // The note first: without it nobody takes over what is half gone.
-    for name in [NOTE, UPPER, WORK, FITTED] {
+    files::remove_file(&place.join(NOTE))?;
+    for name in USED {
         files::remove_any(&place.join(name))?;
+    }
+    let gone = fs::read_dir(place).into_iter().flatten().flatten();
+    let gone = gone.filter(|entry| entry.file_name().as_bytes().starts_with(GONE.as_bytes()));
+    for entry in gone {
+        files::remove_any(&entry.path())?;
     }
     Ok(())
 }
@@ -328,6 +379,30 @@ fn fitting(vault: &Vault, cache: &Cache, place: &Path, tree: &TreeId) -> Result<
     marks::lay_under(&fitted, &cache.files())?;
     purge(&fitted, &Base::new(&handles.read, tree)?)?;
     Ok(fitted)
+}
+
+/// What of a cache the layers of a stack hide and its tree does not: where a directory or a file of an earlier
+/// tree went, there is a mark that hides the cache's too. `None` when there is nothing of the kind.
+fn shown_again(
+    vault: &Vault,
+    cache: &Path,
+    layers: &Layers,
+    stack: &Stack,
+    place: &Path,
+) -> Result<Option<PathBuf>, Error> {
+    let shown = place.join(SHOWN);
+    if stack.hidden.is_empty() {
+        return Ok(None);
+    }
+    files::create_private_dir(&shown)?;
+    let paths = layers.paths(stack);
+    for path in &stack.hidden {
+        marks::lay_part(&shown, cache, path, &paths)?;
+    }
+    let handles = vault.open()?;
+    purge(&shown, &Base::new(&handles.read, &stack.tree)?)?;
+    let mut left = fs::read_dir(&shown).map_err(files::error("list", &shown))?;
+    Ok(left.next().is_some().then_some(shown))
 }
 
 /// Leaves of a directory what a cache for `base` may hold: files, links and directories that it ignores and
@@ -378,6 +453,14 @@ fn make_ours(path: &Path) -> Result<(), Error> {
         files::set_mode(path, 0o700)?;
     }
     Ok(())
+}
+
+/// True when a directory is of our own user and group, and so is all that was made in it.
+fn is_ours(directory: &Path) -> bool {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    fs::symlink_metadata(directory).is_ok_and(|found| {
+        found.uid() == user && found.gid() == group && found.mode() & 0o2000 == 0
+    })
 }
 
 /// Whether layers can be made below `root`; if not, why. Whether they can be mounted, only the walls know.

@@ -275,7 +275,10 @@ impl<'s> Switch<'s> {
             dirs.map(|dir| dir.path.clone()).filter(|path| !fits(path)).collect();
         for path in dirs {
             self.manifest.keep_directory(&path, false);
-            self.put.remove(&path);
+            // The tree may have a file there by now.
+            if !matches!(self.put.get(&path), Some(Put::Base(..))) {
+                self.put.remove(&path);
+            }
             self.former.push(path);
         }
     }

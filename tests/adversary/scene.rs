@@ -59,6 +59,8 @@ struct Services {
     six: Option<TcpListener>,
     udp: UdpSocket,
     path: UnixListener,
+    /// In a directory that programs in T2 may read.
+    readable: UnixListener,
     path_datagrams: UnixDatagram,
     abstract_name: String,
     abstract_socket: UnixListener,
@@ -92,12 +94,13 @@ fn number() -> u32 {
 }
 
 impl Services {
-    fn new(sockets: &Path) -> Services {
+    fn new(sockets: &Path, readable: &Path) -> Services {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let same_port = TcpListener::bind(("127.0.0.2", 0)).unwrap();
         let six = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).ok();
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let path = UnixListener::bind(sockets.join("docker.sock")).unwrap();
+        let readable = UnixListener::bind(readable.join("agent.sock")).unwrap();
         let path_datagrams = UnixDatagram::bind(sockets.join("log.sock")).unwrap();
         let abstract_name = format!("nightshift-test-{}-{}", std::process::id(), number());
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
@@ -108,7 +111,7 @@ impl Services {
         for listener in [&tcp, &same_port].into_iter().chain(&six) {
             listener.set_nonblocking(true).unwrap();
         }
-        for listener in [&path, &abstract_socket] {
+        for listener in [&path, &readable, &abstract_socket] {
             listener.set_nonblocking(true).unwrap();
         }
         udp.set_nonblocking(true).unwrap();
@@ -119,6 +122,7 @@ impl Services {
             six,
             udp,
             path,
+            readable,
             path_datagrams,
             abstract_name,
             abstract_socket,
@@ -135,6 +139,7 @@ impl Services {
             ("a tcp port of IPv6", self.six.as_ref().is_some_and(|six| six.accept().is_ok())),
             ("a udp port", self.udp.recv(&mut buffer).is_ok()),
             ("a socket with a path", self.path.accept().is_ok()),
+            ("a socket in a readable directory", self.readable.accept().is_ok()),
             ("a socket for datagrams", self.path_datagrams.recv(&mut buffer).is_ok()),
             ("a socket with an abstract name", self.abstract_socket.accept().is_ok()),
         ];
@@ -195,7 +200,7 @@ impl Scene {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let services = Services::new(&at.join("s"));
+        let services = Services::new(&at.join("s"), &at.join("out/tools"));
         let mut scene = Scene {
             root,
             loot,

@@ -13,6 +13,8 @@ const PORTS: &str = "all tasks share the machine's ports, and other machines can
 const OUR_PORT: &str = "any host that listens on the proxy's port can be reached";
 const MODES: &str =
     "modes and times of files outside can be changed (chmod, touch), not their contents";
+const SOCKETS: &str =
+    "a service whose socket lies where programs may read (/usr, /opt, /etc) is reached";
 const ARGUMENTS: &str = "names and arguments of your other programs can be seen";
 
 /// All of them.
@@ -134,6 +136,11 @@ time.sleep(0.3)",
         Attack::sh("be the last to go when memory is full", "echo -1000 > /proc/self/oom_score_adj")
             .by_exit()
             .needs(Needs::Luck),
+        Attack::sh(
+            "make its supervisor the first to go when memory is full",
+            "echo 1000 > /proc/$PPID/oom_score_adj",
+        )
+        .by_exit(),
         Attack::python(
             "make another program slow (nice)",
             "os.setpriority(os.PRIO_PROCESS, int(E['VICTIM']), 15)",
@@ -250,6 +257,11 @@ fn network() -> Vec<Attack> {
             "ask a service by its socket (docker, ssh-agent, dbus, tmux)",
             "socket.socket(socket.AF_UNIX).connect(E['SOCK'] + '/docker.sock')",
         ),
+        Attack::python(
+            "ask a service whose socket lies in a readable directory",
+            "socket.socket(socket.AF_UNIX).connect(E['OUT'] + '/tools/agent.sock')",
+        )
+        .gap(Tier::T2, When::Always, SOCKETS),
         Attack::python(
             "send to a service by its socket for datagrams",
             "socket.socket(socket.AF_UNIX, 2).sendto(b'x', E['SOCK'] + '/log.sock')",

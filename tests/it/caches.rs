@@ -35,6 +35,41 @@ fn every_run_begins_with_what_the_base_left_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_base_whose_cache_is_gone_runs_its_gate_again() {
+    for (tier, kind) in kinds() {
+        let night = TestNight::new().tier(tier).workspaces(kind);
+        let night = night.gate(COUNTING).task("a", "Add one").agent(AGENT).run(&[]).exit(0).then();
+        let caches = night.caches();
+        assert_eq!(caches.len(), 1, "{tier} {kind}");
+        for cache in &caches {
+            std::fs::remove_dir_all(cache).unwrap();
+        }
+        // Its agent is red without what the base's gate leaves.
+        let ran = night.task_later("b", "Add two").run(&[]).exit(0).landed(["b"]);
+        assert_eq!(ran.then().caches(), caches, "{tier} {kind}");
+    }
+}
+
+/// What is green where a gate may do everything may be red where it may not.
+#[test]
+fn a_receipt_of_weaker_walls_does_not_stand_for_stronger() {
+    for (tier, kind) in kinds().into_iter().filter(|(tier, _)| *tier != "off") {
+        let night = TestNight::new().tier("off").workspaces(kind);
+        let outside = night.path("outside");
+        std::fs::write(&outside, "").unwrap();
+        let night = night
+            .gate(&format!("#!/bin/sh\ncat {}\n", outside.display()))
+            .task("a", "Add one")
+            .agent("echo x > src/$NIGHTSHIFT_TASK.txt; echo y > tests/$NIGHTSHIFT_TASK.txt");
+        let night = night.run(&[]).exit(0).landed(["a"]).then().task_later("b", "Add two");
+        // The control: for the same walls it stands.
+        let ran = night.run(&[]).exit(0).says("receipt of an earlier run").landed(["b"]);
+        let night = ran.then().tier_later(tier).task_later("c", "Add three");
+        night.run(&[]).exit(3).says("the gate is red on the base");
+    }
+}
+
 /// A gate runs what an agent wrote: what that does to directories must not reach the next gate.
 #[test]
 fn what_a_gates_code_does_to_directories_ends_with_it() {
@@ -101,6 +136,49 @@ fn a_set_up_runs_once_before_the_bases_gate() {
             .run(&[]);
         ran.exit(0).landed(["a"]).lacks("modules/dep");
     }
+}
+
+/// A night whose tasks cannot do without what the base's set-up makes. Without walls, so that its programs can
+/// take it away.
+fn with_set_up(setup: &str) -> TestNight {
+    let config = format!(
+        "version: 1\ngate:\n  setup: [{setup}]\n  steps: [{{name: quality, run: sh scripts/check.sh}}]\n"
+    );
+    TestNight::new()
+        .tier("off")
+        .workspaces("pool")
+        .file(".nightshift/config.yml", config)
+        .file(".gitignore", "/modules/\n")
+        .file("scripts/setup.sh", "mkdir -p modules && echo set up >> modules/dep\n")
+        .file("scripts/check.sh", "[ \"$(cat modules/dep)\" = 'set up' ]\n")
+        .task("a", "Add one")
+}
+
+#[test]
+fn what_a_set_up_made_and_somebody_removed_is_made_again_before_anything_goes_on() {
+    let night = with_set_up("sh scripts/setup.sh");
+    let ran =
+        night.agent("rm -r ../../caches; echo x > src/x.txt && echo y > tests/x.txt").run(&[]);
+    assert_eq!(ran.exit(0).landed(["a"]).then().caches().len(), 1);
+}
+
+#[test]
+fn a_night_stops_when_what_its_set_up_made_cannot_be_kept() {
+    let ran = with_set_up("'sh scripts/setup.sh; rm -rf ../../caches; echo > ../../caches'")
+        .agent("echo x > src/x.txt && echo y > tests/x.txt")
+        .run(&[]);
+    let ran = ran.exit(4).landed([]);
+    let ran =
+        ran.says("could not keep what `gate.setup` or `.worktreeinclude` brings for all tasks");
+    assert!(!ran.all().contains(" edited "), "{}", ran.all());
+    // The control: without a set-up, nobody needs it.
+    let ran = TestNight::new()
+        .tier("off")
+        .gate("#!/bin/sh\nrm -rf ../../caches; echo > ../../caches\n")
+        .task("a", "Add one")
+        .agent("echo x > src/x.txt && echo y > tests/x.txt")
+        .run(&[]);
+    ran.exit(0).landed(["a"]);
 }
 
 #[test]

@@ -96,6 +96,7 @@ impl Scene {
         let scene = Scene { directory: tempfile::tempdir().unwrap() };
         fs::create_dir(scene.home()).unwrap();
         fs::create_dir(scene.repository()).unwrap();
+        scene.own_file("");
         scene.git(&["init", "--quiet", "--initial-branch=main"]);
         scene.write("README.md", "# A project\n");
         scene.commit("begin");
@@ -110,6 +111,14 @@ impl Scene {
         scene.write(".nightshift/config.yml", CONFIG);
         scene.commit("configure");
         scene
+    }
+
+    /// The user's own file. The gates here can fail at nothing: none of these tests is about them.
+    fn own_file(&self, more: &str) {
+        let directory = self.home().join(".config/nightshift");
+        fs::create_dir_all(&directory).unwrap();
+        let text = format!("gate: {{canary: off, flaky_reruns: 0}}\n{more}");
+        fs::write(directory.join("nightshift.yml"), text).unwrap();
     }
 
     fn home(&self) -> PathBuf {
@@ -206,11 +215,16 @@ fn check_says_what_would_run_and_why_the_rest_would_not() {
         "waits for approval",
         "--  task_5",
         "gate: bash check.sh",
+        "canary: off (the own file of this machine's owner); the pull request says so",
         "agent: demo",
     ]);
     assert!(ran.stdout.ends_with("next: nightshift run\n"), "{}", ran.stdout);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
-    assert_eq!(scene.run(&["run", "--dry-run"]).stdout, ran.stdout);
+    // What is free on the disk is another moment's.
+    let told = |ran: &Ran| -> Vec<String> {
+        ran.stdout.lines().filter(|line| !line.starts_with("disk: ")).map(str::to_owned).collect()
+    };
+    assert_eq!(told(&scene.run(&["run", "--dry-run"])), told(&ran));
     assert_eq!(scene.git(&["status", "--porcelain"]), "");
 }
 
@@ -243,6 +257,34 @@ fn check_as_json_holds_tasks_rules_and_notes() {
     assert_eq!(data["gate"]["steps"][0]["run"], "bash check.sh");
     let notes = data["notes"].to_string();
     assert!(notes.contains("1 uncommitted file"), "{notes}");
+}
+
+#[test]
+fn check_says_what_is_set_up_and_whether_the_disk_has_the_room() {
+    let scene = Scene::ready();
+    let plain = scene.run(&["check"]);
+    plain.holds(&["\ndisk: a night takes about ", " are free\n"]);
+    assert!(!plain.stdout.contains("set-up:"), "{}", plain.stdout);
+    let data = scene.run(&["check", "--json"]).data("check");
+    assert!(data["disk"]["needed"].as_u64().unwrap() > 0 && data["disk"]["problem"].is_null());
+    assert_eq!(data["gate"]["setup"].as_array().unwrap().len(), 0);
+    scene.write(
+        ".nightshift/config.yml",
+        "version: 1\ngate: {setup: [npm ci, make deps], steps: make check}\nagent: {use: demo}\n",
+    );
+    scene.commit("set up");
+    let user = scene.home().join(".config/nightshift");
+    fs::create_dir_all(&user).unwrap();
+    fs::write(user.join("nightshift.yml"), "sandbox: {use: off, disk_reserve: 900000 GiB}\n")
+        .unwrap();
+    let ran = scene.run(&["check"]);
+    ran.holds(&[
+        "\nset-up: npm ci · make deps (before the base's gate, with your network)\ngate: make check\n",
+        "\ndisk: too little: this night needs about 900000.",
+        "set XDG_CACHE_HOME",
+        "next: make room on the disk, then nightshift run",
+    ]);
+    assert_eq!((ran.code, scene.run(&["check", "--strict"]).code), (0, 1));
 }
 
 #[test]
@@ -317,7 +359,10 @@ fn status_of_a_finished_night_ends_with_the_next_command() {
 fn status_says_who_runs_and_what_is_under_way() {
     let scene = Scene::ready();
     Past::night(&scene, false);
-    scene.run(&["status"]).holds(&["not ended", "next: nightshift resume"]);
+    let ran = scene.run(&["status"]);
+    ran.holds(&["not ended: cut off", "the agent was cut off", "next: nightshift resume"]);
+    assert!(!ran.stdout.contains("at work"), "{}", ran.stdout);
+    scene.run(&["show", "task_1"]).holds(&["the agent was cut off"]);
     let lock = scene.preparation().home.places.lock();
     let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
     let Locking::Held(_lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
@@ -326,7 +371,8 @@ fn status_says_who_runs_and_what_is_under_way() {
         "running since 02:00 (pid 4711): the agent works on task_1, try 1 of 3",
         "next: nightshift logs -f",
     ]);
-    assert!(!ran.stdout.contains("resume"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("resume") && !ran.stdout.contains("cut off"), "{}", ran.stdout);
+    scene.run(&["show", "task_1"]).holds(&["the agent is at work"]);
     let data = scene.run(&["status", "--json"]).data("status");
     assert_eq!(data["running"]["pid"], 4711);
     assert_eq!(scene.run(&["status", "--exit-code"]).code, 5);
@@ -657,9 +703,7 @@ fn logs_follow_a_night_until_it_ends_and_status_knows_it() {
     let scene = Scene::ready();
     scene.write("PROJECT_PLAN.md", include_str!("../../templates/demo/PROJECT_PLAN.md"));
     scene.commit("tasks of the demonstration");
-    let settings = scene.home().join(".config/nightshift");
-    fs::create_dir_all(&settings).unwrap();
-    fs::write(settings.join("nightshift.yml"), "sandbox: off\n").unwrap();
+    scene.own_file("sandbox: off\n");
     let mut night = Program::new(env!("CARGO_BIN_EXE_nightshift"));
     night.args(["run", "-q", "--no-push"]).current_dir(scene.repository());
     let mut night = night.env_clear().envs(scene.environment()).spawn().unwrap();

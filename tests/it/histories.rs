@@ -60,7 +60,8 @@ impl Scene {
                 .unwrap()
                 .success()
         );
-        history::give(&self.vault, &self.head(), &place, &self.shared()).unwrap();
+        let layer = history::prepare(&self.vault, &self.head(), &self.shared()).unwrap();
+        nightshift::files::copy_tree(&layer, &place).unwrap();
         place
     }
 

@@ -24,6 +24,7 @@ mod cli;
 mod crash;
 mod egress;
 mod forge;
+mod gates;
 mod model;
 #[cfg(target_os = "linux")]
 mod heavy;

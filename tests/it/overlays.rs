@@ -18,7 +18,8 @@ use nightshift::{
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::support::layers::{
-    EXECUTABLE, Files, GITLINK, REGULAR, SYMLINK, Scene, can_mount, files, run, shell, times,
+    EXECUTABLE, Files, GITLINK, REGULAR, SYMLINK, Scene, can_mount, collect, files, run, shell,
+    times,
 };
 
 fn base() -> Files {
@@ -371,6 +372,58 @@ fn no_program_can_forge_the_marks_of_a_layer() {
 }
 
 #[test]
+fn a_layer_that_is_shown_as_well_is_no_change_and_stays_as_it_is() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let tree = scene.tree(&base());
+    let layer = scene.root.path().join("layer");
+    fs::create_dir_all(layer.join(".git/refs")).unwrap();
+    fs::write(layer.join(".git/HEAD"), "ref: refs/heads/work\n").unwrap();
+    let mut workspace = scene.lay_out(&agent(), &tree, None);
+    workspace.show(&layer).unwrap();
+    assert_eq!(fs::read_dir(workspace.own()).unwrap().count(), 0, "nothing is copied");
+    workspace.claim("agent").unwrap();
+    drop(workspace);
+    // Another process finds it as well.
+    let workspace = scene.store.reopen(&agent(), "agent", &tree, 1_000).unwrap().unwrap();
+    let script =
+        "grep -q work .git/HEAD && echo mine > .git/HEAD && touch .git/refs/new && echo a2 > a.txt";
+    run(&workspace.overlay().unwrap(), script);
+    let changed: Vec<String> =
+        workspace.changes().unwrap().edits.keys().map(ToString::to_string).collect();
+    assert_eq!(changed, ["a.txt"]);
+    run(&workspace.overlay().unwrap(), "grep -q mine .git/HEAD && rm -r .git && test ! -e .git");
+    assert_eq!(workspace.changes().unwrap().edits.len(), 1);
+    assert_eq!(fs::read_to_string(layer.join(".git/HEAD")).unwrap(), "ref: refs/heads/work\n");
+    assert!(!layer.join(".git/refs/new").exists());
+    // Without it the workspace is not whole.
+    drop(workspace);
+    fs::remove_dir_all(&layer).unwrap();
+    assert!(scene.store.reopen(&agent(), "agent", &tree, 1_000).unwrap().is_none());
+}
+
+#[test]
+fn layers_that_were_foreseen_are_those_that_are_used() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    drop(scene.lay_out(&agent(), &scene.tree(&base()), None));
+    let mut tip = base();
+    tip.insert("new/file".to_owned(), (REGULAR, "new\n".to_owned()));
+    let tree = scene.tree(&tip);
+    scene.store.foresee(Kind::Pool, &tree, None).unwrap();
+    assert_eq!(layers(&scene), [1], "a directory cannot be foreseen");
+    scene.store.foresee(Kind::Overlay, &tree, None).unwrap();
+    assert_eq!(layers(&scene), [1, 2]);
+    let workspace = scene.lay_out(&Slot::gate(), &tree, None);
+    assert_eq!(layers(&scene), [1, 2]);
+    assert_eq!(scene.view(&workspace), tip);
+}
+
+#[test]
 fn a_whiteout_of_either_form_is_a_removal() {
     if !can_mount() {
         return;
@@ -503,6 +556,69 @@ fn a_cache_never_hides_a_file_of_the_tree_and_adds_none_that_it_does_not_ignore(
     assert_eq!(scene.view(&lay_out(&less)), with(&less, &[LOG]), "target/ is not ignored");
     let inner = with(&base(), &[("docs/.gitignore", REGULAR, "!two.log\n")]);
     assert_eq!(scene.view(&lay_out(&inner)), with(&inner, &[LIB]));
+}
+
+/// The marks of what a candidate removed lie above the cache.
+#[test]
+fn what_a_candidate_removes_hides_nothing_of_the_cache() {
+    if !can_mount() {
+        return;
+    }
+    let without = |files: &Files, paths: &[&str]| {
+        let mut files = files.clone();
+        files.retain(|path, _| !paths.contains(&path.as_str()));
+        files
+    };
+    let tracked = ("target/deep/tracked.o", REGULAR, "tracked\n");
+    let only = without(&base(), &["target/kept.txt"]);
+    // A directory that its owner cannot write, with something that no cache holds.
+    let build = "echo 3 > target/deep/three.o; ln -s /etc target/out; mkfifo target/deep/pipe; chmod 555 target/deep";
+    let three = ("target/deep/three.o", REGULAR, "3\n");
+    let out = ("target/out", SYMLINK, "/etc");
+    let first = with(&base(), &[tracked, ("gen/.gitignore", REGULAR, "*.c\n")]);
+    let steps = [
+        // The only tracked files of an ignored directory, of one below it, of one with its own list.
+        with(&without(&first, &["target/kept.txt"]), &[("b.txt", REGULAR, "b\n")]),
+        with(&only, &[("gen/.gitignore", REGULAR, "*.c\n")]),
+        only.clone(),
+        // There again; another kind; and gone for good.
+        with(&only, &[("target/kept.txt", REGULAR, "again\n"), ("target/out/x", REGULAR, "x\n")]),
+        with(&only, &[("target/deep", REGULAR, "a file\n")]),
+        with(&only, &[("c.txt", REGULAR, "c\n")]),
+        with(&only, &[three]),
+        only.clone(),
+    ];
+    let scene = Scene::new();
+    let script = format!("{BUILD}; {build}; echo int > gen/a.c");
+    gate_leaves(&scene, &first, None, &script, "one");
+    // Both kinds have the same of one cache, where one stack grew from the other and where it is whole.
+    let both = |tree: &Files, how: &str| {
+        let id = scene.tree(tree);
+        let layers = scene.lay_out(&agent(), &id, Some(&cache("one")));
+        let pool = Slot::agent(1);
+        let pool = scene.store.lay_out(Kind::Pool, &pool, &id, Some(&cache("one")), 1_000).unwrap();
+        let mut files = Files::new();
+        collect(pool.directory(), "", &mut files);
+        let view = scene.view(&layers);
+        assert_eq!(view, files, "{how}");
+        assert!(layers.changes().unwrap().edits.is_empty(), "{how}");
+        layers.release().unwrap();
+        pool.release().unwrap();
+        view
+    };
+    for (number, tree) in steps.iter().enumerate() {
+        let view = both(tree, &format!("step {number}"));
+        for (path, mode, text) in [LOG, three, out] {
+            let other = tree.keys().any(|name| {
+                let (name, path) = (Path::new(name), Path::new(path));
+                name.starts_with(path) || path.starts_with(name)
+            });
+            let expected = (mode, text.to_owned());
+            assert!(other || view.get(path) == Some(&expected), "step {number}: {path}");
+        }
+    }
+    fs::remove_dir_all(scene.work().join("layers")).unwrap();
+    both(&only, "whole");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use nightshift::{
     diff::FileMode,
     git::{Vault, user::UserRepository},
@@ -436,6 +438,87 @@ fn a_file_of_the_same_size_and_time_is_read_all_the_same() {
     fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     let changes = workspace.changes().unwrap();
     assert_eq!(changes.edits.keys().cloned().collect::<Vec<_>>(), [RepoPath::from("src/a.txt")]);
+}
+
+/// A file's stamp, as a manifest has it.
+fn stamp(path: &Path) -> Vec<u8> {
+    let found = fs::symlink_metadata(path).unwrap();
+    let time =
+        |seconds: i64, nanoseconds: i64| (seconds * 1_000_000_000 + nanoseconds).to_le_bytes();
+    let (modified, changed) =
+        (time(found.mtime(), found.mtime_nsec()), time(found.ctime(), found.ctime_nsec()));
+    let (inode, size) = (found.ino().to_le_bytes(), found.size().to_le_bytes());
+    [&inode[..], &size, &found.mode().to_le_bytes(), &modified, &changed].concat()
+}
+
+/// Changes a file of `agent-0` without a trace: same size, and the manifest has the stamp that it gets.
+/// `change` may change the rest of the manifest, whose length stays.
+fn change_without_a_trace(repository: &Repository, path: &str, change: impl FnOnce(&mut [u8])) {
+    let (path, manifest) = (repository.path(path), repository.slot().join("manifest"));
+    let bytes = fs::read(&manifest).unwrap();
+    let before = stamp(&path);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace(char::is_alphanumeric, "X")).unwrap();
+    // Eight bytes of name, eight of length, the checksum, and one block, as the first lay-out writes it.
+    let mut payload = bytes[48..].to_vec();
+    let at = payload.windows(before.len()).position(|window| window == before).unwrap();
+    payload[at..at + before.len()].copy_from_slice(&stamp(&path));
+    change(&mut payload);
+    let checksum = Sha256::digest(&payload);
+    fs::write(&manifest, [&bytes[..16], checksum.as_slice(), &payload].concat()).unwrap();
+}
+
+/// Where a manifest says from which time of change on files are read: behind three texts with their lengths.
+fn settled(payload: &mut [u8]) -> &mut [u8] {
+    let mut at = 0;
+    for _ in 0..3 {
+        at += 4 + u32::from_le_bytes(payload[at..at + 4].try_into().unwrap()) as usize;
+    }
+    &mut payload[at..at + 8]
+}
+
+/// What a process that was started anew reads in `agent-0`.
+fn read_anew(repository: &Repository) -> Vec<RepoPath> {
+    let slot = Slot::agent(0);
+    let reopened = repository.store().reopen(&slot, "me", &repository.trees[0], 1_000).unwrap();
+    reopened.unwrap().changes().unwrap().edits.into_keys().collect()
+}
+
+/// The clock of a file system ticks in steps: who writes in the step of our own write leaves our stamp.
+#[test]
+fn what_was_changed_in_the_tick_of_our_own_write_is_read_and_put_back() {
+    let repository = Repository::new(&[&first]);
+    let tree = &repository.trees[0];
+    let workspace = lay_out(&repository.store(), tree);
+    workspace.claim("me").unwrap();
+    drop(workspace);
+    change_without_a_trace(&repository, "src/a.txt", |_| ());
+    assert_eq!(read_anew(&repository), [RepoPath::from("src/a.txt")]);
+    let _again = lay_out(&repository.store(), tree);
+    assert_eq!(files_of(&repository.slot().join("tree")), repository.expected(tree));
+}
+
+/// After a power cut a file may have its stamp and not its contents.
+#[cfg(target_os = "linux")]
+#[test]
+fn stamps_of_an_earlier_run_of_the_machine_are_not_believed() {
+    let repository = Repository::new(&[&first]);
+    let tree = &repository.trees[0];
+    let workspace = lay_out(&repository.store(), tree);
+    workspace.claim("me").unwrap();
+    drop(workspace);
+    let late = |payload: &mut [u8]| settled(payload).copy_from_slice(&i64::MAX.to_le_bytes());
+    // The control: with a stamp that fits, nothing is read.
+    change_without_a_trace(&repository, "src/a.txt", late);
+    assert_eq!(read_anew(&repository), []);
+    change_without_a_trace(&repository, "src/a.txt", |payload| {
+        late(payload);
+        // The id of the run stands first, behind its length.
+        payload[4] ^= 1;
+    });
+    assert_eq!(read_anew(&repository), [RepoPath::from("src/a.txt")]);
+    let _again = lay_out(&repository.store(), tree);
+    assert_eq!(files_of(&repository.slot().join("tree")), repository.expected(tree));
 }
 
 fn build(root: &Path) {

@@ -27,7 +27,7 @@ fn two_ready_tasks() -> TestNight {
     TestNight::new().task("a", "Add one").task("b", "Add another").agent(&agent)
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(Instant::now() < end, "waited for {what}");
@@ -35,7 +35,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn kill(child: &mut Child) {
+pub(crate) fn kill(child: &mut Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     // The runner alone, as the out-of-memory killer would: nobody tells its children.
     kill_process(pid, Signal::KILL).unwrap();

@@ -16,12 +16,12 @@ use std::{
 
 use nightshift::{
     process::{Completed, Ended, Environment, Error, Program, Stop, Supervisor},
-    sandbox::{Limits, Network, Tier, Walls},
+    sandbox::{Limits, Network, Tier, Walls, linux::limits},
 };
 
 use crate::{
     processes::{alive, wait_for},
-    support::kernel::{has_landlock, has_namespaces},
+    support::kernel::{self, has_landlock, has_namespaces},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -142,7 +142,8 @@ async fn a_program_sees_only_its_own_processes() {
     let Some(scene) = Scene::new(Tier::T2) else { return };
     // The supervisor is the first one, the shell the second.
     let said = scene.said("echo $$ /proc/[0-9]*; tr '\\0' ' ' </proc/1/cmdline; hostname").await;
-    assert_eq!(said, "2 /proc/1 /proc/2\n/proc/self/exe __supervise inside 0 nightshift\n");
+    let exe = env!("CARGO_BIN_EXE_nightshift");
+    assert_eq!(said, format!("2 /proc/1 /proc/2\n{exe} __supervise nightshift\n"));
 }
 
 #[tokio::test]
@@ -164,6 +165,81 @@ async fn nobody_inside_can_reach_into_the_supervisor() {
         .await;
     assert_eq!(said.matches("Permission denied").count(), 6, "{said}");
     assert!(said.contains("still here\n"), "{said}");
+}
+
+/// Behind Landlock, and with a supervisor whose capabilities nobody else has, no program gets so far as to ask
+/// the supervisor itself. Here is neither: a neighbour without Landlock, and nobody with a capability.
+#[test]
+fn a_supervisor_lets_no_program_of_its_user_look_into_it() {
+    let Some(scene) = Scene::new(Tier::T1) else { return };
+    let neighbour = move || {
+        limits::drop_privileges().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut running = supervisor().start(scene.sh("echo ready; cat")).await.unwrap();
+            wait_for("ready", || scene.out() == "ready\n");
+            let refused = [(); 4].map(|()| Some(io::ErrorKind::PermissionDenied));
+            assert_eq!(look_into(ends::parent(running.pid())), refused);
+            running.close_stdin();
+            assert_eq!(running.wait().await.unwrap().ended, Ended::Code(0));
+        });
+        // The control: another child of the same thread.
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let looked = look_into(i32::try_from(other.id()).unwrap());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(looked, [None; 4]);
+    };
+    std::thread::spawn(neighbour).join().unwrap();
+}
+
+/// How a process refuses its environment, its memory, what a descriptor of it is, and the descriptor.
+fn look_into(process: i32) -> [Option<io::ErrorKind>; 4] {
+    let of = |name: &str| format!("/proc/{process}/{name}");
+    let pid = rustix::process::Pid::from_raw(process).unwrap();
+    let descriptor = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        .and_then(|process| {
+            rustix::process::pidfd_getfd(process, 0, rustix::process::PidfdGetfdFlags::empty())
+        });
+    [
+        fs::read(of("environ")).err().map(|error| error.kind()),
+        fs::File::options().read(true).write(true).open(of("mem")).err().map(|error| error.kind()),
+        fs::read_link(of("fd/0")).err().map(|error| error.kind()),
+        descriptor.err().map(rustix::io::Errno::kind),
+    ]
+}
+
+/// Nothing of `/proc` but the kernel's settings is mounted read-only: what is a process's own there, and its
+/// supervisor's where both are root, only Landlock keeps.
+#[tokio::test]
+async fn landlock_holds_behind_the_mounts_too() {
+    for scene in Scene::each() {
+        let script = "for p in self $PPID; do (echo 1000 >/proc/$p/oom_score_adj) 2>/dev/null && \
+            echo wrote $p; done; (: </proc/self/oom_score_adj) && echo read";
+        assert_eq!(scene.said(script).await, "read\n", "{:?}", scene.walls.tier);
+    }
+    let free = std::process::Command::new("sh")
+        .args(["-c", "echo 1000 >/proc/self/oom_score_adj"])
+        .status();
+    assert!(free.unwrap().success(), "without walls anybody may");
+}
+
+/// On a kernel without x32 such a call is "not there" by itself; only the filter says that it is forbidden.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn calls_by_the_numbers_of_x32_are_refused() {
+    const SCRIPT: &str = "perl -e '$r = syscall(0x40000000 + 39); print \"$r \", $! + 0, \"\\n\"'";
+    let free = std::process::Command::new("sh").args(["-c", SCRIPT]).output().unwrap();
+    if !free.status.success() {
+        kernel::missing("perl is not there, which makes the call");
+        return;
+    }
+    let eperm = rustix::io::Errno::PERM.raw_os_error();
+    let refused = format!("-1 {eperm}\n");
+    assert_ne!(String::from_utf8_lossy(&free.stdout), refused);
+    for scene in Scene::each() {
+        assert_eq!(scene.said(SCRIPT).await, refused, "{:?}", scene.walls.tier);
+    }
 }
 
 #[tokio::test]

@@ -457,8 +457,8 @@ fn what_a_kept_history_needs_is_kept() {
     assert_eq!(removed(&collected, What::History), 1, "{collected:?}");
     assert!(!store(&alone).exists() && half.exists());
     let workspace = scene.root.path().join("work");
-    fs::create_dir(&workspace).unwrap();
-    history::give(&scene.vault, &chain[2], &workspace, &shared).unwrap();
+    let layer = history::prepare(&scene.vault, &chain[2], &shared).unwrap();
+    nightshift::files::copy_tree(&layer, &workspace).unwrap();
     assert_eq!(git(&workspace, &["rev-list", "--count", "HEAD"]), "4");
     git(&workspace, &["fsck", "--full", "--strict"]);
 

@@ -367,7 +367,7 @@ fn at_code(text: &str, at: usize) -> bool {
     fences % 2 == 1 || text[start..at].matches('`').count() % 2 == 1
 }
 
-const TEXTS: [&str; 10] = [
+const TEXTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -375,6 +375,7 @@ const TEXTS: [&str; 10] = [
     "docs/agents.md",
     "docs/plan.md",
     "docs/configuration.md",
+    "docs/gate.md",
     "docs/safety.md",
     "docs/troubleshooting.md",
     "examples/first-night/README.md",

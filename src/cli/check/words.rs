@@ -1,11 +1,13 @@
 //! `check` in words: one screen, or every rule.
 
-use super::{Fate, Row, View, ruling};
+use super::{Disk, Fate, Row, View, ruling};
 use crate::{
     diagnostic::Level,
     ids::NAME,
+    night::Step,
     policy::Verdict,
     report::{column, text},
+    runner::storage,
 };
 
 /// Width of the title column, so that a row fits 80 cells.
@@ -211,28 +213,47 @@ pub(super) fn end(view: &View<'_>, exit: u8) -> String {
     match &preparation.gate_missing {
         Some(missing) => lines.push(format!("gate: missing: {}", text::inline_plain(missing))),
         None => {
-            let steps: Vec<String> = preparation
-                .gate
-                .steps
-                .iter()
-                .map(|step| {
-                    let advisory = if step.required { "" } else { " (advisory)" };
-                    format!("{}{advisory}", text::inline_plain(&step.run))
-                })
-                .collect();
-            lines.push(format!("gate: {}", steps.join(" · ")));
+            let gate = &preparation.gate;
+            if !gate.setup.is_empty() {
+                lines.push(format!(
+                    "set-up: {} (before the base's gate, with your network)",
+                    steps(&gate.setup)
+                ));
+            }
+            lines.push(format!("gate: {}", steps(&gate.steps)));
+            lines.push(format!("canary: {}", text::inline_plain(&view.canary)));
         }
     }
     let missing = if view.agent.usable { "" } else { "missing: " };
     let words = text::inline_plain(&view.agent.words);
     lines.push(format!("agent: {} ({missing}{words})", view.agent.name));
-    lines.push(format!("walls: {}", text::inline_plain(&view.walls)));
+    lines.push(format!("walls: {}", text::inline_plain(&view.ground.walls)));
+    lines.push(format!("disk: {}", text::inline_plain(&disk(&view.ground.disk))));
     let asks = view.rows.iter().any(|row| matches!(row.fate, Fate::No(Verdict::Ask, _)));
     if asks {
         lines.push("approve a task: write `- [x] Approve` below it in the plan".to_owned());
     }
     lines.push(format!("next: {}", next(view, exit)));
     lines.join("\n")
+}
+
+fn steps(steps: &[Step]) -> String {
+    let step = |step: &Step| {
+        let advisory = if step.required { "" } else { " (advisory)" };
+        format!("{}{advisory}", text::inline_plain(&step.run))
+    };
+    steps.iter().map(step).collect::<Vec<_>>().join(" · ")
+}
+
+fn disk(disk: &Disk) -> String {
+    match &disk.needed {
+        Err(problem) => format!("too little: {problem}"),
+        Ok(needed) => format!(
+            "a night takes about {}, {} are free",
+            storage::in_words(*needed),
+            storage::in_words(disk.free)
+        ),
+    }
 }
 
 fn next(view: &View<'_>, exit: u8) -> String {
@@ -244,6 +265,9 @@ fn next(view: &View<'_>, exit: u8) -> String {
     }
     if !view.agent.usable {
         return format!("make the agent `{}` ready, then {NAME} run", view.agent.name);
+    }
+    if view.ground.disk.needed.is_err() {
+        return format!("make room on the disk, then {NAME} run");
     }
     if view.stopped {
         return format!("{NAME} resume lifts the stop");

@@ -53,13 +53,16 @@ pub(super) fn in_full(
     }
     let (attempt, record) = super::attempt_of(found, selector)?;
     lines.extend(talk(state, record, cleaner));
+    if let Some(proof) = &record.test_proof {
+        lines.push(format!("tests            {}", cleaner.line(&report::test_proof(proof))));
+    }
     if let Some(setback) = &record.setback {
         lines.push(format!("why it stopped   {}", cleaner.line(&report::why(setback))));
         details(found, &setback.failure, cleaner, &mut lines);
     }
     lines.extend(judged(record, cleaner));
     lines.push(String::new());
-    lines.push(tries(home, state, cleaner));
+    lines.push(tries(home, state, cleaner, tell::runs(home, &found.night)));
     lines.extend(said(record, cleaner));
     let words = record.agent.as_ref().and_then(|agent| agent.last_words.as_deref());
     if let Some(words) = words.filter(|words| !words.trim().is_empty()) {
@@ -142,9 +145,6 @@ fn judged(record: &AttemptRecord, cleaner: &Cleaner) -> Vec<String> {
             lines.push(format!("  {}", cleaner.line(&words)));
         }
     }
-    if let Some(proof) = &record.test_proof {
-        lines.push(format!("tests            {}", cleaner.line(&report::tests(proof))));
-    }
     let findings: Vec<_> = record.findings().collect();
     if !findings.is_empty() {
         lines.push("rules said".to_owned());
@@ -225,7 +225,7 @@ fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<
             if report.failing_tests.len() > MANY {
                 lines.push(format!("  and {} more", report.failing_tests.len() - MANY));
             }
-            for step in report.steps.iter().filter(|step| step.required && !step.green()) {
+            for step in report.steps.iter().filter(|step| step.blocks()) {
                 let log = std::fs::read(found.places.directory().join(&step.log));
                 let log = cleaner.clean(&log.unwrap_or_default());
                 let all: Vec<&str> = log.trim_end().lines().collect();
@@ -266,8 +266,8 @@ fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<
     }
 }
 
-/// The table of a task's tries.
-pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner) -> String {
+/// The table of a task's tries. `running`: a process is at its night.
+pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner, running: bool) -> String {
     let mut lines = vec![format!(
         "try  {}  {}  {}  what came of it",
         column("time", 7),
@@ -293,13 +293,17 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner) -> String
                     (false, true) => ", held for you",
                     (false, false) => "",
                 };
-                format!("gate green{what}")
+                let flaky = report::flaky_in_words(gate);
+                let flaky = flaky.map_or(String::new(), |words| format!(", flaky: {words}"));
+                let known = report::excused(gate);
+                let known =
+                    known.map_or(String::new(), |words| format!(", red as on the base: {words}"));
+                format!("gate green{what}{known}{flaky}")
             }
             (None, Some(gate)) => format!("gate red: {}", report::red(gate)),
             (None, None) if record.charged.is_some() => "cut off by a crash".to_owned(),
-            (None, None) if record.agent.is_none() => {
-                "the agent is at work, or was cut off".to_owned()
-            }
+            (None, None) if record.agent.is_none() && running => "the agent is at work".to_owned(),
+            (None, None) if record.agent.is_none() => "the agent was cut off".to_owned(),
             (None, None) => "waits for the gate".to_owned(),
         };
         lines.push(format!(

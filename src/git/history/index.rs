@@ -4,7 +4,7 @@
 //! Version 2 without extensions, as gitformat-index(5) has it. Times and inodes are zero, so that git looks at
 //! each file once; the checksum is zero, as `index.skipHash` writes it. Never reads what an agent wrote.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     diff::FileMode,
@@ -36,38 +36,47 @@ pub(super) fn whole(files: &[TreeEntry]) -> Vec<u8> {
     index
 }
 
-/// `old` with edits. `None` when `old` is no index of ours.
-pub(super) fn spliced(old: &[u8], edits: &BTreeMap<RepoPath, TreeEdit>) -> Option<Vec<u8>> {
+/// `old` with edits, as pieces in their order: what is kept is not copied. `None` when `old` is no index of ours.
+pub(super) fn spliced<'o>(
+    old: &'o [u8],
+    edits: &BTreeMap<RepoPath, TreeEdit>,
+) -> Option<Vec<Cow<'o, [u8]>>> {
     let (head, rest) = old.split_at_checked(HEAD.len() + 4)?;
     let count = u32::from_be_bytes(head.strip_prefix(&HEAD)?.try_into().ok()?);
     let entries = rest.get(..rest.len().checked_sub(TRAILER)?)?;
-    let mut index = begin(0);
-    index.reserve(old.len() + edits.len() * 128);
+    let mut pieces = vec![Cow::default()];
     let mut number = usize::try_from(count).ok()?;
     let mut edits = edits.iter().peekable();
-    // What is kept is copied in long pieces: from `kept` to `at`.
+    // What is kept is one long piece: from `kept` to `at`.
     let (mut kept, mut at) = (0, 0);
     for _ in 0..count {
         let path = path_at(entries, at)?;
         let next = at + length(path.len());
         while let Some((edited, edit)) = edits.next_if(|(edited, _)| edited.as_bytes() <= path) {
-            index.extend_from_slice(entries.get(kept..at)?);
+            pieces.push(entries.get(kept..at)?.into());
             kept = at;
             if edited.as_bytes() == path {
                 kept = next;
                 number -= 1;
             }
-            number += usize::from(add(&mut index, edited, edit));
+            number += usize::from(add(&mut pieces, edited, edit));
         }
         at = next;
+        if edits.peek().is_none() {
+            break; // all the rest is kept
+        }
     }
-    index.extend_from_slice(entries.get(kept..at)?);
+    if edits.peek().is_some() {
+        pieces.push(entries.get(kept..at)?.into());
+        kept = at;
+    }
     for (edited, edit) in edits {
-        number += usize::from(add(&mut index, edited, edit));
+        number += usize::from(add(&mut pieces, edited, edit));
     }
-    index.extend([0; TRAILER]);
-    index[HEAD.len()..HEAD.len() + 4].copy_from_slice(&u32::try_from(number).ok()?.to_be_bytes());
-    Some(index)
+    pieces.push(entries.get(kept..)?.into());
+    pieces.push(vec![0; TRAILER].into());
+    pieces[0] = begin(number).into();
+    Some(pieces)
 }
 
 fn begin(count: usize) -> Vec<u8> {
@@ -75,9 +84,11 @@ fn begin(count: usize) -> Vec<u8> {
     [&HEAD[..], &count.to_be_bytes()].concat()
 }
 
-fn add(index: &mut Vec<u8>, path: &RepoPath, edit: &TreeEdit) -> bool {
+fn add(pieces: &mut Vec<Cow<'_, [u8]>>, path: &RepoPath, edit: &TreeEdit) -> bool {
     if let Some((mode, blob)) = edit {
-        push(index, path, *mode, blob);
+        let mut entry = Vec::new();
+        push(&mut entry, path, *mode, blob);
+        pieces.push(entry.into());
     }
     edit.is_some()
 }
@@ -176,8 +187,8 @@ mod tests {
                 new.push(TreeEntry { path: path.clone(), mode, blob });
             }
         }
-        assert_eq!(spliced(&whole(&old), &edits).unwrap(), whole(&new));
-        assert_eq!(spliced(&whole(&old), &BTreeMap::new()).unwrap(), whole(&old));
+        assert_eq!(spliced(&whole(&old), &edits).unwrap().concat(), whole(&new));
+        assert_eq!(spliced(&whole(&old), &BTreeMap::new()).unwrap().concat(), whole(&old));
     }
 
     #[test]

@@ -7,8 +7,10 @@
 mod index;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashSet, VecDeque},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use git2::{Commit, ObjectType, Oid, PackBuilder, Repository};
@@ -43,11 +45,19 @@ struct Store {
 }
 
 /// Makes the store of `base` below `shared`, where it is not there, and gives back the directory that holds
-/// the `.git` of a workspace at `base`: to be copied, or to be a layer.
+/// the `.git` of a workspace at `base`: to be copied, or to be a layer. It never changes then. `shared` is a
+/// directory of the runner's that keeps the objects between workspaces.
 pub fn prepare(vault: &Vault, base: &CommitId, shared: &Path) -> Result<PathBuf, Error> {
     let directory = shared.join(base.as_str());
     let layer = directory.join(LAYER);
-    if directory.join(WHOLE).exists() {
+    let is_whole = || directory.join(WHOLE).exists();
+    if is_whole() {
+        return Ok(layer);
+    }
+    // Who asks for what another is making waits for it.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_whole() {
         return Ok(layer);
     }
     files::remove_tree(&directory)?;
@@ -56,19 +66,12 @@ pub fn prepare(vault: &Vault, base: &CommitId, shared: &Path) -> Result<PathBuf,
     let handles = vault.open()?;
     let found = Found::around(&handles.read, oid(base.as_str()), shared)?;
     let store = found.pack(&handles.read, base, &packs)?;
-    let index = found.index(&handles, &vault.tree_of(base)?, shared)?;
+    let below = found.index_below(shared);
+    let index = found.index(&handles, &vault.tree_of(base)?, below.as_deref())?;
     store.lay_out(base, &index, &layer, shared)?;
     let text = serde_json::to_vec(&store).unwrap_or_default();
     files::write_atomic(&directory.join(WHOLE), &text)?;
     Ok(layer)
-}
-
-/// Gives the files at `workspace` a repository of their own, at `base`. `shared` is a directory of the
-/// runner's that keeps the objects between workspaces.
-pub fn give(vault: &Vault, base: &CommitId, workspace: &Path, shared: &Path) -> Result<(), Error> {
-    let layer = prepare(vault, base, shared)?;
-    files::remove_any(&workspace.join(".git"))?;
-    Ok(files::copy_tree(&layer.join(".git"), &workspace.join(".git"))?)
 }
 
 /// What there is to build on.
@@ -148,18 +151,26 @@ impl Found {
         Ok(store)
     }
 
-    /// The index of the base's tree: the one of the store below with what differs, else a whole one.
-    fn index(&self, handles: &Handles, tree: &TreeId, shared: &Path) -> Result<Vec<u8>, Error> {
-        if let Some((below, store)) = &self.below
-            && let Ok(old) = std::fs::read(shared.join(below).join(LAYER).join(".git/index"))
-        {
+    fn index_below(&self, shared: &Path) -> Option<Vec<u8>> {
+        let (below, _) = self.below.as_ref()?;
+        std::fs::read(shared.join(below).join(LAYER).join(".git/index")).ok()
+    }
+
+    /// The index of the base's tree, in pieces: the one of the store below with what differs, else a whole one.
+    fn index<'o>(
+        &self,
+        handles: &Handles,
+        tree: &TreeId,
+        below: Option<&'o [u8]>,
+    ) -> Result<Vec<Cow<'o, [u8]>>, Error> {
+        if let (Some((_, store)), Some(old)) = (&self.below, below) {
             let old_tree = tree_id(oid(&store.tree));
             let edits = compare::edits(&handles.read, &old_tree, tree)?;
-            if let Some(spliced) = index::spliced(&old, &edits) {
+            if let Some(spliced) = index::spliced(old, &edits) {
                 return Ok(spliced);
             }
         }
-        Ok(index::whole(&tree::list(&handles.read, tree)?))
+        Ok(vec![index::whole(&tree::list(&handles.read, tree)?).into()])
     }
 }
 
@@ -168,7 +179,7 @@ impl Store {
     fn lay_out(
         &self,
         base: &CommitId,
-        index: &[u8],
+        index: &[Cow<'_, [u8]>],
         layer: &Path,
         shared: &Path,
     ) -> Result<(), Error> {
@@ -189,7 +200,7 @@ impl Store {
         write("config", config.as_bytes())?;
         write("refs/heads/work", format!("{base}\n").as_bytes())?;
         write("objects/info/alternates", stores.as_bytes())?;
-        write("index", index)?;
+        files::create_joined(&at.join("index"), index, 0o644)?;
         if !self.cut.is_empty() {
             write("shallow", lines(&mut self.cut.iter().cloned()).as_bytes())?;
         }

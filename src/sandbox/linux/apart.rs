@@ -58,7 +58,7 @@ pub fn leave(host_network: bool) -> Result<(), Error> {
     if !host_network {
         loopback_up().map_err(Error::at("bring the loopback up"))?;
     }
-    keep_capabilities().map_err(Error::at("keep the capabilities for the next stage"))
+    keep_capabilities().map_err(Error::at("give up capabilities that nobody needs"))
 }
 
 fn write(path: &str, text: &str) -> Result<(), Error> {
@@ -67,14 +67,12 @@ fn write(path: &str, text: &str) -> Result<(), Error> {
         .map_err(Error::at(format!("write {path}")))
 }
 
-/// A user who is not root would lose them when the next stage is executed.
+/// The kernel gives all of them to who makes a user namespace.
 fn keep_capabilities() -> rustix::io::Result<()> {
-    let mut sets: CapabilitySets = rustix::thread::capabilities(None)?;
-    sets.inheritable = NEEDED.into_iter().collect();
-    rustix::thread::set_capabilities(None, sets)?;
-    NEEDED
-        .into_iter()
-        .try_for_each(|one| rustix::thread::configure_capability_in_ambient_set(one, true))
+    let needed = NEEDED.into_iter().collect();
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: needed, permitted: needed, inheritable: none };
+    rustix::thread::set_capabilities(None, sets)
 }
 
 /// `ip link set lo up`, as one netlink message: `struct nlmsghdr` and `struct ifinfomsg`

@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use nix::sched::{CloneFlags, unshare};
@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use super::{
-    super::{Error, Walls},
+    super::{Error, Limits, Walls},
     plan::{self, Link, What},
 };
 use crate::sys;
@@ -43,8 +43,10 @@ const EMPTY_DIRECTORY: &str = "/empty";
 const ROOT: [(&str, &str); 3] = [("size", "16m"), ("nr_inodes", "64k"), ("mode", "755")];
 /// Links, and mount points for some devices.
 const DEVICES: [(&str, &str); 3] = [("size", "64k"), ("nr_inodes", "64"), ("mode", "755")];
-/// A browser under test needs some hundred megabytes.
-const SHARED_MEMORY: [(&str, &str); 2] = [("size", "1g"), ("mode", "1777")];
+/// Bytes of shared memory, at most: a browser under test needs some hundred megabytes.
+const SHARED_MEMORY: u64 = 1 << 30;
+/// Files in it, at most: each takes a kilobyte of the kernel's, which no size counts.
+const SHARED_FILES: &str = "64k";
 /// Only mount points are in it, and nobody may write there.
 const HALL: [(&str, &str); 3] = [("size", "1m"), ("nr_inodes", "4k"), ("mode", "755")];
 const TERMINALS: [(&str, &str); 2] = [("ptmxmode", "0666"), ("mode", "620")];
@@ -67,6 +69,9 @@ const SECRETS: [&str; 8] =
 /// The kernel takes one page of mount options (mount(2)).
 const LONGEST_OPTIONS: usize = 4095;
 
+/// No step of a path leads out, and none is a link.
+const ONLY_INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
 const LOCKED: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 const READ_ONLY: MountAttrFlags = LOCKED.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
@@ -78,7 +83,7 @@ pub fn build(walls: &Walls) -> Result<(), Error> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(Error::at("make mounts of its own"))?;
     let room = Room::stage(&walls.tmp)?;
     for (at, what) in &plan.mounts {
-        room.mount(at, what)?;
+        room.mount(at, what, &walls.limits)?;
     }
     for link in &plan.links {
         room.link(link)?;
@@ -118,7 +123,7 @@ impl Room {
         Ok(Room { root, old })
     }
 
-    fn mount(&self, at: &Path, what: &What) -> Result<(), Error> {
+    fn mount(&self, at: &Path, what: &What, limits: &Limits) -> Result<(), Error> {
         let failed = || Error::at(format!("put {} into the room", at.display()));
         match what {
             What::Bind { source, directory, writable } => {
@@ -138,7 +143,13 @@ impl Room {
             What::Processes => self.processes(at),
             What::Devices => self.devices(at),
             What::SharedMemory => {
-                let memory = fresh("tmpfs", &SHARED_MEMORY, LOCKED).map_err(failed())?;
+                // It is memory that no process has: what counts processes does not see it.
+                let limit = Some(limits.memory_bytes).filter(|limit| *limit > 0);
+                let size = limit.map_or(SHARED_MEMORY, |limit| limit.min(SHARED_MEMORY));
+                let size = size.to_string();
+                let options =
+                    [("size", size.as_str()), ("nr_inodes", SHARED_FILES), ("mode", "1777")];
+                let memory = fresh("tmpfs", &options, LOCKED).map_err(failed())?;
                 attach(&memory, self.point(at, true)?).map_err(failed())
             }
             What::Layers { lower, upper, work } => self.layers(at, lower, upper, work),
@@ -239,30 +250,34 @@ impl Room {
     /// The place of a path in the new root, made where it is missing.
     fn point(&self, at: &Path, is_directory: bool) -> Result<OwnedFd, Error> {
         let failed = || Error::at(format!("make {} in the room", at.display()));
-        let names: Vec<&OsStr> = at
-            .components()
-            .filter_map(|part| match part {
-                Component::Normal(name) => Some(name),
-                Component::RootDir
-                | Component::CurDir
-                | Component::ParentDir
-                | Component::Prefix(_) => None,
-            })
-            .collect();
-        let mut here = directory(&self.root, ".").map_err(failed())?;
-        for (number, name) in names.iter().enumerate() {
-            let last = number + 1 == names.len();
-            here = step(&here, name, is_directory || !last).map_err(failed())?;
+        match self.there(at, is_directory) {
+            Err(Errno::NOENT) => {}
+            found => return found.map_err(failed()),
         }
-        Ok(here)
+        let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else {
+            return Err(failed()(Errno::INVAL));
+        };
+        let parent = self.point(parent, true)?;
+        make(&parent, name, is_directory).map_err(failed())?;
+        self.there(at, is_directory).map_err(failed())
+    }
+
+    /// The place of a path in the new root, when it is there and no link leads to it.
+    fn there(&self, at: &Path, is_directory: bool) -> rustix::io::Result<OwnedFd> {
+        let inside = at.strip_prefix("/").unwrap_or(at);
+        let path = if inside == Path::new("") { Path::new(".") } else { inside };
+        let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if is_directory {
+            flags |= OFlags::DIRECTORY;
+        }
+        openat2(&self.root, path, flags, Mode::empty(), ONLY_INSIDE)
     }
 
     /// A file or directory of the machine's. Its path has no links, unless somebody has just made one.
     fn source(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         let path = path.strip_prefix("/").unwrap_or(path);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        openat2(&self.old, path, flags, Mode::empty(), resolve)
+        openat2(&self.old, path, flags, Mode::empty(), ONLY_INSIDE)
     }
 
     fn tree(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
@@ -328,21 +343,13 @@ fn directory(from: impl AsFd, path: &str) -> rustix::io::Result<OwnedFd> {
     openat(from, path, flags, Mode::empty())
 }
 
-/// One name further; a directory or an empty file is made when nothing has that name.
-fn step(from: &OwnedFd, name: &OsStr, is_directory: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+/// Makes a directory or an empty file.
+fn make(parent: &OwnedFd, name: &OsStr, is_directory: bool) -> rustix::io::Result<()> {
     if is_directory {
-        flags |= OFlags::DIRECTORY;
+        return mkdirat(parent, name, Mode::from(0o755));
     }
-    match openat(from, name, flags, Mode::empty()) {
-        Err(Errno::NOENT) if is_directory => mkdirat(from, name, Mode::from(0o755))?,
-        Err(Errno::NOENT) => {
-            let make = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            openat(from, name, make, Mode::from(0o444))?;
-        }
-        opened => return opened,
-    }
-    openat(from, name, flags, Mode::empty())
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::from(0o444)).map(drop)
 }
 
 /// Whether a name is a directory; `None` when it is not there.

@@ -57,7 +57,7 @@ fn stat(pid: i32) -> Vec<String> {
     stat[stat.rfind(')').unwrap() + 2..].split(' ').map(ToOwned::to_owned).collect()
 }
 
-fn parent(pid: i32) -> i32 {
+pub(super) fn parent(pid: i32) -> i32 {
     stat(pid)[1].parse().unwrap()
 }
 
@@ -105,7 +105,10 @@ async fn helper_night() {
         let Some(scene) = Scene::new(tier) else { continue };
         let mut running = scene.start(&format!("{HORDE} wait")).await;
         kill((0..steps).fold(running.pid(), |pid, _| parent(pid)));
-        let error = running.wait().await.unwrap_err();
+        // What is left would be waited for without end.
+        let lost = tokio::time::timeout(Duration::from_secs(20), running.wait()).await;
+        let Ok(lost) = lost else { panic!("{tier:?} {steps}: its end was not noticed") };
+        let error = lost.unwrap_err();
         assert!(matches!(error, Error::SupervisorLost { .. }), "{error}");
         assert_eq!(alive(&scene.tag), [""; 0], "{tier:?} {steps}");
     }
@@ -176,6 +179,19 @@ async fn too_much_memory_ends_the_program() {
         let exit = scene.run(script).await.exit;
         assert_eq!((exit.breach, exit.ended), (None, Ended::Code(0)), "{exit:?}");
     }
+}
+
+/// Bytes and files, as the program itself may ask for them.
+#[tokio::test]
+async fn shared_memory_is_no_more_than_memory_may_be() {
+    let Some(mut scene) = Scene::new(Tier::T2) else { return };
+    let script = "set -- $(stat -f -c '%b %S %c' /dev/shm); echo $(($1 * $2)) $3; \
+        head -c 90000000 /dev/zero 2>/dev/null >/dev/shm/a && echo fits; rm /dev/shm/a; \
+        cat /proc/self/mounts | grep -c ' /dev/shm '";
+    let files = 64 << 10;
+    assert_eq!(scene.said(script).await, format!("{} {files}\nfits\n1\n", 1 << 30));
+    scene.walls.limits.memory_bytes = 80 << 20;
+    assert_eq!(scene.said(script).await, format!("{} {files}\n1\n", 80 << 20));
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub(crate) struct TestNight {
     agent: String,
     tier: String,
     workspaces: String,
+    canary: bool,
+    flaky_reruns: u32,
     committed: bool,
     remote: bool,
     environment: Vec<(String, String)>,
@@ -41,6 +43,8 @@ impl TestNight {
             agent: "exit 0".to_owned(),
             tier: wanted("NIGHTSHIFT_TEST_SANDBOX", best()),
             workspaces: wanted("NIGHTSHIFT_TEST_WORKSPACES", "auto"),
+            canary: false,
+            flaky_reruns: 0,
             committed: false,
             remote: true,
             environment: Vec::new(),
@@ -79,6 +83,19 @@ impl TestNight {
     /// How workspaces are made: `auto`, `pool`, `overlay`.
     pub(crate) fn workspaces(mut self, kind: &str) -> Self {
         kind.clone_into(&mut self.workspaces);
+        self
+    }
+
+    /// Whether the gate must be seen to fail, as the repository says. Else the user's own file says no: what most
+    /// tests show has nothing to do with it, and each would run its gate twice more.
+    pub(crate) fn canary(mut self, wanted: bool) -> Self {
+        self.canary = wanted;
+        self
+    }
+
+    /// How often a red gate is repeated. Never, unless a test is about it.
+    pub(crate) fn flaky_reruns(mut self, most: u32) -> Self {
+        self.flaky_reruns = most;
         self
     }
 
@@ -155,19 +172,33 @@ impl TestNight {
             self.git(&["remote", "add", "origin", remote.to_str().unwrap()]);
             self.git(&["push", "-q", "-u", "origin", "main"]);
         }
+        fs::write(self.path("agent.sh"), &self.agent).unwrap();
+        self.tell_user_file();
+        self
+    }
+
+    /// The person wants other walls from the next run on.
+    pub(crate) fn tier_later(self, tier: &str) -> Self {
+        let night = self.tier(tier);
+        night.tell_user_file();
+        night
+    }
+
+    fn tell_user_file(&self) {
         let config = self.path("home/.config/nightshift");
         fs::create_dir_all(&config).unwrap();
         let script = self.path("agent.sh");
-        fs::write(&script, &self.agent).unwrap();
         // Layers are for T2 alone.
         let kind = if matches!(&*self.tier, "off" | "t1") { "auto" } else { &self.workspaces };
         let user = format!(
-            "sandbox: {}\nworkspaces: {kind}\nagents:\n  test: {{command: [sh, {}]}}\n",
+            "sandbox: {}\nworkspaces: {kind}\ngate: {{canary: {}, flaky_reruns: {}}}\n\
+             agents:\n  test: {{command: [sh, {}]}}\n",
             self.tier,
+            if self.canary { "auto" } else { "off" },
+            self.flaky_reruns,
             script.to_str().unwrap()
         );
         fs::write(config.join("nightshift.yml"), user).unwrap();
-        self
     }
 
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
@@ -234,6 +265,16 @@ impl TestNight {
         let repo = fs::read_dir(repos).ok()?.next()?.ok()?.path();
         let night = fs::read_dir(repo.join("nights")).ok()?.next()?.ok()?.path();
         Some(night.join("journal.jsonl"))
+    }
+
+    /// What the base's own gates left, with its name.
+    pub(crate) fn caches(&self) -> Vec<PathBuf> {
+        let repos = fs::read_dir(self.path("home/.cache/nightshift/repos")).unwrap();
+        let list = |repo: &Path| fs::read_dir(repo.join("work/caches")).into_iter().flatten();
+        repos
+            .flat_map(|repo| list(&repo.unwrap().path()))
+            .map(|cache| cache.unwrap().path())
+            .collect()
     }
 
     /// How many entries the journal has.

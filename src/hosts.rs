@@ -10,13 +10,15 @@ use std::{
     str::FromStr,
 };
 
+use serde::{Deserialize, Serialize};
 use url::Host;
 
 /// The ports of the web: what an entry without a port means.
 const WEB: [u16; 2] = [443, 80];
 
-/// One entry of an allow-list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One entry of an allow-list. In JSON it is its text, and no other text is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Rule {
     whom: Whom,
     /// `None` = 443 and 80.
@@ -56,14 +58,17 @@ pub enum Wrong {
 
 /// A host and a port that a program asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) host: Peer,
-    pub(super) port: u16,
+pub struct Target {
+    /// The host.
+    pub host: Peer,
+    /// Its port, never 0.
+    pub port: u16,
 }
 
 /// A host in its one form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub enum Peer {
+    /// A name for the DNS.
     Name(String),
     /// An address, never an IPv4 one in IPv6 clothes.
     Address(IpAddr),
@@ -87,7 +92,7 @@ impl fmt::Display for Target {
 
 impl Target {
     /// `host:port`; without a port it is `port`. `None` for everything else: a login, a path, no host.
-    pub(super) fn read(authority: &str, port: Option<u16>) -> Option<Target> {
+    pub fn read(authority: &str, port: Option<u16>) -> Option<Target> {
         let (host, named) = split(authority).ok()?;
         Some(Target { host: peer(host).ok()?, port: named.or(port)? })
     }
@@ -172,6 +177,20 @@ impl FromStr for Rule {
     }
 }
 
+impl TryFrom<String> for Rule {
+    type Error = Wrong;
+
+    fn try_from(text: String) -> Result<Rule, Wrong> {
+        text.parse()
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> String {
+        rule.to_string()
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.whom {
@@ -185,7 +204,7 @@ impl fmt::Display for Rule {
 
 impl Rule {
     /// True when it names this host at this port.
-    pub(super) fn names(&self, target: &Target) -> bool {
+    pub fn names(&self, target: &Target) -> bool {
         let named = match (&self.whom, &target.host) {
             (Whom::Name(name), Peer::Name(asked)) => name == asked,
             (Whom::Below(name), Peer::Name(asked)) => {
@@ -227,6 +246,9 @@ mod tests {
         ] {
             assert_eq!(rule(text).to_string(), shown, "{text}");
             assert_eq!(rule(shown), rule(text));
+            let json = serde_json::to_string(&rule(text)).unwrap();
+            assert_eq!(json, format!("\"{shown}\""));
+            assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule(text));
         }
     }
 
@@ -255,6 +277,8 @@ mod tests {
             ("a..b", Wrong::Host),
             (".example.org", Wrong::Host),
         ] {
+            let read = serde_json::from_value::<Rule>(text.into());
+            assert_eq!(read.unwrap_err().to_string(), wrong.to_string(), "{text}");
             assert_eq!(text.parse::<Rule>(), Err(wrong), "{text}");
         }
     }
