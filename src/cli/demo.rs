@@ -105,7 +105,7 @@ fn one_night(own: &Surroundings, repo: &Path, output: &Output) -> Result<(Night,
     let preparation = Preparation::read(own, &request)?;
     let wishes = Wishes { demo: true, ..Wishes::default() };
     let opened = open::open(own, &preparation, &[], wishes, lock, Stop::new())?;
-    drive(own, opened, None, output)
+    drive(own, opened, output)
 }
 
 fn tell(

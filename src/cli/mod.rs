@@ -4,9 +4,11 @@
 //! One file per command. Results go to standard output, everything else to standard error. No command
 //! decides anything about a night: it asks the rooms above.
 
+mod approve;
 mod check;
 mod completions;
 mod config;
+mod decide;
 mod demo;
 mod doctor;
 mod find;
@@ -14,6 +16,7 @@ mod init;
 mod live;
 mod logs;
 mod output;
+mod reject;
 mod resume;
 mod run;
 mod show;
@@ -99,6 +102,15 @@ enum Command {
     Logs(logs::Logs),
     /// Say whether commits passed the gate: on any clone, as a required check
     Verify(verify::Verify),
+    /// Land a held result, or let a task that waits in the plan run
+    ///
+    /// A held result lands as it is when its night's branch did not move; otherwise it is rebuilt and passes the
+    /// gate again. No agent is started. Exit codes: 0 all of it landed or may run · 1 something did not land, or
+    /// a rule refuses it · 2 no such task · 3 no walls, no token · 4 stopped · 5 a night is running · 6 landed,
+    /// not published.
+    Approve(approve::Approve),
+    /// Say no to a held result; the next attempt is told why
+    Reject(reject::Reject),
     /// Go on with an interrupted night, or lift a stop
     Resume(resume::Resume),
     /// Stop the running night, and start no other until `resume`
@@ -199,6 +211,8 @@ fn dispatch(
         Command::Show(command) => show::show(surroundings, global, command, output),
         Command::Logs(command) => logs::logs(surroundings, global, command, output),
         Command::Verify(command) => verify::verify(surroundings, global, command, output),
+        Command::Approve(command) => approve::approve(surroundings, global, command, output),
+        Command::Reject(command) => reject::reject(surroundings, global, command, output),
         Command::Resume(command) => resume::resume(surroundings, global, command, output),
         Command::Stop(command) => stop::stop(surroundings, global, command, output),
         Command::Doctor(command) => doctor::doctor(surroundings, global, command, output),

@@ -81,6 +81,25 @@ impl Output {
         std::io::stderr().is_terminal()
     }
 
+    /// True when a person can be asked: they see what we say, and we read what they type.
+    pub fn asks(&self) -> bool {
+        !self.json && self.attended() && std::io::stdin().is_terminal()
+    }
+
+    /// What a person types as an answer, without the line's end. Empty at the end of their input.
+    pub fn asked(&self, question: &str) -> String {
+        let mut line = String::new();
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{question} ").and_then(|()| stderr.flush());
+        let _ = std::io::stdin().read_line(&mut line);
+        line.trim().to_owned()
+    }
+
+    /// True when a person says yes. No answer is a no.
+    pub fn confirmed(&self, question: &str) -> bool {
+        matches!(self.asked(&format!("{question} [y/N]")).to_lowercase().as_str(), "y" | "yes")
+    }
+
     /// A result, as text. A closed pipe is no error: the reader has seen enough.
     pub fn result(&self, text: &str) {
         let mut stdout = std::io::stdout().lock();

@@ -43,7 +43,7 @@ pub(super) fn resume(
     if command.only_lift {
         return Ok(code::DONE);
     }
-    let Some((id, night)) = open::unfinished(&home)? else {
+    let Some((id, _)) = open::unfinished(&home)? else {
         if output.is_json() {
             output.json("resume", &serde_json::json!({"outcome": "nothing_to_resume"}));
         } else if !output.is_quiet() {
@@ -54,5 +54,5 @@ pub(super) fn resume(
     output.note(&format!("going on with night {id}"));
     let wishes = Wishes { attended: output.attended(), ..Wishes::default() };
     let opened = open::resume(surroundings, &home, &id, wishes, lock, Stop::new())?;
-    drive(surroundings, opened, Some(&night), output).map(|(_, code)| code)
+    drive(surroundings, opened, output).map(|(_, code)| code)
 }

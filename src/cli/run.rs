@@ -7,7 +7,7 @@ use crate::{
     config::{Override, parse_duration, parse_money},
     files,
     ids::{NAME, TaskId},
-    night::{Event, Night, Publication, Stage},
+    night::{Night, Publication, Stage},
     outcome::StopReason,
     process::{self, Stop, Urgency},
     report,
@@ -118,9 +118,16 @@ pub(super) fn run(
         no_push: command.no_push,
         no_pr: command.no_pr,
         attended: output.attended(),
-        demo: false,
+        ..Wishes::default()
     };
     let left = match open::unfinished(&home) {
+        // What a person approved is no night's work: it does not keep tonight's from beginning.
+        Ok(Some((id, night))) if night.only_lands() => {
+            output.note(&format!(
+                "night {id} has results that were approved and have not landed: {NAME} resume lands them"
+            ));
+            None
+        }
         Ok(left) => left.filter(|(_, night)| !command.fresh && night.ended().is_none()),
         // An old record that cannot be trusted stops nobody from a new night.
         Err(damage) => {
@@ -128,7 +135,7 @@ pub(super) fn run(
             None
         }
     };
-    if let Some((id, night)) = left {
+    if let Some((id, _)) = left {
         if !request.tasks.is_empty() || request.base.is_some() {
             return Err(Refused::usage(
                 format!("night {id} was cut off, and -t and --base are for a new one"),
@@ -138,7 +145,7 @@ pub(super) fn run(
         output.note(&format!("going on with {id}, which was cut off (--fresh begins a new night)"));
         let stop = Stop::new();
         let opened = open::resume(surroundings, &home, &id, wishes, lock, stop)?;
-        return drive(surroundings, opened, Some(&night), output).map(|(_, code)| code);
+        return drive(surroundings, opened, output).map(|(_, code)| code);
     }
     let mut preparation = Preparation::read(surroundings, &request)?;
     check::known_tasks(&preparation, &request.tasks)?;
@@ -148,7 +155,7 @@ pub(super) fn run(
     preparation.look_at_checkout()?;
     let stop = Stop::new();
     let opened = open::open(surroundings, &preparation, &request.tasks, wishes, lock, stop)?;
-    drive(surroundings, opened, None, output).map(|(_, code)| code)
+    drive(surroundings, opened, output).map(|(_, code)| code)
 }
 
 /// A night in which nothing is to be done leaves a line, not a night.
@@ -202,7 +209,6 @@ fn nothing_ready(
 pub(super) fn drive(
     surroundings: &Surroundings,
     opened: Opened,
-    resumed: Option<&Night>,
     output: &Output,
 ) -> Result<(Night, u8), Refused> {
     let internal = |problem: std::io::Error| Refused {
@@ -220,10 +226,8 @@ pub(super) fn drive(
     let stop = opened.hands.stop.clone();
     let stamped = surroundings.value("JOURNAL_STREAM").is_none();
     let mut live = Live::new(output, stamped, clock::now());
-    let Opened { night, journal, hands, stop_files, lock, entries } = opened;
-    let night = if resumed.is_some() {
-        open::replay(entries)?
-    } else {
+    let Opened { night, journal, hands, stop_files, lock, entries, first } = opened;
+    if first.is_empty() {
         for entry in &entries {
             crate::runner::Watch::entry(&mut live, entry, &night);
         }
@@ -232,18 +236,18 @@ pub(super) fn drive(
                 output.note(&format!("note: {}", crate::report::text::inline_plain(note)));
             }
         }
-        night
-    };
-    let charges = open::charges(&night, &hands.night_places);
+    }
     let id = night.opening().night.clone();
+    let code = std::cell::Cell::new(code::BUG);
     let ended = tokio.block_on(async {
         let signal = watch_signals(stop, output.attended());
         let mut runner = Runner::new(night, journal, hands, stop_files, &mut live);
-        if resumed.is_some() {
-            runner.record(Event::Restarted { charges })?;
+        for event in first {
+            runner.record(event)?;
         }
         let exit = |night: &Night, reason: Option<&StopReason>| {
-            signal.code().unwrap_or_else(|| exit_code(night, reason))
+            code.set(signal.code().unwrap_or_else(|| exit_code(night, reason)));
+            code.get()
         };
         runner.run(exit).await
     });
@@ -260,7 +264,7 @@ pub(super) fn drive(
         message: format!("night {id} could not go on: {problem:#}"),
         help: Some(format!("nothing that landed is lost; {NAME} resume goes on with it")),
     })?;
-    let code = night.ended().map_or(code::BUG, |(_, code)| *code);
+    let code = code.get();
     if output.is_quiet() && code >= code::USAGE {
         for line in kept.iter().rev().take(10).rev() {
             output.result(line);
@@ -284,7 +288,11 @@ fn exit_code(night: &Night, reason: Option<&StopReason>) -> u8 {
     if matches!(night.publication(), Publication::Failed { .. }) {
         return code::UNPUBLISHED;
     }
-    if reason.is_some_and(|reason| *reason != StopReason::OnlyLanding) {
+    let reason = match reason {
+        Some(StopReason::OnlyLanding) => night.stopped_early(),
+        other => other,
+    };
+    if reason.is_some() {
         return code::STOPPED;
     }
     let failed = night.tasks().any(|(_, task)| {

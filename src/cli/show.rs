@@ -152,6 +152,9 @@ fn of_night(
     }
     let running = tell::runs(home, &found.night);
     let mut text = tell::summary(&found.night, running);
+    if let Some(proof) = found.night.gate_proof() {
+        text.push_str(&format!("\n{}\n", cleaner.line(&tell::gate_proof(proof))));
+    }
     for (id, state) in found.night.tasks().filter(|(_, state)| !state.attempts.is_empty()) {
         text.push_str(&format!(
             "\n{id} · {}\n{}\n",

@@ -184,6 +184,14 @@ fn next(view: &View<'_>) -> String {
         let selector = if view.last { task.to_string() } else { format!("{id}/{task}") };
         format!("{NAME} show {}", tell::quoted(&selector))
     };
+    if night.approved().next().is_some() {
+        return format!("{NAME} resume lands what was approved");
+    }
+    if let Some((task, _)) = night.tasks().find(|(_, task)| task.held().is_some()) {
+        let selector = if view.last { task.to_string() } else { format!("{id}/{task}") };
+        let [approve, _] = report::decide(&tell::quoted(&selector));
+        return format!("{} --diff, then {approve}, or reject", show(task));
+    }
     if let Some((task, _)) = night.tasks().find(|(_, task)| task.parked().is_some()) {
         return format!(
             "{} tells what it asks; answer in {}",

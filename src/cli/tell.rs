@@ -11,6 +11,7 @@ use crate::{
     ids::{AttemptId, TaskId, TreeId},
     journal::{Holder, Lock},
     night::{AttemptRecord, Night, Publication, Stage, TaskState},
+    outcome::GateProof,
     redact::Redactor,
     report::{self, text},
     runner::{
@@ -92,12 +93,19 @@ pub(super) fn summary(night: &Night, running: bool) -> String {
     summary.lines().filter(told).flat_map(|line| [line, "\n"]).collect()
 }
 
+/// Whether the gate was seen to fail, in one line.
+pub(super) fn gate_proof(proof: &GateProof) -> String {
+    let reused = if proof.reused { " (seen in an earlier night)" } else { "" };
+    format!("{}{reused}", report::canary(proof))
+}
+
 /// Where a task stands, in one word.
 pub(super) fn stage(task: &TaskState) -> &'static str {
     match task.stage {
         Stage::Waiting => "waiting",
         Stage::Editing => "editing",
         Stage::Ungated(_) => "in the gate",
+        Stage::Gated(_) if task.is_approved() => "approved",
         Stage::Gated(_) | Stage::Landing(_) => "landing",
         Stage::Held(_) => "held for you",
         Stage::Landed(_) => "landed",
@@ -176,6 +184,7 @@ pub(super) fn night_json(home: &Home, found: &Found, cleaner: &Cleaner) -> Value
         "landed": night.landed().iter().map(|(id, _)| id).collect::<Vec<_>>(),
         "tasks": tasks,
         "refused": opening.refused,
+        "gate_proof": night.gate_proof(),
         "pull_request": publication,
         "notes": opening.notes,
         "damage": found.damage,
@@ -219,6 +228,12 @@ pub(super) fn task_json(
                 "kept": kept,
                 "ref": kept.map(|_| opening_ref(found, &attempt)),
                 "gate": record.gate,
+                "findings": record.findings().collect::<Vec<_>>(),
+                "risk": record.inspection.risk,
+                "tests": record.inspection.tests,
+                "test_proof": record.test_proof,
+                "approved_by": record.approved_by,
+                "approval_note": record.approval_note.as_ref().map(|note| cleaner.line(note)),
                 "why": record.setback.as_ref().map(|setback| cleaner.line(&report::why(setback))),
                 "setback": record.setback,
                 "last_words": last_words.map(|words| cleaner.clean(words.as_bytes())),
@@ -235,11 +250,24 @@ pub(super) fn task_json(
             .failed()
             .or(task.parked())
             .map(|setback| cleaner.line(&report::why(setback))),
+        "held": held_json(found, id, task, cleaner),
         "questions": questions,
         "answer": report::answer_lines(&questions),
         "commit": task.landed().map(|candidate| &candidate.commit),
         "attempts_allowed": found.night.attempts_allowed(id),
         "attempts": attempts,
+    })
+}
+
+/// Why a result waits, and what decides about it; null when it does not wait.
+fn held_json(found: &Found, id: &TaskId, task: &TaskState, cleaner: &Cleaner) -> Value {
+    let Some(record) = task.last().filter(|_| task.held().is_some()) else { return Value::Null };
+    let [approve, reject] = report::decide(&quoted(&format!("{}/{id}", found.id)));
+    json!({
+        "why": cleaner.line(&report::why_held(record)),
+        "objections": record.objections(),
+        "approve": approve,
+        "reject": reject,
     })
 }
 

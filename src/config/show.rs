@@ -142,7 +142,7 @@ fn gate(settings: &Settings, key: &str) -> Option<Value> {
         "gate.steps" => Value::Sequence(gate.steps.iter().map(step).collect()),
         "gate.env" => list(&gate.env),
         "gate.network" if gate.network.is_empty() => Value::from("none"),
-        "gate.network" => list(&gate.network),
+        "gate.network" => gate.network.iter().map(|host| Value::from(host.to_string())).collect(),
         "gate.setup" if gate.setup.is_empty() => Value::from("none"),
         "gate.setup" => gate.setup.iter().map(|step| Value::from(step.run.as_str())).collect(),
         "gate.setup_timeout" => {

@@ -15,6 +15,10 @@ pub use self::{github::GitHub, local::Local};
 /// A future behind `dyn`, until `async fn` in traits can stand there.
 pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, ForgeError>> + Send + 'a>>;
 
+/// As [`Publishing`], for a look.
+pub type Looking<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<String>, ForgeError>> + Send + 'a>>;
+
 /// Everything a forge needs to know about a night's pull request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequestDraft {
@@ -66,4 +70,8 @@ pub trait Forge: Send + Sync {
     /// Finds the night's open pull request or opens one, brings its text up to date, and returns its
     /// address. Safe to repeat: never two pull requests for one branch.
     fn publish<'a>(&'a self, draft: &'a PullRequestDraft) -> Publishing<'a>;
+
+    /// How the night's pull request ended, such as `#7 is merged`; `None` while it is open, and when there is none.
+    /// Changes nothing.
+    fn ended<'a>(&'a self, draft: &'a PullRequestDraft) -> Looking<'a>;
 }

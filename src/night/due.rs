@@ -122,7 +122,7 @@ impl Night {
                     Command::ProveTests { attempt, base: c.base.clone(), commit: c.commit.clone() }
                 }
                 Stage::Gated(c) if needs_review(&self.opening, task) => {
-                    if task.not_before.is_some_and(|at| now < at) {
+                    if self.only_lands() || task.not_before.is_some_and(|at| now < at) {
                         continue;
                     }
                     let Ok(model) = self.model_for(id, now) else { continue };
@@ -216,7 +216,9 @@ impl Night {
             && self.tasks.iter().all(|(id, task)| match task.stage {
                 Stage::Waiting => self.why_not_started(id, now).is_some(),
                 Stage::Held(_) | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => true,
-                Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_) => false,
+                // A second opinion is an agent's.
+                Stage::Gated(_) => self.only_lands() && needs_review(&self.opening, task),
+                Stage::Editing | Stage::Ungated(_) | Stage::Landing(_) => false,
             })
     }
 
@@ -233,7 +235,8 @@ impl Night {
 
     /// Why the night would end now before its work is done, where that is so.
     pub fn stop_reason(&self, now: Timestamp) -> Option<StopReason> {
-        if let Some(reason) = &self.stop {
+        let trouble = self.only_landing.as_ref().and_then(|landing| landing.trouble.as_ref());
+        if let Some(reason) = trouble.or(self.stop.as_ref()) {
             return Some(reason.clone());
         }
         let waiting = self.tasks().find_map(|(id, task)| {

@@ -9,7 +9,7 @@ use crate::{
     ids::{AttemptId, TaskId},
     night::{
         AttemptRecord, BaseGate, Baseline, Charge, Command, Event, IllegalEvent, Night,
-        Publication, Setback, Stage, TaskState, Then, Trigger,
+        OnlyLanding, Publication, Setback, Stage, TaskState, Then, Trigger,
         conversation::{needs_review, needs_test_proof},
         illegal,
     },
@@ -104,6 +104,10 @@ impl Night {
                 let record = self.record(attempt);
                 record.ended = at;
                 record.gate = Some(report.clone());
+                // Nobody approved what nobody had seen.
+                if !findings.iter().all(|finding| record.gate_findings.contains(finding)) {
+                    record.approved_by = None;
+                }
                 record.gate_findings.clone_from(findings);
                 match setback.clone() {
                     None => {
@@ -130,25 +134,8 @@ impl Night {
                 }
             }
             Event::Decided { ref attempt, approved, ref reason, ref by } => {
-                let Stage::Held(candidate) = self.state(&attempt.task).stage.clone() else {
-                    return Err(illegal(&event, "nothing is held"));
-                };
-                if self.task(&attempt.task).and_then(TaskState::last).map(|r| r.number)
-                    != Some(attempt.number)
-                {
-                    return Err(illegal(&event, "another attempt is held"));
-                }
-                if approved {
-                    self.record(attempt).approved_by = Some(by.clone());
-                    self.state(&attempt.task).stage = Stage::Gated(candidate);
-                } else {
-                    let reason = reason.clone().unwrap_or_default();
-                    let failure = Failure::Rejected { reason, by: by.clone() };
-                    let setback = Setback { failure, then: Then::FailTask, same_as: None };
-                    self.record(attempt).setback = Some(setback.clone());
-                    // A person's no is no sign that tonight's tasks fail one after another.
-                    self.state(&attempt.task).stage = Stage::Failed(setback);
-                }
+                self.decided(attempt, approved, reason.clone(), by.clone())
+                    .map_err(|why| illegal(&event, why))?;
             }
             Event::Reviewed { ref attempt, ref review, ref setback } => {
                 let order = self.settle(
@@ -237,22 +224,84 @@ impl Night {
                 self.publication =
                     Publication::Failed { message: message.clone(), help: help.clone() };
             }
-            Event::StopAsked { reason } => {
-                self.stop.get_or_insert(reason);
+            Event::StopAsked { reason: StopReason::OnlyLanding } => {
+                if self.only_landing.is_none() {
+                    let (stop, ended) = (self.stop.take(), self.ended.clone());
+                    self.only_landing = Some(OnlyLanding { stop, ended, trouble: None });
+                    self.stop = Some(StopReason::OnlyLanding);
+                }
             }
+            Event::StopAsked { reason } => match &mut self.only_landing {
+                Some(landing) => {
+                    landing.trouble.get_or_insert(reason);
+                }
+                None => {
+                    self.stop.get_or_insert(reason);
+                }
+            },
             Event::Restarted { charges } => {
                 self.paused += at.duration_since(before).max(SignedDuration::ZERO);
                 self.restarted(charges);
             }
-            Event::Ended { reason, exit } => {
-                self.ended = Some((reason, exit));
-            }
+            Event::Ended { reason, exit } => match self.only_landing.take() {
+                None => self.ended = Some((reason, exit)),
+                // A night that was cut off before is cut off still.
+                Some(OnlyLanding { stop, ended, trouble }) => {
+                    let reason = trouble.clone().or(ended.clone().and_then(|(reason, _)| reason));
+                    self.ended = (ended.is_some() || trouble.is_some()).then_some((reason, exit));
+                    self.stop = trouble.or(stop);
+                }
+            },
         }
+        Ok(())
+    }
+
+    /// A person's word about a result. It never starts an agent: what was approved lands, or has failed.
+    fn decided(
+        &mut self,
+        attempt: &AttemptId,
+        approved: bool,
+        reason: Option<String>,
+        by: String,
+    ) -> Result<(), &'static str> {
+        let task = self.tasks.get_mut(&attempt.task).ok_or("no such task")?;
+        let candidate = task.decidable().cloned().ok_or("nothing is held")?;
+        let underway = task.is_approved();
+        let held = task.held().is_some();
+        let record = task.attempts.last_mut().ok_or("nothing is held")?;
+        if record.number != attempt.number {
+            return Err("another attempt is held");
+        }
+        if !approved {
+            let reason = reason.unwrap_or_default();
+            let failure = Failure::Rejected { reason, by };
+            let setback = Setback { failure, then: Then::FailTask, same_as: None };
+            record.setback = Some(setback.clone());
+            record.approved_by = None;
+            // A person's no is no sign that tonight's tasks fail one after another.
+            task.stage = Stage::Failed(setback);
+            return Ok(());
+        }
+        if record.refusals().next().is_some() {
+            return Err("no approval frees what a rule refuses");
+        }
+        if underway {
+            return Err("it is approved already");
+        }
+        record.approved_by = Some(by);
+        record.approval_note = reason;
+        record.setback = None;
+        // What failed after an earlier approval is tried from its gate on.
+        task.stage = if held { Stage::Gated(candidate) } else { Stage::Ungated(candidate) };
         Ok(())
     }
 
     /// The state's part of an order: an order that is not redoable is a stage, not only an in-flight mark.
     fn began(&mut self, at: Timestamp, command: &Command) -> Result<(), &'static str> {
+        let starts_an_agent = matches!(command, Command::RunAgent { .. } | Command::Review { .. });
+        if starts_an_agent && self.only_lands() {
+            return Err("only what was approved lands");
+        }
         match command {
             Command::CheckBase { .. } => match self.base_gate {
                 BaseGate::Unknown => Ok(()),
@@ -296,6 +345,7 @@ impl Night {
                     test_proof: None,
                     proof_findings: Vec::new(),
                     approved_by: None,
+                    approval_note: None,
                 });
                 Ok(())
             }
@@ -390,15 +440,18 @@ impl Night {
             self.record(&charge.attempt).charged = Some(charge.spent);
         }
         // A person or a timer started us again: what stopped the last process is looked at afresh.
-        if !matches!(self.stop, Some(StopReason::RedBase | StopReason::GateUnproven)) {
+        let stays = [StopReason::RedBase, StopReason::GateUnproven, StopReason::OnlyLanding];
+        if self.stop.as_ref().is_none_or(|reason| !stays.contains(reason)) {
             self.stop = None;
             self.failures_in_a_row = 0;
         }
-        if matches!(self.publication, Publication::Failed { .. }) {
+        // What was published tells of results that wait for the decision.
+        if matches!(self.publication, Publication::Failed { .. }) || self.only_lands() {
             self.publication = Publication::Open;
         }
         self.ended = None;
-        self.restarts += 1;
+        // A person's decision is no trouble that the night recovered from.
+        self.restarts += u32::from(!self.only_lands());
     }
 
     /// A candidate that passed everything and of which a rule says that a person must see it first stays where
@@ -422,8 +475,10 @@ impl Night {
         match setback.then.clone() {
             Then::Retry => task.stage = Stage::Waiting,
             Then::FailTask => {
+                // What was approved long after its night says nothing about the night's other tasks.
+                let counts = !task.is_approved();
                 task.stage = Stage::Failed(setback);
-                self.failures_in_a_row += 1;
+                self.failures_in_a_row += u32::from(counts);
             }
             Then::Uncounted => {
                 task.stage = Stage::Waiting;

@@ -100,7 +100,9 @@ impl Night {
             | Failure::Conflict { .. } => None,
         };
         let out_of_tries = task.counted >= self.attempts_allowed(&attempt.task);
-        let then = if then == Then::Retry && (same_as.is_some() || out_of_tries) {
+        // A person approved this result, not another one: no agent goes on with it by itself.
+        let approved = task.is_approved();
+        let then = if then == Then::Retry && (same_as.is_some() || out_of_tries || approved) {
             Then::FailTask
         } else {
             then

@@ -25,7 +25,7 @@ pub use event::{
 pub use findings::{of_gate, of_tests};
 pub use opening::{
     AgentSpec, Author, Base, Baseline, Canary, GateSpec, Opening, PlanSource, PublishSpec,
-    RefusedTask, Step,
+    RefusedTask, Rejection, Step,
 };
 
 pub use state::{AttemptRecord, BaseGate, Publication, Stage, TaskState, decided, in_question};
@@ -65,6 +65,17 @@ pub struct Night {
     closings: Vec<Closing>,
     /// Time between processes.
     paused: SignedDuration,
+    /// Set while only what a person approved is to land.
+    only_landing: Option<OnlyLanding>,
+}
+
+/// What stood before a person's decisions were carried out: it stands again after them.
+#[derive(Clone, Debug)]
+struct OnlyLanding {
+    stop: Option<StopReason>,
+    ended: Option<(Option<StopReason>, u8)>,
+    /// What kept it from its end.
+    trouble: Option<StopReason>,
 }
 
 impl Night {
@@ -99,6 +110,7 @@ impl Night {
             restarts: 0,
             closings: Vec::new(),
             paused: SignedDuration::ZERO,
+            only_landing: None,
         }
     }
 
@@ -159,6 +171,24 @@ impl Night {
     /// Why nothing new is started, where that is so.
     pub fn stop(&self) -> Option<&StopReason> {
         self.stop.as_ref()
+    }
+
+    /// Why the night itself stopped or ended early: not because it only lands what was approved.
+    pub fn stopped_early(&self) -> Option<&StopReason> {
+        let Some(landing) = &self.only_landing else { return self.stop.as_ref() };
+        let ended = landing.ended.as_ref().and_then(|(reason, _)| reason.as_ref());
+        landing.trouble.as_ref().or(ended).or(landing.stop.as_ref())
+    }
+
+    /// True from the moment when a person's decisions are being carried out until that has ended: no agent is
+    /// started.
+    pub fn only_lands(&self) -> bool {
+        self.only_landing.is_some()
+    }
+
+    /// Results that a person approved and that have not landed: a process was cut off on their way.
+    pub fn approved(&self) -> impl Iterator<Item = &TaskId> {
+        self.tasks().filter(|(_, task)| task.is_approved()).map(|(id, _)| id)
     }
 
     /// The recorded end, with its exit code, when the last process wrote one.

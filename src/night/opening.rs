@@ -42,6 +42,22 @@ pub struct Opening {
     pub publish: PublishSpec,
     /// What the person should know: unpushed commits, ignored edits, no walls.
     pub notes: Vec<String>,
+    /// What people said about results of earlier nights that they rejected: one at most for each task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejection>,
+}
+
+/// A person's no to the result of an earlier night.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The task.
+    pub task: TaskId,
+    /// The night that made the result.
+    pub night: NightId,
+    /// Why, for the next attempt.
+    pub reason: String,
+    /// Who, as far as it is known.
+    pub by: String,
 }
 
 /// The commit that a night starts from.

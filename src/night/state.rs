@@ -6,7 +6,7 @@ use crate::{
     budget::{Spend, Usd},
     ids::CommitId,
     night::{Conversation, Setback},
-    outcome::{AgentReport, Candidate, GateReport, Review, TestProof},
+    outcome::{AgentReport, Candidate, Failure, GateReport, Review, TestProof},
     policy::{Authorities, Authority, Inspection, Refusal, Verdict},
     prompt::Decision,
 };
@@ -92,6 +92,8 @@ pub struct AttemptRecord {
     pub proof_findings: Vec<Refusal>,
     /// Who approved the held result.
     pub approved_by: Option<String>,
+    /// What they said.
+    pub approval_note: Option<String>,
 }
 
 impl AttemptRecord {
@@ -100,12 +102,15 @@ impl AttemptRecord {
         self.inspection.findings.iter().chain(&self.gate_findings).chain(&self.proof_findings)
     }
 
-    /// Why a person must see it before it lands; empty once somebody approved it.
+    /// Why a person must see it before it lands. Once somebody approved it only what no approval frees is left.
     pub fn objections(&self) -> Vec<&Refusal> {
-        if self.approved_by.is_some() {
-            return Vec::new();
-        }
-        self.findings().filter(|finding| finding.verdict != Verdict::Report).collect()
+        let least = if self.approved_by.is_some() { Verdict::Refuse } else { Verdict::Ask };
+        self.findings().filter(|finding| finding.verdict >= least).collect()
+    }
+
+    /// The rules that no approval frees.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.findings().filter(|finding| finding.verdict == Verdict::Refuse)
     }
 
     /// True when a person must see it before it lands.
@@ -233,6 +238,36 @@ impl TaskState {
     /// The candidate that waits for a person, when there is one.
     pub fn held(&self) -> Option<&Candidate> {
         if let Stage::Held(candidate) = &self.stage { Some(candidate) } else { None }
+    }
+
+    /// The result that a person may decide about: one that is held, and one that was approved and has not landed,
+    /// whether it is still on its way or did not fit.
+    pub fn decidable(&self) -> Option<&Candidate> {
+        let last = self.last()?;
+        match &self.stage {
+            Stage::Held(candidate) => Some(candidate),
+            Stage::Ungated(candidate) | Stage::Gated(candidate) if last.approved_by.is_some() => {
+                Some(candidate)
+            }
+            Stage::Failed(setback) if last.approved_by.is_some() => {
+                let rejected = matches!(setback.failure, Failure::Rejected { .. });
+                last.candidate.as_ref().filter(|_| !rejected)
+            }
+            Stage::Waiting
+            | Stage::Editing
+            | Stage::Ungated(_)
+            | Stage::Gated(_)
+            | Stage::Landing(_)
+            | Stage::Landed(_)
+            | Stage::Failed(_)
+            | Stage::Parked(_) => None,
+        }
+    }
+
+    /// True when a person approved the result and it is on its way to the branch.
+    pub fn is_approved(&self) -> bool {
+        let going = matches!(self.stage, Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_));
+        going && self.last().is_some_and(|last| last.approved_by.is_some())
     }
 
     /// What a person must answer, when the task waits for that.

@@ -47,6 +47,8 @@ pub(super) struct Draft {
     seen: Vec<(Key, Range<usize>)>,
     /// The text that makes the task what it is.
     hash: Sha256,
+    /// The text that an approval names, and where.
+    approved_text: Option<(String, Range<usize>)>,
 }
 
 impl Draft {
@@ -72,6 +74,7 @@ impl Draft {
             list: None,
             seen: Vec::new(),
             hash,
+            approved_text: None,
             task: Task {
                 id,
                 title,
@@ -98,6 +101,18 @@ impl Draft {
         self.task.text = source.get(self.task.span.clone()).map(str::to_owned).unwrap_or_default();
         for byte in std::mem::take(&mut self.hash).finalize() {
             let _ = write!(self.task.text_hash, "{byte:02x}");
+        }
+        let Some((text, span)) = self.approved_text.take() else { return };
+        if self.task.text_hash.starts_with(&text) {
+            self.task.fields.approved = true;
+        } else if !self.task.fields.approved {
+            self.warn(
+                "P015",
+                format!("the approval of `{}` is of another text than it has now", self.task.id),
+                span,
+                "given before the task was edited",
+                Some("look at it again, then approve it again".to_owned()),
+            );
         }
     }
 
@@ -247,7 +262,16 @@ impl Draft {
                     );
                 }
             },
-            Key::Approved => fields.approved |= value::approval(value),
+            Key::Approved => {
+                fields.approval = Some(span.clone());
+                match value::approved_text(value).filter(|_| value::approval(value)) {
+                    // Whether it is this text is known when all of it is read.
+                    Some(text) => {
+                        self.approved_text = Some((text.to_ascii_lowercase(), span));
+                    }
+                    None => fields.approved |= value::approval(value),
+                }
+            }
             Key::AutoApproved => {}
             Key::DependsOn => {
                 for (id, part) in value::ids(value) {

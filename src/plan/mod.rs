@@ -12,6 +12,7 @@ mod draft;
 mod checks;
 mod walk;
 mod parse;
+pub mod approve;
 pub mod tick;
 
 use std::ops::Range;
@@ -115,8 +116,12 @@ pub struct Fields {
     pub safety: Option<Safety>,
     /// The status, where one is written.
     pub status: Option<StatusField>,
-    /// A ticked `Approve` box or `Approved by:` of a person. `Auto-approved` does not count.
+    /// A ticked `Approve` box or `Approved by:` of a person. `Auto-approved` does not count, nor does an approval
+    /// that names another text of the task than this one.
     pub approved: bool,
+    /// The bytes of the value of `Approved`, without blanks around it, where it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Range<usize>>,
     /// Tasks that must have landed before.
     pub depends_on: Vec<TaskId>,
     /// Globs that narrow the allowed paths for this task.

@@ -29,10 +29,7 @@ pub fn set_status(source: &[u8], task: &Task, new: &str) -> Result<Vec<u8>, Tick
     let status = value::status(new)
         .filter(|_| new.trim() == new && !new.contains(char::is_control) && !new.contains("<!--"))
         .ok_or_else(|| TickError::NotAStatus(new.to_owned()))?;
-    let bytes = source.get(task.span.clone());
-    if bytes.is_none_or(|bytes| decode(bytes).0 != task.text) {
-        return Err(TickError::Changed(task.id.to_string()));
-    }
+    unchanged(source, task)?;
     let unreadable = |error: &String| {
         error.starts_with("P005") || (error.starts_with("P003") && error.contains("`status`"))
     };
@@ -51,22 +48,37 @@ pub fn set_status(source: &[u8], task: &Task, new: &str) -> Result<Vec<u8>, Tick
     if let Some(field) = &task.fields.status {
         edits.push((field.span.clone(), new.to_owned()));
     } else if task.checkbox.is_none() || status != Status::Done {
-        edits.push(new_line(task, new));
+        edits.push(new_line(task, "Status", new));
     }
     edits.sort_by_key(|(range, _)| range.start);
+    Ok(edit(source, &edits))
+}
+
+/// The bytes with each range replaced. Ranges are in order and do not overlap.
+pub(super) fn edit(source: &[u8], edits: &[(Range<usize>, String)]) -> Vec<u8> {
     let mut edited = Vec::with_capacity(source.len() + 64);
     let mut at = 0;
-    for (range, text) in &edits {
+    for (range, text) in edits {
         edited.extend_from_slice(&source[at..range.start]);
         edited.extend_from_slice(text.as_bytes());
         at = range.end;
     }
     edited.extend_from_slice(&source[at..]);
-    Ok(edited)
+    edited
 }
 
-/// A line with the status: before the first field, as that one is written, or below the title.
-fn new_line(task: &Task, new: &str) -> (Range<usize>, String) {
+/// Says no when the file does not have the task's text where it was read.
+pub(super) fn unchanged(source: &[u8], task: &Task) -> Result<(), TickError> {
+    let bytes = source.get(task.span.clone());
+    if bytes.is_some_and(|bytes| decode(bytes).0 == task.text) {
+        Ok(())
+    } else {
+        Err(TickError::Changed(task.id.to_string()))
+    }
+}
+
+/// A line with a field: before the first one, as that one is written, or below the title.
+pub(super) fn new_line(task: &Task, name: &str, new: &str) -> (Range<usize>, String) {
     let title_end = task.title_span.end;
     let text = &task.text;
     let within = |offset: usize| offset - task.span.start;
@@ -92,7 +104,7 @@ fn new_line(task: &Task, new: &str) -> (Range<usize>, String) {
             let open = before.trim_end().ends_with(['*', '_']) && !between.contains(['*', '_']);
             let (before, between) =
                 if open { (before.trim_end_matches(['*', '_']), ": ") } else { (before, between) };
-            return (first.start..first.start, format!("{before}Status{between}{new}{line_end}"));
+            return (first.start..first.start, format!("{before}{name}{between}{new}{line_end}"));
         }
     }
     let title = &text[within(task.title_span.start)..within(title_end)];
@@ -104,7 +116,7 @@ fn new_line(task: &Task, new: &str) -> (Range<usize>, String) {
         Some(_) => format!("{blank}  "),
     };
     let marker = if line.marker.is_none() { "" } else { "- " };
-    (title_end..title_end, format!("{line_end}{indent}{marker}Status: {new}"))
+    (title_end..title_end, format!("{line_end}{indent}{marker}{name}: {new}"))
 }
 
 /// The beginning of a line up to the box that its first field has.
@@ -117,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{Plan, Readiness, SectionWords, parse};
+    use crate::plan::{Plan, Readiness, SectionWords, approve::approve, parse};
 
     fn read(source: &[u8]) -> Plan {
         parse(&decode(source).0, &SectionWords::default()).0
@@ -233,6 +245,7 @@ mod tests {
             "words at the margin",
             "B [ ] Approve",
             "B Auto-approved: today",
+            "B Approved: no",
             "    ```\n    → **[no]** task\n    ```",
             "> quoted",
             "```\n- **[no]** task\n  - Status: READY\n```",
@@ -301,6 +314,48 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 256, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_approval_changes_one_line_and_no_other_byte(
+            source in plan(),
+            chosen in any::<prop::sample::Index>(),
+        ) {
+            let before = read(&source);
+            prop_assume!(!before.tasks.is_empty());
+            let task = chosen.get(&before.tasks);
+            let edited = match approve(&source, task, "2026-11-21", "ada") {
+                Ok(edited) => edited,
+                Err(TickError::Unreadable(_)) => return Ok(()),
+                Err(error) => panic!("{error}"),
+            };
+            let shown = String::from_utf8_lossy(&edited).into_owned();
+            let (mut kept, mut rest) = (source.clone(), edited.clone());
+            let grown = edited.len() + task.fields.approval.as_ref().map_or(0, ExactSizeIterator::len)
+                - source.len();
+            if let Some(span) = &task.fields.approval {
+                kept.drain(span.clone());
+                rest.drain(span.start..span.start + grown);
+                prop_assert_eq!(&kept, &rest, "{}", shown);
+            } else {
+                let common = kept.iter().zip(&rest).take_while(|(a, b)| a == b).count();
+                prop_assert!(rest.ends_with(&kept[common..]) && grown < 70, "{}", shown);
+                prop_assert!(common >= task.span.start, "{}", shown);
+            }
+            let after = read(&edited);
+            prop_assert_eq!(after.tasks.len(), before.tasks.len(), "{}", shown);
+            for (old, now) in before.tasks.iter().zip(&after.tasks) {
+                prop_assert_eq!((&old.id, &old.text_hash), (&now.id, &now.text_hash), "{}", shown);
+                prop_assert_eq!(&old.notes, &now.notes, "{}", shown);
+                if old.id == task.id {
+                    prop_assert!(now.fields.approved, "{}", shown);
+                    prop_assert_eq!(
+                        approve(&edited, now, "2026-11-21", "ada"), Ok(edited.clone())
+                    );
+                } else {
+                    prop_assert_eq!(old.readiness(), now.readiness(), "{}", shown);
+                }
+            }
+        }
 
         #[test]
         fn an_edit_changes_one_status_and_no_other_byte(

@@ -201,6 +201,15 @@ pub(super) fn approval(value: &str) -> bool {
     !refused && !value.contains(['❌', '⏳', '✖', '🚫'])
 }
 
+/// The beginning of the task's text hash that an approval is for: `2026-11-21 by ada (text 1a2b3c4d)`. `None` for an
+/// approval of whatever the task says.
+pub(super) fn approved_text(value: &str) -> Option<&str> {
+    let (_, rest) = value.rsplit_once("(text ")?;
+    let (hash, _) = rest.split_once(')')?;
+    let hash = hash.trim();
+    (hash.len() >= 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(hash)
+}
+
 /// Seconds of `30m`, `1h 30m`, `90s`. A bare number has no unit and is refused, as is nothing.
 pub(super) fn seconds(value: &str) -> Option<u64> {
     let text = before_remark(plain(value));

@@ -4,10 +4,14 @@
 //! A hook hands it over, and what hooks say is cut at 10,000 characters: each part has its share. Holds no
 //! credential and nothing that the first prompt did not say.
 
-use super::{LastAttempt, PromptInput, clean, end_of, ending, fenced, one_line, start_of, task};
+use super::{
+    LastAttempt, PromptInput, clean, end_of, ending, fenced, one_line, rejected, start_of, task,
+};
 
 /// Characters of the task's own words.
-const TASK: usize = 3_500;
+const TASK: usize = 3_100;
+/// Characters of a person's reason for a rejection.
+const REASON: usize = 400;
 /// Characters of each list of paths or commands.
 const LIST: usize = 700;
 /// Characters of the last gate's output.
@@ -30,6 +34,12 @@ pub fn brief(input: &PromptInput, last: Option<&LastAttempt>) -> String {
     part("You may not write here:", &input.denied);
     part("These files must stay as they are:", &input.protected);
     part("Commands of the project's own gate, which you may run:", &input.commands);
+    let reason = rejected(input, REASON);
+    if !reason.is_empty() {
+        text.push_str(&format!(
+            "\nA person rejected an earlier result of this task, for this reason:\n\n{reason}\n"
+        ));
+    }
     if let Some(last) = last {
         text.push_str(&format!(
             "\nThis is attempt {}. The one before: {}\n",
@@ -100,6 +110,7 @@ mod tests {
             denied: many.clone(),
             protected: many.clone(),
             commands: many,
+            rejected: "no ".repeat(5_000),
             ..PromptInput::default()
         };
         let last = LastAttempt {
@@ -110,6 +121,6 @@ mod tests {
         };
         let text = brief(&input, Some(&last));
         assert!(text.chars().count() < 10_000, "{}", text.chars().count());
-        assert_eq!(text.matches("more characters are not shown]\n```").count(), 5);
+        assert_eq!(text.matches("more characters are not shown]\n```").count(), 6);
     }
 }

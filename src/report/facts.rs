@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     budget::Spend,
-    ids::TaskId,
+    ids::{NAME, TaskId},
     night::{AttemptRecord, Closing, Night, Setback, TaskState, Then, Trigger, decided},
     outcome::{AgentEnd, Failure},
     prompt::{Decision, Level},
@@ -15,6 +15,34 @@ use crate::{
 /// What a task that waits for a person asks; empty when it waits for another reason.
 pub fn questions(setback: &Setback) -> &[String] {
     if let Failure::Question { questions } = &setback.failure { questions } else { &[] }
+}
+
+/// Why a result waits for a person, in one line; empty when nothing is said against it.
+pub fn why_held(record: &AttemptRecord) -> String {
+    let said: Vec<&str> = record.objections().iter().map(|said| said.message.as_str()).collect();
+    text::inline_plain(&said.join("; "))
+}
+
+/// The two commands that decide about a held result. `selector` is the task, with its night where that is not the
+/// last.
+pub fn decide(selector: &str) -> [String; 2] {
+    [format!("{NAME} approve {selector}"), format!("{NAME} reject {selector} --reason '…'")]
+}
+
+/// Why a task that needs another one was not started.
+pub fn needs(night: &Night, need: &TaskId) -> String {
+    let held = night.task(need).is_some_and(|task| task.held().is_some());
+    let how = if held { "which waits for your decision" } else { "which did not land" };
+    format!("needs {need}, {how}")
+}
+
+/// Approved results that landed: task, who, what they said, and what had asked for them.
+pub fn approvals(night: &Night) -> Vec<(&TaskId, &AttemptRecord)> {
+    let landed = night.tasks().filter(|(_, task)| task.landed().is_some());
+    landed
+        .filter_map(|(id, task)| Some((id, task.last()?)))
+        .filter(|(_, record)| record.approved_by.is_some())
+        .collect()
 }
 
 /// The lines that a person writes below a task to answer it, without their indentation. A changed text is

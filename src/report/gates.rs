@@ -86,7 +86,7 @@ pub(super) fn not_proven(night: &Night) -> Option<String> {
 }
 
 /// Whether the gate was seen to fail, in words.
-pub(super) fn canary(proof: &GateProof) -> String {
+pub fn canary(proof: &GateProof) -> String {
     match proof.tries.iter().find(|tried| !tried.red_steps.is_empty()) {
         Some(tried) => {
             let when = if proof.reused { ", in an earlier night" } else { "" };

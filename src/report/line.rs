@@ -5,7 +5,7 @@ use crate::{
     ids::AttemptId,
     night::{Command, Entry, Event, Night, Setback, Then, Trigger},
     outcome::{AgentEnd, Failure, GateReport, StopReason},
-    report::{gates, text},
+    report::{facts, gates, text},
 };
 
 /// The line of an entry, without its time. `night` is the state after the entry. `None` for entries that
@@ -62,21 +62,37 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             }
         }
         Event::GateEnded { attempt, report, setback, .. } => match setback {
-            None => format!("{} {}", subject(attempt), gate(report, night.base_gate().report())),
+            None => format!(
+                "{} {}{}",
+                subject(attempt),
+                gate(report, night.base_gate().report()),
+                held(attempt, night)
+            ),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
         Event::GateProven { proof } => format!("{night_word} canary   {}", gates::canary(proof)),
         Event::TestsProven { attempt, proof, setback, .. } => match setback {
-            None => format!("{} tests    {}", subject(attempt), gates::test_proof(proof)),
+            None => format!(
+                "{} tests    {}{}",
+                subject(attempt),
+                gates::test_proof(proof),
+                held(attempt, night)
+            ),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
         Event::Decided { attempt, approved, reason, by } => {
-            let what = if *approved { "approved" } else { "rejected" };
-            let why = reason.as_ref().map_or(String::new(), |r| format!(": {}", text::plain(r)));
-            format!("{} {what} by {}{why}", subject(attempt), text::plain(by))
+            let what = if *approved { "approve " } else { "reject  " };
+            let why =
+                reason.as_ref().map_or(String::new(), |r| format!(": {}", text::inline_plain(r)));
+            format!("{} {what} by {}{why}", subject(attempt), text::inline_plain(by))
         }
         Event::Reviewed { attempt, review, setback } => match setback {
-            None => format!("{} reviewed agrees {}", subject(attempt), review.spent.usd),
+            None => format!(
+                "{} reviewed agrees {}{}",
+                subject(attempt),
+                review.spent.usd,
+                held(attempt, night)
+            ),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
         Event::Restacked { attempt, result } => match result {
@@ -102,6 +118,9 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         Event::NotPublished { message, .. } => {
             format!("{night_word} unpublished {}", text::plain(message))
         }
+        Event::StopAsked { reason: StopReason::OnlyLanding } => {
+            format!("{night_word} decide   a person's decisions are carried out, and nothing else")
+        }
         Event::StopAsked { reason } => format!("{night_word} stop     {}", stop_reason(reason)),
         Event::Restarted { .. } => format!("{night_word} resume   {}", opening.night),
         Event::Ended { reason, exit } => {
@@ -109,17 +128,27 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             let failed = night.tasks().filter(|(_, task)| task.failed().is_some()).count();
             let asks = night.tasks().filter(|(_, task)| task.parked().is_some()).count();
             let asks = if asks == 0 { String::new() } else { format!(" asks={asks}") };
+            let held = night.tasks().filter(|(_, task)| task.held().is_some()).count();
+            let held = if held == 0 { String::new() } else { format!(" held={held}") };
             let why = reason
                 .as_ref()
+                .filter(|reason| **reason != StopReason::OnlyLanding)
                 .map_or(String::new(), |r| format!(" stopped=\"{}\"", stop_reason(r)));
             format!(
-                "{night_word} end      landed={landed} failed={failed}{asks} refused={} {}{why} \
+                "{night_word} end      landed={landed} failed={failed}{asks}{held} refused={} {}{why} \
                  exit={exit}",
                 opening.refused.len(),
                 night.spent().usd,
             )
         }
     })
+}
+
+/// Why a result waits from now on, where it does.
+fn held(attempt: &AttemptId, night: &Night) -> String {
+    let task = night.task(&attempt.task).filter(|task| task.held().is_some());
+    let why = task.and_then(|task| task.last()).map(facts::why_held);
+    why.map_or(String::new(), |why| format!(" held=\"{why}\""))
 }
 
 fn gate(report: &GateReport, base: Option<&GateReport>) -> String {
@@ -322,7 +351,7 @@ pub fn stop_reason(reason: &StopReason) -> String {
         StopReason::GateUnproven => {
             "the gate stayed green on a tree that was broken on purpose".to_owned()
         }
-        StopReason::OnlyLanding => "only what was approved was to land".to_owned(),
+        StopReason::OnlyLanding => "only a person's decisions are carried out".to_owned(),
         StopReason::Asked { by } => format!("asked by {by}"),
         StopReason::Time => "the night's time is over".to_owned(),
         StopReason::Cost => "the money or the tokens are spent".to_owned(),

@@ -14,10 +14,11 @@ pub mod text;
 
 pub use commit::Message;
 pub use facts::{
-    agent_notes, answer_lines, closed, decisions, decisions_in_words, moment, questions,
-    recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries,
+    agent_notes, answer_lines, approvals, closed, decide, decisions, decisions_in_words, moment,
+    needs, questions, recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries,
+    why_held,
 };
-pub use gates::{excused, flaky, flaky_in_words, test_proof};
+pub use gates::{canary, excused, flaky, flaky_in_words, test_proof};
 pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
 pub use progress::{at_work, heartbeat, phase, progress};
 pub use pull_request::{PullRequest, marker, pull_request};

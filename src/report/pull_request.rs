@@ -70,15 +70,15 @@ pub fn pull_request(night: &Night) -> PullRequest {
 
 fn waits_for_a_person(night: &Night) -> bool {
     let opening = night.opening();
-    let held = night.tasks().filter_map(|(_, task)| task.failed()).any(|setback| {
+    let refused = night.tasks().filter_map(|(_, task)| task.failed()).any(|setback| {
         if let Failure::Refused(refusals) = &setback.failure {
             refusals.iter().any(|refusal| refusal.verdict == Verdict::Ask)
         } else {
             false
         }
     });
-    let asked = night.tasks().any(|(_, task)| task.parked().is_some());
-    held || asked || opening.publish.draft
+    let waits = night.tasks().any(|(_, task)| task.parked().is_some() || task.held().is_some());
+    refused || waits || opening.publish.draft
 }
 
 fn first_screen(night: &Night) -> String {
@@ -95,6 +95,11 @@ fn first_screen(night: &Night) -> String {
     if asks > 0 {
         let verb = if asks == 1 { "waits" } else { "wait" };
         facts.push(format!("{} {verb} for your answer.", plural(asks, "task")));
+    }
+    let held = night.tasks().filter(|(_, task)| task.held().is_some()).count();
+    if held > 0 {
+        let verb = if held == 1 { "is" } else { "are" };
+        facts.push(format!("{} {verb} finished and held for your decision.", plural(held, "task")));
     }
     if !opening.refused.is_empty() {
         let count = opening.refused.len();
@@ -113,7 +118,7 @@ fn first_screen(night: &Night) -> String {
         times(night),
         facts::spent(night),
     ));
-    if let Some(reason) = night.stop() {
+    if let Some(reason) = night.stopped_early() {
         facts.push(format!(
             "The night stopped early: {}.",
             text::inline(&line::stop_reason(reason))
@@ -196,8 +201,7 @@ fn not_landed(night: &Night) -> String {
                 let objections = task.last().map(AttemptRecord::objections).unwrap_or_default();
                 let why: Vec<String> =
                     objections.iter().take(3).map(|refusal| refusal_cell(refusal)).collect();
-                let (approve, reject) =
-                    (format!("{NAME} approve {id}"), format!("{NAME} reject {id} --reason …"));
+                let [approve, reject] = facts::decide(&format!("{}/{id}", night.opening().night));
                 (
                     format!("ready, and waits for you: {}", why.join("; ")),
                     format!("{} or {}", text::code(&approve), text::code(&reject)),
@@ -206,10 +210,7 @@ fn not_landed(night: &Night) -> String {
             Stage::Waiting => {
                 let why = match night.why_not_started(id, night.last_fact()) {
                     Some(NotStarted::Needs(need)) => {
-                        format!(
-                            "not started: needs {}, which did not land",
-                            text::inline(need.as_str())
-                        )
+                        format!("not started: {}", text::inline(&facts::needs(night, &need)))
                     }
                     Some(NotStarted::TaskLimit) => format!(
                         "not started: the limit of {} was reached",
@@ -225,7 +226,7 @@ fn not_landed(night: &Night) -> String {
                         "not finished: the night stopped".to_owned()
                     }
                 };
-                let next = match night.stop() {
+                let next = match night.stopped_early() {
                     Some(StopReason::AgentUnusable { .. }) => {
                         format!("mend that, then {}", text::code(&format!("{NAME} resume")))
                     }
@@ -385,6 +386,17 @@ fn guards(night: &Night) -> String {
             "plan",
             &format!("{} not in the base's plan, so not marked there", plural(unticked, "task")),
         );
+    }
+    for (id, record) in facts::approvals(night) {
+        let note = record.approval_note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+        let asked: Vec<&str> = record
+            .findings()
+            .filter(|finding| finding.verdict == Verdict::Ask)
+            .map(|finding| finding.rule.as_str())
+            .collect();
+        let by = record.approved_by.as_deref().unwrap_or_default();
+        let words = format!("{id} by {by}{note}; had asked: {}", asked.join(", "));
+        guard("approved by a person", &text::inline(&words));
     }
     let recoveries = facts::recoveries_in_words(night);
     if !recoveries.is_empty() {

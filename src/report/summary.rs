@@ -5,7 +5,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::{
     ids::NAME,
-    night::{AttemptRecord, BaseGate, Night, NotStarted, Publication, Stage},
+    night::{BaseGate, Night, NotStarted, Publication, Stage},
     outcome::StopReason,
     policy::Verdict,
     report::{facts, gates, line, text},
@@ -54,6 +54,7 @@ pub fn summary(night: &Night, now: Timestamp, running: bool) -> String {
     landed(night, &mut lines);
     failed(night, &mut lines);
     asks(night, &mut lines);
+    held(night, &mut lines);
     needs_you(night, &mut lines);
     waiting(night, running, &mut lines);
     notes(night, now, running, &mut lines);
@@ -144,6 +145,40 @@ fn asks(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
+fn held(night: &Night, lines: &mut Vec<String>) {
+    let held: Vec<_> = night
+        .tasks()
+        .filter(|(_, task)| task.held().is_some())
+        .filter_map(|(id, task)| Some((id, task.held()?, task.last()?)))
+        .collect();
+    if held.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    lines.push(format!("HELD FOR YOU {}    finished, passed the gate, and not landed", held.len()));
+    for (id, candidate, record) in held {
+        lines.push(format!(
+            "  ?     {}  {}  +{} -{}",
+            column(id.as_str(), 10),
+            column(title(night, id), TITLE),
+            candidate.stat.added,
+            candidate.stat.removed,
+        ));
+        for said in record.objections().iter().take(3) {
+            lines.push(format!(
+                "        {}: {}; limit {} ({})",
+                said.rule,
+                text::inline_plain(&said.message),
+                text::inline_plain(&said.limit),
+                said.origin
+            ));
+        }
+        let [approve, reject] = facts::decide(&format!("'{id}'"));
+        lines.push(format!("        {NAME} show '{id}' --diff"));
+        lines.push(format!("        {approve}, or {reject}"));
+    }
+}
+
 fn needs_you(night: &Night, lines: &mut Vec<String>) {
     let refused = &night.opening().refused;
     for (verdict, heading) in [(Verdict::Refuse, "REFUSED"), (Verdict::Ask, "NEEDS YOU")] {
@@ -179,7 +214,7 @@ fn waiting(night: &Night, running: bool, lines: &mut Vec<String>) {
     for (id, task) in night.tasks() {
         let why = match &task.stage {
             Stage::Waiting => match night.why_not_started(id, now) {
-                Some(NotStarted::Needs(need)) => format!("needs {need}, which did not land"),
+                Some(NotStarted::Needs(need)) => facts::needs(night, &need),
                 Some(NotStarted::TaskLimit) => "the limit of tasks was reached".to_owned(),
                 Some(NotStarted::Money) => "the money or the tokens are spent".to_owned(),
                 Some(NotStarted::NoModel | NotStarted::Stopped) => match night.stop() {
@@ -191,6 +226,7 @@ fn waiting(night: &Night, running: bool, lines: &mut Vec<String>) {
                         |reason| line::stop_reason(&reason),
                     ),
                 },
+                None if night.ended().is_some() => "left for another night".to_owned(),
                 None => "waits for its turn".to_owned(),
             },
             Stage::Editing if running => "the agent is at work".to_owned(),
@@ -203,15 +239,8 @@ fn waiting(night: &Night, running: bool, lines: &mut Vec<String>) {
             Stage::Gated(_) | Stage::Landing(_) => {
                 "passed the gate, and was cut off before it landed".to_owned()
             }
-            Stage::Held(_) => {
-                let why = task.last().map(AttemptRecord::objections).unwrap_or_default();
-                let why: Vec<&str> = why.iter().map(|refusal| refusal.message.as_str()).collect();
-                format!(
-                    "ready, and waits for you: {}; {NAME} approve {id}, or {NAME} reject {id}",
-                    why.join("; ")
-                )
-            }
-            Stage::Parked(_) | Stage::Landed(_) | Stage::Failed(_) => continue,
+            // Each has a place of its own.
+            Stage::Held(_) | Stage::Parked(_) | Stage::Landed(_) | Stage::Failed(_) => continue,
         };
         if !any {
             lines.push(String::new());

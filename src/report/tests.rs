@@ -112,6 +112,7 @@ impl Story {
                 reviewers: Vec::new(),
             },
             notes: Vec::new(),
+            rejected: Vec::new(),
         };
         change(&mut opening);
         let (commit, tree) = (opening.base.commit.clone(), opening.base.tree.clone());

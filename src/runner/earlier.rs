@@ -1,6 +1,6 @@
 //! What earlier nights made of a task, as this machine's journals tell: a task that landed and is not
-//! merged yet is not done twice, one that failed waits until somebody changes its text, and one that asked
-//! until somebody answers below it, which changes its text.
+//! merged yet is not done twice, one whose result is held waits for a person's word, one that failed until
+//! somebody changes its text, and one that asked until somebody answers below it, which changes its text.
 //!
 //! Only reads journals. Other machines' nights are not known here; the ledger will bring them.
 
@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{CommitId, NAME, NightId, TaskId},
     journal,
-    night::{Night, Publication},
+    night::{Night, Publication, Rejection},
+    outcome::Failure,
     plan::Task,
-    policy::{Admission, Decision, Origin, Refusal, Severity, Verdict},
+    policy::{Admission, AdmittedTask, Decision, Origin, Refusal, Severity, Verdict},
     report,
     runner::home::Home,
 };
@@ -25,10 +26,14 @@ pub const FAILED: &str = "admission.failed-before";
 /// The rule that holds back a task that asked and was not answered.
 pub const ASKED: &str = "admission.asked";
 
+/// The rule that holds back a task whose result waits for a person's decision.
+pub const HELD: &str = "admission.held";
+
 /// What became of a task's text in an earlier night.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Earlier {
     Landed { place: String },
+    Held { night: NightId, why: String },
     Failed { night: NightId, why: String },
     Asked { night: NightId, why: String, answer: Vec<String> },
 }
@@ -59,6 +64,18 @@ pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut 
                 place.clone(),
                 "not landed and waiting",
             ),
+            Earlier::Held { night, why } => Refusal {
+                help: Some(format!(
+                    "{NAME} approve '{0}' lands it, {NAME} reject '{0}' does not",
+                    task.id
+                )),
+                ..refusal(
+                    HELD,
+                    format!("its result of night {night} waits for your decision"),
+                    why.clone(),
+                    "approved or rejected, changed, or named with -t",
+                )
+            },
             Earlier::Failed { night, why } => refusal(
                 FAILED,
                 format!("it failed in night {night} and its text has not changed since"),
@@ -84,11 +101,8 @@ pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut 
 
 fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
     let mut known = BTreeMap::new();
-    let nights = home.places.all_nights();
-    for id in nights.iter().skip(nights.len().saturating_sub(NIGHTS)) {
-        // A journal that cannot be read says nothing here; `status` names the damage.
-        let Ok(reading) = journal::read(&home.places.night(id).journal()) else { continue };
-        let Ok(night) = Night::replay(reading.entries) else { continue };
+    for night in nights(home) {
+        let id = &night.opening().night;
         for task in &night.opening().tasks {
             let Some(state) = night.task(task.id()) else { continue };
             let key = (task.id().clone(), task.task().text_hash.clone());
@@ -99,6 +113,9 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
                 } else {
                     known.insert(key, Earlier::Landed { place: place(&night) });
                 }
+            } else if state.held().is_some() || state.is_approved() {
+                let why = state.last().map(report::why_held).unwrap_or_default();
+                known.insert(key, Earlier::Held { night: id.clone(), why });
             } else if let Some(setback) = state.failed() {
                 let why = report::why(setback);
                 known.insert(key, Earlier::Failed { night: id.clone(), why });
@@ -115,6 +132,38 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
         }
     }
     known
+}
+
+/// The nights of the last weeks, oldest first. A journal that cannot be read says nothing here; `status` names the
+/// damage.
+fn nights(home: &Home) -> impl Iterator<Item = Night> {
+    let nights = home.places.all_nights();
+    let first = nights.len().saturating_sub(NIGHTS);
+    let places = home.places.clone();
+    nights.into_iter().skip(first).filter_map(move |id| {
+        let reading = journal::read(&places.night(&id).journal()).ok()?;
+        Night::replay(reading.entries).ok()
+    })
+}
+
+/// What people said about earlier results of these tasks, the newest of each. Once a task has landed that is past.
+pub fn rejections(home: &Home, tasks: &[AdmittedTask]) -> Vec<Rejection> {
+    let mut known: BTreeMap<TaskId, Rejection> = BTreeMap::new();
+    for night in nights(home) {
+        for task in tasks {
+            let Some(state) = night.task(task.id()) else { continue };
+            if state.landed().is_some() {
+                known.remove(task.id());
+            } else if let Some(Failure::Rejected { reason, by }) =
+                state.failed().map(|setback| &setback.failure)
+            {
+                let (task, night) = (task.id().clone(), night.opening().night.clone());
+                let (reason, by) = (reason.clone(), by.clone());
+                known.insert(task.clone(), Rejection { task, night, reason, by });
+            }
+        }
+    }
+    known.into_values().collect()
 }
 
 fn place(night: &Night) -> String {

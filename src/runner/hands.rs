@@ -142,7 +142,8 @@ impl Brief {
     }
 }
 
-fn draft(night: &Night) -> PullRequestDraft {
+/// The night's pull request as it would be published now.
+pub(super) fn draft(night: &Night) -> PullRequestDraft {
     let text = report::pull_request(night);
     let opening = night.opening();
     PullRequestDraft {

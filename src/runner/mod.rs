@@ -6,6 +6,7 @@
 pub mod base;
 pub mod clock;
 pub mod conversations;
+pub mod decide;
 pub mod earlier;
 pub mod deed;
 mod edit;
@@ -16,6 +17,7 @@ pub mod hands;
 pub mod home;
 pub mod include;
 pub mod open;
+pub mod permit;
 pub mod places;
 pub mod prepare;
 pub mod protected;

@@ -27,6 +27,7 @@ use crate::{
     runner::{
         clock,
         conversations::{self, Conversations},
+        earlier,
         hands::Hands,
         home::{Home, redactor},
         include::{self, Included},
@@ -49,6 +50,7 @@ const API_KEY: &str = "ANTHROPIC_API_KEY";
 const LOGIN_TOKEN: &str = "CLAUDE_CODE_OAUTH_TOKEN";
 
 /// What decides about the end of a night, beside its settings.
+#[expect(clippy::struct_excessive_bools, reason = "wishes of a person, each by itself")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes {
     /// The branch stays here.
@@ -59,6 +61,8 @@ pub struct Wishes {
     pub attended: bool,
     /// The built-in demonstration: its own agent on its own repository.
     pub demo: bool,
+    /// No agent is started, so none has to be there.
+    pub only_landing: bool,
 }
 
 /// A night that is ready to run in this process.
@@ -75,6 +79,8 @@ pub struct Opened {
     pub lock: Lock,
     /// The facts so far.
     pub entries: Vec<Entry>,
+    /// Facts to write down before anything else is done; empty for a fresh night.
+    pub first: Vec<Event>,
 }
 
 /// Asks for the repository's lock, and clears what a killed night left behind.
@@ -169,6 +175,8 @@ pub fn open(
     let forge = forge(surroundings, home, wishes)?;
     let night = claim(surroundings, home)?;
     let pr = &preparation.settings.pr;
+    let tasks = preparation.tonight(only);
+    let rejected = earlier::rejections(home, &tasks);
     let opening = Opening {
         night: night.clone(),
         at: clock::now(),
@@ -177,7 +185,7 @@ pub fn open(
         plan,
         limits,
         policy: policy.clone(),
-        tasks: preparation.tonight(only),
+        tasks,
         refused: preparation.refused(only),
         gate: preparation.gate.clone(),
         agent: agent_spec,
@@ -191,6 +199,7 @@ pub fn open(
             reviewers: pr.reviewers.clone(),
         },
         notes,
+        rejected,
     };
     let night_places = home.places.night(&night);
     let mut journal = Journal::create(&night_places.journal(), &night)?;
@@ -204,7 +213,8 @@ pub fn open(
     let hands = equipment.hands(surroundings, home, night_places, wishes)?;
     let stop_files = StopFiles::of(home);
     let night = Night::open(opening);
-    Ok(Opened { night, journal, hands, stop_files, lock, entries: vec![entry] })
+    let first = Vec::new();
+    Ok(Opened { night, journal, hands, stop_files, lock, entries: vec![entry], first })
 }
 
 /// The night that has something left to do: the last one, else an earlier one that was cut off or did not
@@ -225,6 +235,8 @@ pub fn unfinished(home: &Home) -> Result<Option<(NightId, Night)>, Refused> {
         let unpublished = matches!(night.publication(), Publication::Failed { .. });
         let left = match night.ended() {
             None => true,
+            // What a person approved is waited for.
+            Some(_) if night.approved().next().is_some() => true,
             // What its time or its money did not reach is the next night's.
             Some((None | Some(StopReason::Time | StopReason::Cost), _)) => unpublished,
             Some((Some(_), _)) => unpublished || back == 0,
@@ -282,9 +294,11 @@ pub fn resume(
     let protected = &opening.policy.protected;
     let agent = agent(surroundings, &opening.agent, &supervisor, &steps, protected);
     let environment = environment(surroundings, &opening.gate.env);
-    agent
-        .preflight(&environment)
-        .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
+    if !wishes.only_landing {
+        agent
+            .preflight(&environment)
+            .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
+    }
     // Narrowing counts at any start; what the night began with is never widened.
     let wishes = Wishes {
         no_push: wishes.no_push || !opening.publish.push,
@@ -296,8 +310,9 @@ pub fn resume(
     let included = Arc::new(included);
     let equipment =
         Equipment { supervisor, yard, store, included, agent, forge, environment, words, stop };
+    let first = vec![Event::Restarted { charges: charges(&night, &night_places) }];
     let hands = equipment.hands(surroundings, home, night_places, wishes)?;
-    Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries })
+    Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries, first })
 }
 
 /// What a fresh night and a resumed one find in different ways.
@@ -348,7 +363,7 @@ impl Equipment {
 
 /// What the runs that a crash cut off are charged with, as their output tells. Agents that report no cost are
 /// charged nothing.
-pub fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
+fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
     let costs = night.opening().agent.name == "claude";
     night
         .in_flight()

@@ -2,7 +2,11 @@
 //! night that is run and for whoever verifies it.
 
 use crate::{
-    config::{CanarySetting, Settings}, gate, git::TreeEntry, ids::RepoPath, policy::RuleSet,
+    config::{CanarySetting, Settings},
+    gate,
+    git::TreeEntry,
+    ids::RepoPath,
+    policy::RuleSet,
     runner::refused::Refused,
 };
 

@@ -113,6 +113,7 @@ impl Hands {
         }
         shown.retain(|(_, value)| !value.is_empty());
         let allowed = if task.files().is_empty() { &policy.allow[..] } else { task.files() };
+        let rejected = opening.rejected.iter().find(|no| no.task == *task.id());
         let input = PromptInput {
             id: task.id().to_string(),
             title: task.task().title.clone(),
@@ -127,6 +128,7 @@ impl Hands {
             commands: opening.gate.steps.iter().map(|step| step.run.clone()).collect(),
             references,
             decisions: policy.decisions.told(),
+            rejected: rejected.map(|no| no.reason.clone()).unwrap_or_default(),
         };
         Ok((input, system))
     }

@@ -3,6 +3,7 @@
 //! The world is pretended here; the fold, the orders and the verdicts are the real ones. `resume.rs` cuts
 //! the real program.
 
+mod held;
 mod recovery;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use nightshift::{
         LimitScope, NewTests, Review, StepEnd, StepReport, TestProof,
     },
     plan::{SectionWords, parse},
-    policy::{Inspection, Missing, Policy, RuleSet, TestDelta, Tests, admit_plan},
+    policy::{Inspection, Missing, Policy, RuleSet, TestDelta, Tests, Verdict, admit_plan},
     prompt::{Decision, Level, Reply},
 };
 
@@ -39,8 +40,7 @@ enum Fault {
     Killed,
 }
 
-/// A pretend repository and forge, kept across crashes as the real ones are.
-/// A diff with tests in it, and one that a person must see.
+/// A diff with tests in it.
 fn touched() -> Inspection {
     let delta = TestDelta {
         path: "tests/d.rs".into(),
@@ -52,6 +52,7 @@ fn touched() -> Inspection {
     Inspection { tests: vec![delta], ..Inspection::default() }
 }
 
+/// A pretend repository and forge, kept across crashes as the real ones are.
 #[derive(Clone)]
 struct World {
     branch: CommitId,
@@ -65,6 +66,10 @@ struct World {
     gated: Vec<TreeId>,
     /// Seconds that were waited, beside one for each entry.
     waited: usize,
+    /// Tasks whose diff a person must see.
+    asks: Vec<&'static str>,
+    /// Tasks that fit no other tip than their own.
+    stuck: Vec<&'static str>,
 }
 
 fn hash(number: u64) -> String {
@@ -185,8 +190,11 @@ impl World {
                     let (what, why) = ("a way".to_owned(), "it is short".to_owned());
                     report.reply.decisions = vec![Decision { level: Level::Medium, what, why }];
                 }
-                let inspection =
+                let mut inspection =
                     if attempt.task.as_str() == "d" { touched() } else { Inspection::default() };
+                if self.asks.contains(&attempt.task.as_str()) {
+                    inspection.findings.push(held::finding(Verdict::Ask));
+                }
                 Event::AgentEnded { attempt, report, result: Ok(candidate), kept: None, inspection }
             }
             Command::RunGate { attempt, commit, tree } => {
@@ -211,6 +219,11 @@ impl World {
                     model: None,
                 };
                 Event::Reviewed { attempt, review, setback: None }
+            }
+            Command::Restack { attempt, .. } if self.stuck.contains(&attempt.task.as_str()) => {
+                let conflict = Failure::Conflict { paths: vec!["src/a.rs".into()] };
+                let result = Err(night.judge(now, &attempt, conflict));
+                Event::Restacked { attempt, result }
             }
             Command::Restack { attempt, onto, .. } => {
                 Event::Restacked { attempt, result: Ok(self.commit(&onto)) }
@@ -319,6 +332,7 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
             reviewers: Vec::new(),
         },
         notes: Vec::new(),
+        rejected: Vec::new(),
     }
 }
 
@@ -362,6 +376,8 @@ fn of_opening(opening: Opening) -> (Vec<Entry>, World) {
         moves: 0,
         gated: Vec::new(),
         waited: 0,
+        asks: Vec::new(),
+        stuck: Vec::new(),
     };
     (vec![entry(&[], &world, Event::Opened(Box::new(opening)))], world)
 }

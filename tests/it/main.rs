@@ -28,6 +28,7 @@ mod gates;
 mod model;
 #[cfg(target_os = "linux")]
 mod heavy;
+mod held;
 mod histories;
 mod include;
 mod network;

@@ -39,7 +39,7 @@ pub(super) fn in_full(
     }
     if state.attempts.is_empty() {
         let what = match found.night.why_not_started(id, found.night.last_fact()) {
-            Some(NotStarted::Needs(need)) => format!("it needs {need}, which did not land"),
+            Some(NotStarted::Needs(need)) => format!("it {}", report::needs(&found.night, &need)),
             Some(NotStarted::TaskLimit) => "the night's number of tasks was reached".to_owned(),
             Some(NotStarted::Money) => "the money or the tokens are spent".to_owned(),
             Some(NotStarted::NoModel | NotStarted::Stopped) => match found.night.stop() {
@@ -60,6 +60,7 @@ pub(super) fn in_full(
         lines.push(format!("why it stopped   {}", cleaner.line(&report::why(setback))));
         details(found, &setback.failure, cleaner, &mut lines);
     }
+    lines.extend(judged(record, cleaner));
     lines.push(String::new());
     lines.push(tries(home, state, cleaner, tell::runs(home, &found.night)));
     lines.extend(said(record, cleaner));
@@ -83,6 +84,10 @@ pub(super) fn in_full(
         for line in report::answer_lines(report::questions(setback)) {
             lines.push(format!("              {}", cleaner.line(&line)));
         }
+    }
+    if state.held().is_some() {
+        let [approve, reject] = report::decide(&tell::quoted(&format!("{}/{id}", found.id)));
+        lines.push(format!("            {approve}, or {reject}"));
     }
     if state.failed().is_some() {
         lines.push(format!(
@@ -118,6 +123,37 @@ fn talk(state: &TaskState, record: &AttemptRecord, cleaner: &Cleaner) -> Vec<Str
     let recovered: Vec<&str> = state.attempts.iter().filter_map(report::recovered_from).collect();
     if !recovered.is_empty() {
         lines.push(format!("recovered from   {}", recovered.join(", ")));
+    }
+    lines
+}
+
+/// What the rules, the gate and its proofs say of an attempt's work, also what stops nothing.
+fn judged(record: &AttemptRecord, cleaner: &Cleaner) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(by) = &record.approved_by {
+        let note = record.approval_note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+        lines.push(format!("approved by      {}", cleaner.line(&format!("{by}{note}"))));
+    }
+    if let Some(gate) = &record.gate {
+        lines.push(format!("gate             score {} of 100", gate.score));
+    }
+    let risk = &record.inspection.risk;
+    if !risk.factors.is_empty() {
+        lines.push(format!("risk             {}", risk.score));
+        for factor in risk.factors.iter().take(MANY) {
+            let words = format!("{:+} {}: {}", factor.points, factor.name, factor.why);
+            lines.push(format!("  {}", cleaner.line(&words)));
+        }
+    }
+    let findings: Vec<_> = record.findings().collect();
+    if !findings.is_empty() {
+        lines.push("rules said".to_owned());
+        for said in findings.iter().take(MANY) {
+            lines.push(format!("  {:<6} {}", said.verdict, cleaner.line(&said.to_string())));
+        }
+        if findings.len() > MANY {
+            lines.push(format!("  and {} more; --json has all", findings.len() - MANY));
+        }
     }
     lines
 }
@@ -249,12 +285,20 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner, running: 
                 let landed = state.landed().is_some_and(|candidate| {
                     record.candidate.as_ref().is_some_and(|own| own.commit == candidate.commit)
                 });
+                let held = state.held().is_some_and(|candidate| {
+                    record.candidate.as_ref().is_some_and(|own| own.commit == candidate.commit)
+                });
+                let what = match (landed, held) {
+                    (true, _) => ", landed",
+                    (false, true) => ", held for you",
+                    (false, false) => "",
+                };
                 let flaky = report::flaky_in_words(gate);
                 let flaky = flaky.map_or(String::new(), |words| format!(", flaky: {words}"));
                 let known = report::excused(gate);
                 let known =
                     known.map_or(String::new(), |words| format!(", red as on the base: {words}"));
-                format!("gate green{}{known}{flaky}", if landed { ", landed" } else { "" })
+                format!("gate green{what}{known}{flaky}")
             }
             (None, Some(gate)) => format!("gate red: {}", report::red(gate)),
             (None, None) if record.charged.is_some() => "cut off by a crash".to_owned(),

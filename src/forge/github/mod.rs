@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
-use super::{Forge, ForgeError, Published, Publishing, PullRequestDraft, endpoint::Endpoint};
+use super::{
+    Forge, ForgeError, Looking, Published, Publishing, PullRequestDraft, endpoint::Endpoint,
+};
 use crate::{
     redact::{Redactor, Secret},
     report::marker,
@@ -81,30 +83,40 @@ impl GitHub {
         let redactor = Redactor::new([settings.token.expose().to_owned()]);
         Ok(GitHub { settings, api_base, redactor })
     }
+
+    fn visit<'a>(&'a self, draft: &'a PullRequestDraft) -> Result<Visit<'a>, ForgeError> {
+        let settings = &self.settings;
+        let api = Api::new(self.api_base.clone(), &settings.token, settings.request_limit)?;
+        let marker = marker(&draft.night);
+        let body = if draft.body.starts_with(&marker) {
+            draft.body.clone()
+        } else {
+            format!("{marker}\n{}", draft.body)
+        };
+        Ok(Visit {
+            api,
+            settings,
+            draft,
+            marker,
+            title: fitted(&self.redactor.redact(&draft.title), LONGEST_TITLE, "…"),
+            body: fitted(&self.redactor.redact(&body), LONGEST_BODY, "\n\n(cut here)\n"),
+            left: settings.patience,
+            notes: Vec::new(),
+        })
+    }
 }
 
 impl Forge for GitHub {
     fn publish<'a>(&'a self, draft: &'a PullRequestDraft) -> Publishing<'a> {
+        Box::pin(async move { self.visit(draft)?.publish().await })
+    }
+
+    fn ended<'a>(&'a self, draft: &'a PullRequestDraft) -> Looking<'a> {
         Box::pin(async move {
-            let settings = &self.settings;
-            let api = Api::new(self.api_base.clone(), &settings.token, settings.request_limit)?;
-            let marker = marker(&draft.night);
-            let body = if draft.body.starts_with(&marker) {
-                draft.body.clone()
-            } else {
-                format!("{marker}\n{}", draft.body)
-            };
-            let mut visit = Visit {
-                api,
-                settings,
-                draft,
-                marker,
-                title: fitted(&self.redactor.redact(&draft.title), LONGEST_TITLE, "…"),
-                body: fitted(&self.redactor.redact(&body), LONGEST_BODY, "\n\n(cut here)\n"),
-                left: settings.patience,
-                notes: Vec::new(),
-            };
-            visit.publish().await
+            let mut visit = self.visit(draft)?;
+            let repository = visit.resolve().await?;
+            let found = visit.find(&repository).await?;
+            Ok(found.as_ref().and_then(Pull::ended))
         })
     }
 }
@@ -137,6 +149,14 @@ struct Pull {
     requested_reviewers: Option<Vec<User>>,
     requested_teams: Option<Vec<Team>>,
     user: Option<User>,
+}
+
+impl Pull {
+    /// How it ended, when it is not open any more.
+    fn ended(&self) -> Option<String> {
+        let how = if self.merged_at.is_some() { "merged" } else { "closed" };
+        (self.state != "open").then(|| format!("#{} is {how}", self.number))
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -184,10 +204,8 @@ impl Visit<'_> {
         let repository = self.resolve().await?;
         let pull = match self.find(&repository).await? {
             Some(pull) if pull.state != "open" => {
-                let how = if pull.merged_at.is_some() { "merged" } else { "closed" };
-                let number = pull.number;
-                self.notes
-                    .push(format!("#{number} of this night is {how}, so no second one was opened"));
+                let how = pull.ended().unwrap_or_default();
+                self.notes.push(format!("{how}, so no second one of this night was opened"));
                 return Ok(self.published(pull));
             }
             Some(pull) if self.is_ours(&pull) => {

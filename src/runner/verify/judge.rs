@@ -7,7 +7,7 @@ use crate::{
     gate,
     git::{TreeEntry, Vault, range::Commit, receipts::Found},
     ids::{NAME, RepoPath},
-    night::{Baseline, Step},
+    night::{Baseline, GateSpec, Step},
     receipt::Receipt,
     report::text,
     runner::verify::{Ground, Judged, Standing},
@@ -138,9 +138,11 @@ fn of_gate(ground: &Ground, receipt: &Receipt) -> Vec<String> {
             ));
         }
     }
+    let hosts = |gate: &GateSpec| gate.network.iter().map(ToString::to_string).collect();
     for (what, told, own) in
-        [("environment", &told.env, &own.env), ("network", &told.network, &own.network)]
+        [("environment", told.env.clone(), own.env.clone()), ("network", hosts(told), hosts(own))]
     {
+        let (told, own): (Vec<String>, Vec<String>) = (told, own);
         if told != own {
             problems.push(format!(
                 "another gate: its {what} was [{}], and is [{}] in {file} of the base",

@@ -5,7 +5,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use crate::{
@@ -150,6 +150,7 @@ impl Rerun {
             policy: ground.rules.policy().clone(),
             tasks: Vec::new(),
             refused: Vec::new(),
+            rejected: Vec::new(),
             agent: AgentSpec {
                 name: "none".to_owned(),
                 command: None,
@@ -185,6 +186,8 @@ impl Rerun {
             workspaces: home.workspaces(),
             local: Arc::new(Local::new(night_places.directory())),
             reserve: Mutex::new(None::<Reserve>),
+            making_cache: tokio::sync::Mutex::default(),
+            rules: OnceLock::new(),
             agent: Arc::new(CommandAgent::new("none", agent, supervisor.clone())),
             supervisor,
             yard,

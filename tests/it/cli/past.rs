@@ -254,6 +254,7 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
             reviewers: Vec::new(),
         },
         notes: Vec::new(),
+        rejected: Vec::new(),
     }
 }
 

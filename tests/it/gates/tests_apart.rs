@@ -97,6 +97,15 @@ fn a_change_that_fails_the_bases_tests_is_held() {
 }
 
 #[test]
+fn what_the_bases_tests_hold_back_lands_when_a_person_approves_it() {
+    let agent =
+        "sed -i 's/return n/yield n/' src/shop.py; sed -i 's/return n/yield n/' tests/test_shop.py";
+    let ran = shop(agent, "required").run(&[]).exit(1).landed([]).says("HELD FOR YOU 1");
+    let ran = ran.then().call(&["approve", "t1"]).exit(0).landed(["t1"]).says("tests.former");
+    assert!(ran.pull_request().contains("had asked"), "{}", ran.pull_request());
+}
+
+#[test]
 fn a_test_file_that_only_grew_leaves_the_bases_tests_green() {
     let agent = format!(
         "{CODE}printf 'def test_less():\\n    assert \"def less\" in CODE\\n' >> tests/test_shop.py"

@@ -1,0 +1,192 @@
+//! A person's decisions about held results: which night has one, what became of that night outside, and how they are
+//! written down and carried out.
+//!
+//! Decides nothing: what follows is the night's to say. Never starts an agent.
+
+use crate::{
+    ids::{AttemptId, NAME, NightId, TaskId},
+    journal::{self, Journal, Lock},
+    night::{Entry, Event, Night, Publication},
+    outcome::StopReason,
+    process::Stop,
+    runner::{
+        base, clock,
+        hands::draft,
+        home::Home,
+        open::{self, Opened, Wishes, replay},
+        places::Surroundings,
+        refused::Refused,
+    },
+};
+
+/// Nights that are looked through for a result, newest first: two months of them.
+const NIGHTS: usize = 60;
+
+/// One decision.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// The task whose result it is about.
+    pub task: TaskId,
+    /// True: it may land.
+    pub approved: bool,
+    /// What the person said.
+    pub reason: Option<String>,
+}
+
+/// What became of a night's branch since it was published.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    /// Why nothing can be added to it any more.
+    pub over: Option<String>,
+    /// What the person should know.
+    pub notes: Vec<String>,
+}
+
+/// The newest night that tried this task; of `only` where it is given. An old journal that cannot be read is passed
+/// over, the named or the newest one is an error.
+pub fn tried(home: &Home, only: Option<&NightId>, task: &TaskId) -> Result<Option<Night>, Refused> {
+    let nights = match only {
+        Some(id) => vec![id.clone()],
+        None => home.places.all_nights().into_iter().rev().take(NIGHTS).collect(),
+    };
+    for (back, id) in nights.iter().enumerate() {
+        let reading = journal::read(&home.places.night(id).journal());
+        let reading = match reading {
+            Ok(journal::Reading { damage: Some(damage), .. }) => Err(damage),
+            other => other,
+        };
+        let night = match reading {
+            Ok(reading) if reading.entries.is_empty() => continue, // nothing was begun
+            Ok(reading) => replay(reading.entries),
+            Err(damage) => Err(damage.into()),
+        };
+        match night {
+            Ok(night) if night.task(task).is_some_and(|state| !state.attempts.is_empty()) => {
+                return Ok(Some(night));
+            }
+            Err(damage) if back == 0 => return Err(damage),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Looks at the remote and at the forge. What cannot be reached is a note: a push that does not fit is refused by
+/// the remote in any case.
+pub fn outside(surroundings: &Surroundings, home: &Home, night: &Night) -> Outside {
+    let opening = night.opening();
+    let mut found = Outside::default();
+    // Without a commit there was neither branch nor pull request outside.
+    if *night.tip() == opening.base.commit {
+        return found;
+    }
+    let branch = &opening.base.branch;
+    match base::find(surroundings, home, None, Some(branch), &mut found.notes) {
+        Ok(now) if home.vault.contains(&now.commit, night.tip()).unwrap_or(false) => {
+            found.over = Some(format!("{} is merged into {branch}", opening.night.branch()));
+            return found;
+        }
+        Ok(now) if now.commit != opening.base.commit => found.notes.push(format!(
+            "{branch} has moved on since night {} began: what is approved lands on the night's own branch, as the \
+             rest of it did",
+            opening.night
+        )),
+        Ok(_) => {}
+        Err(problem) => found.notes.push(format!("could not look at {branch}: {problem}")),
+    }
+    if matches!(night.publication(), Publication::Done { number: Some(_), .. }) {
+        match pull_request(surroundings, home, night) {
+            Ok(over) => found.over = over,
+            Err(problem) => {
+                found.notes.push(format!("could not look at the pull request: {problem}"));
+            }
+        }
+    }
+    found
+}
+
+fn pull_request(
+    surroundings: &Surroundings,
+    home: &Home,
+    night: &Night,
+) -> Result<Option<String>, String> {
+    use crate::forge::Forge as _;
+    let Some(access) = home.github(surroundings) else { return Ok(None) };
+    let forge = access.forge().map_err(|problem| problem.to_string())?;
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|problem| problem.to_string())?;
+    let draft = draft(night);
+    tokio.block_on(forge.ended(&draft)).map_err(|problem| problem.to_string())
+}
+
+/// Opens a night to carry decisions out: they are its first facts, each written before anything is done. Without
+/// `words` it only brings its pull request up to date. The caller holds the lock.
+pub fn open(
+    surroundings: &Surroundings,
+    home: &Home,
+    id: &NightId,
+    words: &[Word],
+    wishes: Wishes,
+    lock: Lock,
+) -> Result<Opened, Refused> {
+    let wishes = Wishes { only_landing: true, ..wishes };
+    let mut opened = open::resume(surroundings, home, id, wishes, lock, Stop::new())?;
+    let mut first = vec![Event::StopAsked { reason: StopReason::OnlyLanding }];
+    first.extend(facts(&opened.night, words, &surroundings.account)?);
+    first.append(&mut opened.first);
+    opened.first = first;
+    Ok(opened)
+}
+
+/// Writes decisions down without carrying anything out, and returns the night after them: a "no" needs neither walls
+/// nor a network. The caller holds the lock.
+pub fn write_down(
+    surroundings: &Surroundings,
+    home: &Home,
+    id: &NightId,
+    words: &[Word],
+    _lock: &Lock,
+) -> Result<Night, Refused> {
+    let (mut journal, entries) = Journal::resume(&home.places.night(id).journal())?;
+    let mut night = replay(entries)?;
+    for fact in facts(&night, words, &surroundings.account)? {
+        let entry = Entry::new(journal.next_seq(), clock::now(), &night.opening().agent.name, fact);
+        journal.append(&entry)?;
+        night.apply(entry.at, entry.event).map_err(|problem| impossible(&problem.to_string()))?;
+    }
+    Ok(night)
+}
+
+/// The facts of decisions that the night can take: tried on a copy, because a journal takes nothing back.
+fn facts(night: &Night, words: &[Word], by: &str) -> Result<Vec<Event>, Refused> {
+    let mut copy = night.clone();
+    let mut facts = Vec::new();
+    for Word { task, approved, reason } in words {
+        let Some(state) = copy.task(task) else { return Err(impossible("no such task")) };
+        if *approved && (state.is_approved() || state.landed().is_some()) {
+            continue; // said before, by a process that was cut off
+        }
+        let number = state.last().map_or(0, |last| last.number);
+        let attempt = AttemptId { task: task.clone(), number };
+        let (approved, reason, by) = (*approved, reason.clone(), by.to_owned());
+        let fact = Event::Decided { attempt, approved, reason, by };
+        copy.apply(clock::now(), fact.clone()).map_err(|problem| {
+            Refused::usage(
+                format!("{task} is not what it was a moment ago: {}", problem.why),
+                format!("{NAME} show '{task}' says where it stands"),
+            )
+        })?;
+        facts.push(fact);
+    }
+    Ok(facts)
+}
+
+fn impossible(why: &str) -> Refused {
+    Refused {
+        kind: super::refused::RefusedKind::Internal,
+        message: format!("the decision does not fit the night's record: {why}"),
+        help: None,
+    }
+}

@@ -1,0 +1,158 @@
+//! A person's approval of a task that waits in the plan: which rules it frees, and the edit of the person's own file.
+//!
+//! The one place that writes into a checkout beside `init`, by a command that a person typed: one line of each
+//! task, in one step, and not at all when the file changed meanwhile.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use crate::{
+    files,
+    ids::{NAME, TaskId},
+    plan::{self, SectionWords, Task},
+    policy::{self, Admission, Decision, Refusal, Verdict},
+    runner::{
+        clock,
+        prepare::{Preparation, section_words},
+        refused::Refused,
+    },
+};
+
+/// The plan of a checkout while approvals are put into it.
+#[derive(Debug)]
+pub struct PlanEdit<'p> {
+    preparation: &'p Preparation,
+    words: SectionWords,
+    /// The file itself, behind links.
+    path: PathBuf,
+    shown: String,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+/// What an approval of one task comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// It is approved once the file is written.
+    Approved {
+        /// What it frees.
+        freed: Vec<Refusal>,
+        /// What still keeps the task from running.
+        left: Vec<Refusal>,
+    },
+    /// It may run as it is.
+    Needless,
+    /// No approval frees these.
+    Refused(Vec<Refusal>),
+    /// It waits for something else than an approval.
+    Waits(Vec<Refusal>),
+    /// The plan has no such task.
+    Unknown,
+    /// The plan has several of this name.
+    Ambiguous(usize),
+    /// Its approval cannot be written.
+    Unwritable(String),
+}
+
+impl<'p> PlanEdit<'p> {
+    /// Reads the plan of the checkout. An error where nights read the base's plan: there an approval is a commit.
+    pub fn open(preparation: &'p Preparation) -> Result<PlanEdit<'p>, Refused> {
+        let home = &preparation.home;
+        let source = preparation.plan_source.as_ref();
+        let Some(source) = source else { return Err(super::open::no_plan(home)) };
+        let root = home.user.work_tree().filter(|_| source.working_tree);
+        let Some(root) = root else {
+            return Err(Refused::usage(
+                format!("nights read {} of the base commit here", source.path),
+                format!("{NAME} approve it in a checkout, then commit and push the plan"),
+            ));
+        };
+        let path = root.join(source.path.to_string());
+        let path = std::fs::canonicalize(&path).map_err(files::error("find", &path))?;
+        let before = std::fs::read(&path).map_err(files::error("read", &path))?;
+        let words = section_words(&preparation.settings);
+        let shown = source.path.to_string();
+        Ok(PlanEdit { preparation, words, path, shown, after: before.clone(), before })
+    }
+
+    /// The plan's path as people know it.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Every task of the plan as it is now.
+    pub fn tasks(&self) -> Vec<Task> {
+        tasks(&self.after, &self.words)
+    }
+
+    /// Puts the approval of one task into the text, where that frees something. Nothing is written yet.
+    pub fn approve(&mut self, id: &TaskId, by: &str) -> Permit {
+        let tasks = self.tasks();
+        let mut named = tasks.iter().filter(|task| task.id == *id);
+        let Some(task) = named.next() else { return Permit::Unknown };
+        let more = named.count();
+        if more > 0 {
+            return Permit::Ambiguous(more + 1);
+        }
+        let before = match self.admission(&tasks, id).decision {
+            // A rule beside the plan's own may hold it back all the same.
+            Decision::Admitted(_) => {
+                let all = self.preparation.admissions.iter();
+                return match all.clone().find(|one| one.task == *id).map(|one| &one.decision) {
+                    Some(Decision::Waiting(refusals)) => Permit::Waits(refusals.clone()),
+                    Some(Decision::Refused(refusals)) => Permit::Refused(refusals.clone()),
+                    Some(Decision::Admitted(_)) | None => Permit::Needless,
+                };
+            }
+            Decision::Refused(mut refusals) => {
+                refusals.retain(|refusal| refusal.verdict == Verdict::Refuse);
+                return Permit::Refused(refusals);
+            }
+            Decision::Waiting(refusals) => refusals,
+        };
+        let edited = plan::approve::approve(&self.after, task, &clock::local_date(), by);
+        let edited = match edited {
+            Ok(edited) => edited,
+            Err(problem) => return Permit::Unwritable(problem.to_string()),
+        };
+        let left = match self.admission(&self::tasks(&edited, &self.words), id).decision {
+            Decision::Admitted(_) => Vec::new(),
+            Decision::Waiting(left) | Decision::Refused(left) => left,
+        };
+        let rules: BTreeSet<&str> = left.iter().map(|refusal| refusal.rule.as_str()).collect();
+        let freed: Vec<Refusal> =
+            before.iter().filter(|said| !rules.contains(said.rule.as_str())).cloned().collect();
+        if freed.is_empty() {
+            return Permit::Waits(left);
+        }
+        self.after = edited;
+        Permit::Approved { freed, left }
+    }
+
+    /// Writes the file, where anything was approved. An error when somebody changed it meanwhile.
+    pub fn write(self) -> Result<(), Refused> {
+        if self.after == self.before {
+            return Ok(());
+        }
+        let now = std::fs::read(&self.path).map_err(files::error("read", &self.path))?;
+        if now != self.before {
+            return Err(Refused::usage(
+                format!("{} changed while it was being approved; nothing was written", self.shown),
+                "save it in your editor, then approve again",
+            ));
+        }
+        Ok(files::write_atomic(&self.path, &self.after)?)
+    }
+
+    fn admission(&self, tasks: &[Task], id: &TaskId) -> Admission {
+        let preparation = self.preparation;
+        let limits = &preparation.settings.limits;
+        let all = policy::admit_plan(&preparation.rules, limits, tasks, &BTreeSet::new());
+        let found = all.into_iter().find(|admission| admission.task == *id);
+        found.expect("admission answers for each task of the plan")
+    }
+}
+
+fn tasks(bytes: &[u8], words: &SectionWords) -> Vec<Task> {
+    let (source, _) = plan::decode(bytes);
+    plan::parse(&source, words).0.tasks
+}
