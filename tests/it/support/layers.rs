@@ -174,7 +174,8 @@ pub(crate) fn collect(directory: &Path, at: &str, found: &mut Files) {
             let target =
                 fs::read_link(entry.path()).unwrap().into_os_string().into_string().unwrap();
             found.insert(path, (SYMLINK, target));
-        } else {
+        } else if metadata.is_file() {
+            // Not what else may stand in ignored paths: to read a pipe is to wait for ever.
             let mode = if metadata.mode() & 0o100 == 0 { REGULAR } else { EXECUTABLE };
             found.insert(path, (mode, fs::read_to_string(entry.path()).unwrap()));
         }
