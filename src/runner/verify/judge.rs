@@ -6,8 +6,9 @@
 use crate::{
     gate,
     git::{TreeEntry, Vault, range::Commit, receipts::Found},
+    hosts::Rule,
     ids::{NAME, RepoPath},
-    night::{Baseline, GateSpec, Step},
+    night::{Baseline, Step},
     receipt::Receipt,
     report::text,
     runner::verify::{Ground, Judged, Standing},
@@ -138,10 +139,11 @@ fn of_gate(ground: &Ground, receipt: &Receipt) -> Vec<String> {
             ));
         }
     }
-    let hosts = |gate: &GateSpec| gate.network.iter().map(ToString::to_string).collect();
-    for (what, told, own) in
-        [("environment", told.env.clone(), own.env.clone()), ("network", hosts(told), hosts(own))]
-    {
+    let hosts = |network: &[Rule]| network.iter().map(ToString::to_string).collect();
+    for (what, told, own) in [
+        ("environment", told.env.clone(), own.env.clone()),
+        ("network", hosts(&told.network), hosts(&own.network)),
+    ] {
         let (told, own): (Vec<String>, Vec<String>) = (told, own);
         if told != own {
             problems.push(format!(
