@@ -124,7 +124,8 @@ fn canary(reader: &mut Reader, spot: &Spot<'_>) -> Option<CanarySetting> {
         "off" => Some(CanarySetting::Off),
         path => {
             let path = own_path(reader, spot, path)?;
-            let patch = path.ends_with(".patch") || path.ends_with(".diff");
+            let ending = path.rsplit_once('.').map(|(_, ending)| ending);
+            let patch = matches!(ending, Some("patch" | "diff"));
             if !patch {
                 let help =
                     "`auto`, `off`, or a patch of the base, such as .nightshift/canary.patch";

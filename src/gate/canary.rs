@@ -58,7 +58,7 @@ pub fn proposals(base: &Base<'_>) -> Vec<Breakage> {
     found
 }
 
-fn is_file(entry: &&TreeEntry) -> bool {
+fn is_file(entry: &TreeEntry) -> bool {
     matches!(entry.mode, FileMode::Regular | FileMode::Executable)
 }
 
@@ -104,8 +104,8 @@ impl Base<'_> {
             }
             // Found by pytest and by unittest.
             "Python" => {
-                let like = |name: &str| name.starts_with("test_") && name.ends_with(".py");
-                let place = self.beside(like).map_or("tests/".to_owned(), |test| directory(test));
+                let like = |name: &str| name.starts_with("test_") && has_ending(name, "py");
+                let place = self.beside(like).map_or("tests/".to_owned(), directory);
                 (
                     format!("{place}test_nightshift_canary.py"),
                     "import unittest\n\n\nclass NightshiftCanary(unittest.TestCase):\n    def test_canary(self):\n        \
@@ -196,7 +196,8 @@ impl Base<'_> {
     fn document(&self) -> Option<Breakage> {
         const FIRST: [&str; 4] = ["docs/index.md", "docs/README.md", "README.md", "index.md"];
         let free = |path: &&RepoPath| path.as_bytes().ends_with(b".md") && !(self.spared)(path);
-        let paths = self.files.iter().filter(is_file).map(|entry| &entry.path).filter(free);
+        let paths =
+            self.files.iter().filter(|entry| is_file(entry)).map(|entry| &entry.path).filter(free);
         let rank = |path: &&RepoPath| {
             let known = FIRST.iter().position(|first| first.as_bytes() == path.as_bytes());
             (known.unwrap_or(FIRST.len()), path.components().count())
@@ -233,6 +234,10 @@ fn unreadable(paths: Vec<&RepoPath>) -> BTreeMap<RepoPath, Vec<u8>> {
         "---\nbroken: [on purpose\n{BROKEN}\n[brokn linkk](nightshift-canary-missing.md) \n"
     );
     paths.into_iter().map(|path| (path.clone(), text.clone().into_bytes())).collect()
+}
+
+fn has_ending(name: &str, ending: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, own)| own == ending)
 }
 
 fn file_name(path: &RepoPath) -> String {

@@ -49,7 +49,13 @@ pub fn read(bytes: &[u8]) -> Result<Seen, String> {
                 continue;
             }
             Event::Eof => break,
-            _ => continue,
+            Event::Text(_)
+            | Event::CData(_)
+            | Event::Comment(_)
+            | Event::Decl(_)
+            | Event::PI(_)
+            | Event::DocType(_)
+            | Event::GeneralRef(_) => continue,
         };
         match start.local_name().as_ref() {
             "testsuites" | "testsuite" => suites = true,

@@ -126,7 +126,7 @@ impl Hands {
         let receipt = usable.then(|| self.receipt_of(brief, trial.tree)).flatten()?;
         let mut report = receipt.report;
         // What was excused beside another base may be news beside this one.
-        let excuses = self.excuses(brief, trial.of);
+        let excuses = excuses(brief, trial.of);
         for step in &mut report.steps {
             step.excused = excuses.is_some_and(|base| verdict::excused(step, base));
         }
@@ -139,12 +139,6 @@ impl Hands {
     fn receipt_of(&self, brief: &Brief, tree: &TreeId) -> Option<Receipt> {
         let spec = &brief.opening.gate;
         Receipt::read(&self.places.receipt(&spec.id, tree), tree, spec, self.yard.tier())
-    }
-
-    /// The base's run, where what failed in it already does not count.
-    fn excuses<'b>(&self, brief: &'b Brief, of: Whose) -> Option<&'b GateReport> {
-        let compare = brief.opening.gate.baseline == Baseline::Compare && of != Whose::Base;
-        brief.base_gate.as_ref().filter(|_| compare)
     }
 
     fn vacuous(&self, brief: &Brief, of: Whose, report: &GateReport) -> Option<String> {
@@ -186,8 +180,7 @@ impl Hands {
             workspace.release()?;
             kept?;
             let tries = usize::try_from(spec.flaky_reruns).unwrap_or(0);
-            if !report.passed() && former.len() < tries && self.may_be_chance(brief, trial, &report)
-            {
+            if !report.passed() && former.len() < tries && may_be_chance(brief, trial, &report) {
                 let GateReport { steps, failing_tests, tests_run, .. } = report;
                 former.push(FormerRun { steps, failing_tests, tests_run });
                 continue;
@@ -200,15 +193,6 @@ impl Hands {
             }
             return Ok(Some(report));
         }
-    }
-
-    fn may_be_chance(&self, brief: &Brief, trial: &Trial<'_>, report: &GateReport) -> bool {
-        let base = brief.base_gate.as_ref().filter(|_| trial.of != Whose::Base);
-        // The set-up has the network and may take half an hour: what it could not do is not tried again.
-        let set_up =
-            |step: &StepReport| brief.opening.gate.setup.iter().any(|s| s.name == step.name);
-        verdict::may_be_chance(report, base)
-            && !report.steps.iter().any(|step| step.blocks() && set_up(step))
     }
 
     /// True when agents and gates need more than the tree: what the set-up made, or what came along.
@@ -294,7 +278,7 @@ impl Hands {
             logs: self.night_places.directory().join(logs),
             logs_name: logs.to_owned(),
             tier: self.yard.tier(),
-            known: self.excuses(brief, trial.of),
+            known: excuses(brief, trial.of),
             to_the_end: base && spec.baseline == Baseline::Compare,
         };
         // On the machine's own loopback, where there is no other.
@@ -392,4 +376,18 @@ impl Hands {
         };
         (kept, workspace)
     }
+}
+
+/// The base's run, where what failed in it already does not count.
+fn excuses(brief: &Brief, of: Whose) -> Option<&GateReport> {
+    let compare = brief.opening.gate.baseline == Baseline::Compare && of != Whose::Base;
+    brief.base_gate.as_ref().filter(|_| compare)
+}
+
+fn may_be_chance(brief: &Brief, trial: &Trial<'_>, report: &GateReport) -> bool {
+    let base = brief.base_gate.as_ref().filter(|_| trial.of != Whose::Base);
+    // The set-up has the network and may take half an hour: what it could not do is not tried again.
+    let set_up = |step: &StepReport| brief.opening.gate.setup.iter().any(|s| s.name == step.name);
+    verdict::may_be_chance(report, base)
+        && !report.steps.iter().any(|step| step.blocks() && set_up(step))
 }

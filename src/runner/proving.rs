@@ -312,9 +312,8 @@ impl Apart {
             (false, _, false) => New::Settled(NewTests::Inseparable { paths: inline }),
             (false, _, true) => New::Settled(NewTests::None),
         };
-        let former = changes().any(|change| {
-            change.kind != ChangeKind::Added && change.paths().any(|path| of_tests(path))
-        });
+        let former = changes()
+            .any(|change| change.kind != ChangeKind::Added && change.paths().any(&of_tests));
         Apart { tests: tests.into_iter().cloned().collect(), new, former }
     }
 }
