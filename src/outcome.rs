@@ -196,7 +196,7 @@ pub struct GateReport {
     pub gate: GateId,
     /// Each step in order; steps after a red required one are absent.
     pub steps: Vec<StepReport>,
-    /// 100 × weight of green steps / weight of all.
+    /// 100 × weight of green and excused steps / weight of all; the set-up weighs nothing.
     pub score: u32,
     /// SHA-256 over the steps' logs, in hexadecimal.
     pub log_hash: String,

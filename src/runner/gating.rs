@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     egress::{self, Egress},
     files,
-    gate::{GateRun, Part, verdict},
+    gate::{self, GateRun, Part, verdict},
     git::history,
     ids::{AttemptId, CommitId, TreeId},
     night::{Baseline, GateSpec, Step},
@@ -130,6 +130,7 @@ impl Hands {
         for step in &mut report.steps {
             step.excused = excuses.is_some_and(|base| verdict::excused(step, base));
         }
+        report.score = gate::score(&brief.opening.gate.steps, &report.steps);
         report.vacuous = self.vacuous(brief, trial.of, &report);
         report.commit = trial.commit.clone();
         report.reused = true;

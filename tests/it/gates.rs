@@ -162,10 +162,10 @@ fn with_compare_a_red_base_starts_and_only_new_failures_count() {
     );
     let report = gated(&ran);
     assert_eq!(report["steps"][0]["excused"], true);
-    // The steps behind a known failure run too, and what is excused is not green.
+    // The steps behind a known failure run too, and only new failures count.
     assert_eq!(
         (report["steps"][1]["name"].as_str(), report["score"].as_u64()),
-        (Some("last"), Some(50))
+        (Some("last"), Some(100))
     );
 }
 
@@ -191,12 +191,21 @@ fn without_compare_and_without_names_a_red_base_starts_nothing() {
         .says("the gate is red on the base");
 }
 
-#[test]
-fn an_advisory_step_weighs_in_the_score_and_stops_nothing() {
+/// An advisory step is red, and the required one weighs `weight` times as much.
+fn advisory(weight: u32) -> Ran {
     let night = TestNight::new().task("t1", "Add a file").agent("echo new > src/new.txt");
-    let steps = "  steps:\n    - {name: lint, run: test ! -e src/new.txt, required: false, weight: 1}\n    \
-                 - {name: unit, run: test -d src, weight: 3}\n";
-    let ran = settings(night, steps).run(&[]).exit(0).landed(["t1"]);
+    let steps = format!(
+        "  steps:\n    - {{name: lint, run: test ! -e src/new.txt, required: false, weight: 1}}\n    \
+         - {{name: unit, run: test -d src, weight: {weight}}}\n"
+    );
+    settings(night, &steps).run(&[])
+}
+
+#[test]
+fn an_advisory_step_weighs_in_the_score_and_makes_nothing_red() {
+    assert_eq!(gated(&advisory(19).exit(0).landed(["t1"]))["score"], 95);
+    // A change of code without tests is of medium risk, and waits for a person below 90.
+    let ran = advisory(3).exit(1).landed([]).says("needs a better score of the gate");
     assert_eq!(gated(&ran)["score"], 75);
 }
 
