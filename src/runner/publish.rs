@@ -12,7 +12,6 @@ use crate::{
         receipts,
     },
     ids::{CommitId, NAME, NightId},
-    policy::RuleSet,
     receipt::{ProtectedFile, Receipt},
     runner::{
         deed::{Deed, Error},
@@ -28,7 +27,7 @@ impl Hands {
         if brief.receipts.is_empty() {
             return Ok(());
         }
-        let rules = RuleSet::new(&opening.policy)?;
+        let rules = self.rules(opening)?;
         let base = self.vault.list(&opening.base.tree)?;
         let protected: Vec<ProtectedFile> = base
             .into_iter()

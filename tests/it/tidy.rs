@@ -373,7 +373,7 @@ fn at_code(text: &str, at: usize) -> bool {
     fences % 2 == 1 || text[start..at].matches('`').count() % 2 == 1
 }
 
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",

@@ -139,12 +139,11 @@ fn of_gate(ground: &Ground, receipt: &Receipt) -> Vec<String> {
             ));
         }
     }
-    let hosts = |network: &[Rule]| network.iter().map(ToString::to_string).collect();
+    let hosts = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (what, told, own) in [
         ("environment", told.env.clone(), own.env.clone()),
         ("network", hosts(&told.network), hosts(&own.network)),
     ] {
-        let (told, own): (Vec<String>, Vec<String>) = (told, own);
         if told != own {
             problems.push(format!(
                 "another gate: its {what} was [{}], and is [{}] in {file} of the base",
