@@ -14,7 +14,8 @@ use crate::{
     runner::{
         home::Home,
         places::{NightPlaces, Surroundings},
-        refused::Refused,
+        refused::{Refused, RefusedKind},
+        rules,
     },
 };
 
@@ -188,7 +189,18 @@ fn of_task(
             ));
         };
         let patch = home.vault.patch(&from, &to)?;
-        return Ok(print(output, "diff", &cleaner.clean(&patch)));
+        let patch = cleaner.clean(&patch);
+        let patch = if record.inspection.holds_secret() {
+            let rules = rules::of_night(&home.vault, found.night.opening());
+            let rules = rules.map_err(|problem| {
+                let help = "the journal of that night was written by another version";
+                Refused::new(RefusedKind::Internal, problem.to_string(), help)
+            })?;
+            rules.mask_secrets(&patch)
+        } else {
+            patch
+        };
+        return Ok(print(output, "diff", &patch));
     }
     if command.prompt {
         let (attempt, _) = attempt_of(found, selector)?;

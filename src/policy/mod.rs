@@ -4,15 +4,24 @@
 //! and return values; neither reads a file. Only [`admit`] makes an [`AdmittedTask`].
 
 mod admission;
+mod autorun;
 mod document;
+mod gitleaks;
 mod inspection;
+mod loosened;
 mod judge;
 mod layers;
 mod manifest;
 mod predict;
 mod registry;
 mod risk;
+mod rows;
 mod rules;
+mod secrets;
+mod shapes;
+mod source;
+mod tested;
+mod weaker;
 mod words;
 
 use std::{collections::BTreeMap, fmt};
@@ -31,6 +40,7 @@ pub use predict::{BaseFiles, Collision, Predicted, collisions, predicted};
 pub use registry::{Freed, Phase, RULES, RuleInfo, rule};
 pub use risk::{Band, Bands, Does, FACTORS, Factor, Risk, RiskLevel};
 pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};
+pub use secrets::RULES_FILE as SECRET_RULES_FILE;
 
 /// The rules as data. Defaults are those of the original request unless a line says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,11 +2,13 @@
 //!
 //! Matches bytes of paths. Never reads a file, and never follows a link.
 
+use std::sync::Arc;
+
 use globset::{Candidate, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::Regex;
 
-use super::Policy;
-use crate::ids::RepoPath;
+use super::{Policy, Secrets, secrets::SecretRules};
+use crate::{diff::Diff, ids::RepoPath};
 
 /// A policy whose patterns are compiled.
 #[derive(Clone, Debug)]
@@ -16,6 +18,7 @@ pub struct RuleSet {
     pub(super) deny: GlobSet,
     pub(super) protected: GlobSet,
     pub(super) added_lines: Vec<Regex>,
+    pub(super) secrets: Arc<SecretRules>,
 }
 
 /// A pattern that cannot be compiled.
@@ -54,7 +57,29 @@ impl RuleSet {
             deny: globs("policy.paths.deny", &policy.deny, Case::Any)?,
             protected: globs("policy.protected", &policy.protected, Case::Any)?,
             added_lines,
+            secrets: SecretRules::own(),
         })
+    }
+
+    /// The same, with the rules of the base's `.gitleaks.toml`. What of them cannot be held is a finding of every
+    /// inspection, and in [`RuleSet::secret_problems`].
+    pub fn with_secret_rules(self, text: &str) -> RuleSet {
+        RuleSet { secrets: Arc::new(SecretRules::with(text)), ..self }
+    }
+
+    /// What of the base's rules for secrets cannot be held, in words.
+    pub fn secret_problems(&self) -> &[String] {
+        &self.secrets.problems
+    }
+
+    /// True when a diff adds a secret and the policy keeps such a diff in the vault.
+    pub fn keeps_back(&self, diff: &Diff) -> bool {
+        self.policy.secrets == Secrets::Block && !self.secrets.scan(diff).is_empty()
+    }
+
+    /// A text without the values of secrets, for showing a diff that was refused for one.
+    pub fn mask_secrets(&self, text: &str) -> String {
+        self.secrets.mask(text)
     }
 
     /// True when a glob of each list of allowed paths matches.
@@ -145,7 +170,8 @@ pub(super) fn matches(set: &GlobSet, path: &RepoPath) -> bool {
 }
 
 /// Directories that hold tests by convention, wherever they stand.
-const TEST_DIRECTORIES: [&str; 6] = ["test", "tests", "__tests__", "testdata", "e2e", "testing"];
+pub(super) const TEST_DIRECTORIES: [&str; 6] =
+    ["test", "tests", "__tests__", "testdata", "e2e", "testing"];
 /// Directories at the root that hold tests or documents by convention.
 const ROOT_DIRECTORIES: [&str; 3] = ["doc", "docs", "spec"];
 /// Kinds of file that are read by people. Not `.txt`: `requirements.txt` and `CMakeLists.txt` are built.

@@ -23,7 +23,8 @@ const RELATIVES: [(&str, &[&str]); 4] = [
 ];
 
 /// Words that turn what follows round: "never drop a table" asks for nothing.
-const NEGATIONS: [&str; 8] = ["not", "never", "no", "without", "t", "avoid", "cannot", "nothing"];
+pub(super) const NEGATIONS: [&str; 8] =
+    ["not", "never", "no", "without", "t", "avoid", "cannot", "nothing"];
 
 /// Which of a task's texts are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::{
     ids::{NAME, NightId, TaskId},
     night::{AttemptRecord, Night, NotStarted, Stage, TaskState},
     outcome::{Failure, GateReport, StopReason},
-    policy::{Refusal, Verdict},
+    policy::{Inspection, Refusal, Verdict},
     prompt::{Decision, Level},
     report::{facts, gates, line, text},
 };
@@ -43,7 +43,13 @@ pub fn pull_request(night: &Night) -> PullRequest {
         night.opening().night,
         landed.len(),
     );
-    let mut sections = vec![first_screen(night), waits(night), not_landed(night)];
+    let mut sections = vec![
+        runs_code(night),
+        first_screen(night),
+        reported(night),
+        waits(night),
+        not_landed(night),
+    ];
     sections.extend(decisions(night));
     sections.push(guards(night));
     sections.push(evidence(night));
@@ -79,6 +85,45 @@ fn waits_for_a_person(night: &Night) -> bool {
     });
     let waits = night.tasks().any(|(_, task)| task.parked().is_some() || task.held().is_some());
     refused || waits || opening.publish.draft
+}
+
+/// What runs by itself, before anything else: some of it runs when the branch is only opened.
+fn runs_code(night: &Night) -> String {
+    let rows = findings(night, &|finding| Inspection::runs_code(finding));
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "**Runs code on your machine**: read these files before you check the branch out.\n\n\
+         | task | file | what it is |\n|---|---|---|\n{rows}\n"
+    )
+}
+
+/// What rules only report, for the tasks that landed.
+fn reported(night: &Night) -> String {
+    let rows = findings(night, &|finding| !Inspection::runs_code(finding));
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n**Worth a look**\n\n| task | where | what a rule saw |\n|---|---|---|\n{rows}")
+}
+
+/// Rows of a table of what rules said of landed work and did not stop.
+fn findings(night: &Night, wanted: &dyn Fn(&Refusal) -> bool) -> String {
+    let mut rows = String::new();
+    for (id, task) in night.tasks().filter(|(_, task)| task.landed().is_some()) {
+        let said = task.last().into_iter().flat_map(AttemptRecord::findings);
+        for finding in said.filter(|finding| wanted(finding)) {
+            rows.push_str(&format!(
+                "| **{}** | {} | {} ({}) |\n",
+                text::inline(id.as_str()),
+                text::code(&text::head(&finding.value, 200)),
+                text::inline(&finding.message),
+                text::code(&finding.rule),
+            ));
+        }
+    }
+    rows
 }
 
 fn first_screen(night: &Night) -> String {
@@ -499,6 +544,13 @@ fn failure_details(night: &Night, id: &TaskId, task: &TaskState) -> Option<Strin
 
 fn kept_line(night: &Night, id: &TaskId, record: &AttemptRecord) -> String {
     let attempt = crate::ids::AttemptId { task: id.clone(), number: record.number };
+    if record.inspection.holds_secret() {
+        return format!(
+            "Try {} looks as if it held a secret: it is kept in the vault alone, and {} shows it masked",
+            record.number,
+            text::code(&format!("{NAME} show {attempt} --diff"))
+        );
+    }
     format!(
         "Try {} is kept on the machine that made it: {}",
         record.number,

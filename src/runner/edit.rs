@@ -305,10 +305,18 @@ impl Hands {
         let (tree, diff) = landing::store_tree(&self.vault, &base_tree, &changes.edits)?;
         let changed = tree != base_tree;
         let signed = Signed { author: &opening.author, at: edit.at };
+        let rules = self.rules(opening)?;
+        // Whatever it failed for: what holds a secret stays where only we look.
+        let secret = rules.keeps_back(&diff);
+        let place = if secret { Place::Vault } else { Place::User };
         let no = |report: AgentReport, failure: Failure, why: &str| -> Result<Deed, Error> {
-            let kept =
-                changed.then(|| self.keep(opening, edit, &tree, &signed, why)).transpose()?;
-            let inspection = Inspection::default();
+            let keep = || self.keep(opening, edit, &tree, &signed, why, place);
+            let kept = changed.then(keep).transpose()?;
+            let inspection = if secret {
+                inspect(rules, task, &diff, &changes.filtered)
+            } else {
+                Inspection::default()
+            };
             Ok(Deed::Agent { report: Box::new(report), result: Err(failure), kept, inspection })
         };
         let denied =
@@ -328,11 +336,13 @@ impl Hands {
         if !changed {
             return no(report, Failure::NoChange { denied }, "no change");
         }
-        let rules = self.rules(opening)?;
         let inspection = inspect(rules, task, &diff, &changes.filtered);
         if inspection.refused() {
             let refusals = inspection.objections().cloned().collect();
-            return no(report, Failure::Refused(refusals), "refused by a rule");
+            let keep = || self.keep(opening, edit, &tree, &signed, "refused by a rule", place);
+            let kept = Some(keep()?);
+            let result = Err(Failure::Refused(refusals));
+            return Ok(Deed::Agent { report: Box::new(report), result, kept, inspection });
         }
         let work = Work {
             task,
@@ -356,15 +366,28 @@ impl Hands {
         tree: &TreeId,
         signed: &Signed<'_>,
         why: &str,
+        place: Place,
     ) -> Result<CommitId, Error> {
         let message = format!(
             "{NAME}: kept work of {} ({why})\n\nNot landed. Kept by {NAME} for you to look at.\n",
             edit.attempt
         );
         let commit = landing::keep(&self.vault, edit.base, tree, signed, &message)?;
-        self.keep_ref(opening, edit.attempt, &commit)?;
+        match place {
+            Place::User => self.keep_ref(opening, edit.attempt, &commit)?,
+            Place::Vault => self.keep_in_vault(opening, edit.attempt, &commit)?,
+        }
         Ok(commit)
     }
+}
+
+/// Where work is kept that did not become a candidate.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the person's repository too, as a ref that nothing pushes.
+    User,
+    /// In the vault alone.
+    Vault,
 }
 
 /// What only a person can answer: what the agent asks, and what it decided that is not its to decide.

@@ -32,6 +32,7 @@ use crate::{
         edit::Edit,
         include::Included,
         places::{NightPlaces, Places},
+        rules,
         storage::Reserve,
         yard::Yard,
     },
@@ -228,7 +229,7 @@ impl Hands {
         if let Some(rules) = self.rules.get() {
             return Ok(rules);
         }
-        let rules = RuleSet::new(&opening.policy)?;
+        let rules = rules::of_night(&self.vault, opening)?;
         Ok(self.rules.get_or_init(|| rules))
     }
 
@@ -238,12 +239,23 @@ impl Hands {
         attempt: &AttemptId,
         commit: &CommitId,
     ) -> Result<(), Error> {
+        self.keep_in_vault(opening, attempt, commit)?;
+        let name = opening.night.attempt_ref(attempt);
+        let old = self.user.our_ref(&name)?;
+        Ok(self.user.publish_ref(&self.vault, &name, old.as_ref(), commit)?)
+    }
+
+    /// Keeps work where the person's own repository does not see it.
+    pub(super) fn keep_in_vault(
+        &self,
+        opening: &Opening,
+        attempt: &AttemptId,
+        commit: &CommitId,
+    ) -> Result<(), Error> {
         let name = opening.night.attempt_ref(attempt);
         // The same attempt may have been cut off after this and be done again.
         let old = self.vault.resolve(&name)?;
-        self.vault.move_ref(&name, old.as_ref(), commit)?;
-        let old = self.user.our_ref(&name)?;
-        Ok(self.user.publish_ref(&self.vault, &name, old.as_ref(), commit)?)
+        Ok(self.vault.move_ref(&name, old.as_ref(), commit)?)
     }
 
     pub(super) fn candidate(

@@ -24,6 +24,7 @@ pub mod protected;
 mod publish;
 pub mod refused;
 mod review;
+pub mod rules;
 pub mod stop;
 pub mod storage;
 pub mod verify;

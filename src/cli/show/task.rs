@@ -8,6 +8,7 @@ use crate::{
     ids::{AttemptId, NAME, TaskId},
     night::{AttemptRecord, NotStarted, TaskState},
     outcome::Failure,
+    policy::Inspection,
     prompt::Decision,
     report::{self, column, seconds, text},
     runner::{home::Home, refused::Refused},
@@ -145,7 +146,9 @@ fn judged(record: &AttemptRecord, cleaner: &Cleaner) -> Vec<String> {
             lines.push(format!("  {}", cleaner.line(&words)));
         }
     }
-    let findings: Vec<_> = record.findings().collect();
+    let mut findings: Vec<_> = record.findings().collect();
+    // What runs by itself is looked at before anything is checked out.
+    findings.sort_by_key(|finding| !Inspection::runs_code(finding));
     if !findings.is_empty() {
         lines.push("rules said".to_owned());
         for said in findings.iter().take(MANY) {

@@ -199,8 +199,6 @@ impl Rerun {
             included: Arc::new(included),
             stop,
             conversations: Conversations::default(),
-            rules: OnceLock::new(),
-            making_cache: tokio::sync::Mutex::new(()),
             night_places,
             places,
         };

@@ -1,0 +1,201 @@
+//! Added lines that loosen what judges the code: a step that may fail, a runner that passes without tests, a set-up
+//! that ends before the tests begin.
+//!
+//! Looks only into files that run tests or are them; the same words elsewhere are ordinary code.
+
+use std::sync::LazyLock;
+
+use regex::{Regex, RegexSet};
+
+use super::{
+    rules::is_test_or_doc,
+    shapes::regex,
+    source::{self, Family, Line, language_of},
+    tested::{Convention, convention},
+    weaker::Weaker,
+};
+use crate::{
+    diff::{ChangeKind, FileChange},
+    ids::RepoPath,
+};
+
+/// What one change loosens.
+pub(super) fn of(change: &FileChange) -> Vec<Weaker> {
+    let mut found = Vec::new();
+    if change.added_lines.is_empty() {
+        return found;
+    }
+    let exits = exits(&change.path);
+    let runs = runs_tests(&change.path);
+    let tagged =
+        change.path.to_string().ends_with("_test.go") && change.kind == ChangeKind::Modified;
+    if exits.is_none() && !runs && !tagged {
+        return found;
+    }
+    let text = change.new_text.as_deref().unwrap_or_default();
+    let source = source::read(language_of(&change.path), text);
+    let (bare, code): (Vec<&str>, Vec<&str>) =
+        (source.bare.lines().collect(), source.code.lines().collect());
+    let mut say = |number: u32, message: &str| {
+        let place = format!("{}:{number}", change.path);
+        found.push(Weaker { grave: true, place, message: message.to_owned() });
+    };
+    for (number, line) in &change.added_lines {
+        let at = number.saturating_sub(1) as usize;
+        if tagged && is_tag(line) && !change.removed_lines.iter().any(|(_, line)| is_tag(line)) {
+            say(*number, "a build tag leaves the file's tests out");
+        }
+        if source.lines.get(at) == Some(&Line::Comment) {
+            continue;
+        }
+        // A test of an exit says so on the line before.
+        let expected = at.checked_sub(1).and_then(|at| code.get(at));
+        let expected =
+            expected.is_some_and(|line| line.contains("raises") || line.contains("assert"));
+        let (bare, code) = (bare.get(at).unwrap_or(&""), code.get(at).unwrap_or(&""));
+        if exits.as_ref().is_some_and(|exit| exit.is_match(bare)) && !expected {
+            say(*number, "it ends the run with success, whatever the tests would say");
+        }
+        if runs && loosens(code, &change.removed_lines) {
+            say(*number, "it lets a failing step pass, or leaves tests out of the run");
+        }
+    }
+    found
+}
+
+fn is_tag(line: &str) -> bool {
+    line.starts_with("//go:build") || line.starts_with("// +build")
+}
+
+/// How a file of tests, or of their set-up, would end the whole run; `None` for other files.
+fn exits(path: &RepoPath) -> Option<&'static Regex> {
+    static PYTHON: LazyLock<Regex> = LazyLock::new(|| {
+        regex(r"(?:^|[^\w.])(?:sys\.exit|os\._exit|exit|quit)\s*\(\s*(?:0|None)?\s*\)")
+    });
+    static SCRIPT: LazyLock<Regex> = LazyLock::new(|| regex(r"\bprocess\.exit\s*\(\s*0?\s*\)"));
+    static RUST: LazyLock<Regex> = LazyLock::new(|| regex(r"\bprocess::exit\s*\(\s*0\s*\)"));
+    static GO: LazyLock<Regex> = LazyLock::new(|| regex(r"\bos\.Exit\s*\(\s*0\s*\)"));
+    static JVM: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"\b(?:System\.exit|exitProcess)\s*\(\s*0\s*\)"));
+    static RUBY: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"^\s*exit!?(?:\s*\(?\s*(?:0|true)\s*\)?)?\s*$"));
+    let text = path.to_string().to_ascii_lowercase();
+    let file = text.rsplit('/').next().unwrap_or(&text);
+    let family = language_of(path)?.family;
+    // Programs that tests start are no tests.
+    if ["fixture", "testdata", "mock", "stub", "fake"].iter().any(|word| text.contains(word)) {
+        return None;
+    }
+    let set_up =
+        ["conftest.py", "sitecustomize.py", "usercustomize.py", "spec_helper.rb", "test_helper.rb"]
+            .contains(&file)
+            || ["setuptests.", "jest.", "vitest.", "karma.", "playwright."]
+                .iter()
+                .any(|s| file.starts_with(s));
+    let tests = is_test_or_doc(path)
+        || (family != Family::Rust && convention(path, family) == Convention::Strict);
+    match family {
+        _ if !set_up && !tests => None,
+        Family::Python => Some(&PYTHON),
+        Family::Script => Some(&SCRIPT),
+        Family::Rust => Some(&RUST),
+        Family::Go => Some(&GO),
+        Family::Jvm => Some(&JVM),
+        Family::Ruby => Some(&RUBY),
+        Family::C
+        | Family::CSharp
+        | Family::Shell
+        | Family::Php
+        | Family::Swift
+        | Family::Plain => None,
+    }
+}
+
+/// True for files that say how tests are run.
+fn runs_tests(path: &RepoPath) -> bool {
+    const NAMES: [&str; 24] = [
+        "makefile",
+        "gnumakefile",
+        "justfile",
+        "tox.ini",
+        "noxfile.py",
+        "pytest.ini",
+        "setup.cfg",
+        "pyproject.toml",
+        "package.json",
+        "cargo.toml",
+        "nextest.toml",
+        "pom.xml",
+        "build.gradle",
+        "build.gradle.kts",
+        "phpunit.xml",
+        "phpunit.xml.dist",
+        ".rspec",
+        "rakefile",
+        ".gitlab-ci.yml",
+        "azure-pipelines.yml",
+        ".travis.yml",
+        "taskfile.yml",
+        "lefthook.yml",
+        "jenkinsfile",
+    ];
+    let text = path.to_string().to_ascii_lowercase();
+    let file = text.rsplit('/').next().unwrap_or(&text);
+    let (stem, extension) = file.rsplit_once('.').unwrap_or((file, ""));
+    let starts = [
+        "jest.config",
+        "vitest.config",
+        "vite.config",
+        ".mocharc",
+        "karma.conf",
+        "playwright.config",
+    ];
+    let script = ["sh", "bash", "zsh", "fish", "ps1", ""].contains(&extension);
+    // Whole words: a `latest.sh` tests nothing.
+    let judges =
+        ["test", "tests", "check", "checks", "lint", "ci", "gate", "verify", "quality", "validate"];
+    let named = stem.split(['-', '_', '.']).any(|word| judges.contains(&word));
+    NAMES.contains(&file)
+        || starts.iter().any(|start| file.starts_with(start))
+        || text.starts_with(".github/")
+        || text.starts_with(".circleci/")
+        || text.starts_with(".cargo/")
+        || (script && named && !text.contains("fixture"))
+}
+
+/// True when a line without its comment lets something pass, and no removed line did the same.
+fn loosens(code: &str, removed: &[(u32, String)]) -> bool {
+    static LOOSE: LazyLock<RegexSet> = LazyLock::new(|| {
+        RegexSet::new([
+            r"(?i)\bcontinue-on-error\s*:\s*true",
+            r"(?i)\ballow_failure\s*:\s*true",
+            r"^\s*set \+e\b",
+            r"(?i)pass-?with-?no-?tests",
+            r#"\s-[km]\s*=?\s*["']?not\s"#,
+            r"--deselect\b|--exit-zero\b|--collect-only\b|\s--no-run\b",
+            r"--ignore(?:-glob)?[= ]\S*tests?\b",
+            r"(?i)testPathIgnorePatterns|testIgnore\b",
+            r"^\s*(?:autotests|test|doctest)\s*=\s*false",
+            r"(?i)skipTests|maven\.test\.skip|testFailureIgnore|ignoreFailures\s*=\s*true",
+            r#""(?:test|tests|lint|check|typecheck)(?::\w+)?"\s*:\s*"(?:true|exit 0|:|echo\b[^&|;"]*|)""#,
+            r"^\s*if\s*:\s*false\b",
+            r"\bcargo\b.*\btest\b.*--skip\b",
+        ])
+        .unwrap_or_else(|_| RegexSet::empty())
+    });
+    static MASKED: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?i)\b(?:pytest|py\.test|unittest|tox|nox|jest|vitest|mocha|ava|karma|playwright|cypress|cargo|npm|npx",
+            r"|yarn|pnpm|bun|deno|go (?:test|vet)|mvn|gradlew?|dotnet|rspec|phpunit|ctest|bats|eslint|ruff|mypy|flake8",
+            r"|tsc|clippy|make|check|lint|test)\b.*(?:\|\||;)\s*(?:true|:|exit 0|echo\b.*)\s*['\x22,]*\s*$"
+        ))
+    });
+    static HARMLESS: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"\b(?:install|kill|pkill|rm|mkdir|grep|which|command -v|down|cache|fetch|exit 1|test -\w)\b",
+        )
+    });
+    let loose =
+        |line: &str| LOOSE.is_match(line) || (MASKED.is_match(line) && !HARMLESS.is_match(line));
+    loose(code) && !removed.iter().any(|(_, line)| loose(line))
+}

@@ -1,0 +1,560 @@
+//! Secrets in what a diff adds: our own rules, and those of the base's `.gitleaks.toml`.
+//!
+//! Key words are looked for in one pass, patterns only in lines that hold one. What is found is named by its rule
+//! and its place; the value itself stands in no text that comes from here. A comment such as `gitleaks:allow` frees
+//! nothing: whoever wrote the line wrote the comment.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
+
+use aho_corasick::AhoCorasick;
+use regex::Regex;
+
+use super::{gitleaks, rules::is_test_or_doc, shapes::regex};
+use crate::{
+    diff::{Diff, FileChange},
+    ids::RepoPath,
+};
+
+/// Where the base keeps rules of its own.
+pub const RULES_FILE: &str = ".gitleaks.toml";
+
+/// Characters of a secret that may be shown, and the least length of one of which they may.
+const SHOWN: (usize, usize) = (4, 16);
+
+/// The rules for secrets, ready to be used.
+#[derive(Clone, Debug)]
+pub(super) struct SecretRules {
+    rules: Vec<Rule>,
+    /// What frees a finding of any rule.
+    allow: Vec<Allow>,
+    words: AhoCorasick,
+    /// The rules of each word.
+    of_word: Vec<Vec<usize>>,
+    /// Rules without a word: every line is looked at.
+    wordless: Vec<usize>,
+    /// What of the base's rules could not be used, in words.
+    pub(super) problems: Vec<String>,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    /// Stable name, such as `github-token`.
+    pub(super) id: String,
+    /// Words of which one must be in the line, in any case. None = every line is looked at.
+    pub(super) words: Vec<String>,
+    /// Finds the secret; `None` = the path alone decides.
+    pub(super) pattern: Option<Regex>,
+    /// The group that is the secret; `None` = the first one that took part, else the whole.
+    pub(super) group: Option<usize>,
+    /// Least entropy of the secret in bits a character.
+    pub(super) entropy: f64,
+    /// Only files whose path matches.
+    pub(super) path: Option<Regex>,
+    /// What frees a finding of this rule.
+    pub(super) allow: Vec<Allow>,
+    /// How sure the pattern is.
+    pub(super) kind: Kind,
+}
+
+/// How sure a pattern is by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A vendor's token: its form tells.
+    Token,
+    /// The head of a private key: the key must follow.
+    Key,
+    /// A login in an address.
+    Address,
+    /// A value that is called a password: placeholders look the same.
+    Named,
+    /// A rule of the base: as it stands.
+    Own,
+}
+
+/// What is no secret though a rule finds it. All given parts must match where `all` says so, else one of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Allow {
+    /// Rules that it frees; empty = all.
+    pub(super) rules: Vec<String>,
+    /// Of the file's path.
+    pub(super) paths: Vec<Regex>,
+    /// Of the secret, or of what `target` says.
+    pub(super) patterns: Vec<Regex>,
+    /// What `patterns` look at.
+    pub(super) target: Target,
+    /// Words in the secret, in any case.
+    pub(super) words: Vec<String>,
+    /// True when every part that is given must match.
+    pub(super) all: bool,
+}
+
+/// What the patterns of an allowance look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The secret.
+    #[default]
+    Secret,
+    /// All that the rule's pattern matched.
+    Match,
+    /// The line.
+    Line,
+}
+
+/// A secret that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Which rule found it.
+    pub(super) rule: String,
+    /// The file.
+    pub(super) path: RepoPath,
+    /// The line in the new file, from 1; 0 for a path.
+    pub(super) line: u32,
+    /// What may be said of the value.
+    pub(super) masked: String,
+}
+
+/// Word, pattern and kind of our own rules. The first group is the secret.
+const OWN: [(&str, &[&str], &str, f64, Kind); 25] = [
+    (
+        "aws-access-key",
+        &["akia", "asia", "abia", "acca"],
+        r"\b((?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16})\b",
+        2.8,
+        Kind::Token,
+    ),
+    (
+        "aws-secret-key",
+        &["aws"],
+        r#"(?i)\baws[\w .-]{0,30}(?:secret|sk)[\w .-]{0,20}['"]?\s*(?::|=|=>)\s*['"]?([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"#,
+        3.5,
+        Kind::Token,
+    ),
+    (
+        "github-token",
+        &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
+        r"\b(gh[pousr]_[A-Za-z0-9]{36,255})\b",
+        3.0,
+        Kind::Token,
+    ),
+    ("github-token", &["github_pat_"], r"\b(github_pat_[A-Za-z0-9_]{22,255})\b", 3.0, Kind::Token),
+    (
+        "gitlab-token",
+        &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"],
+        r"\b(gl(?:pat|dt|rt|cbt|ptt)-[A-Za-z0-9_-]{20,})",
+        3.0,
+        Kind::Token,
+    ),
+    ("slack-token", &["xox"], r"\b(xox[abeoprs]-[A-Za-z0-9-]{20,})", 2.8, Kind::Token),
+    (
+        "slack-webhook",
+        &["hooks.slack.com"],
+        r"(https://hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/[A-Za-z0-9]{20,})",
+        3.0,
+        Kind::Token,
+    ),
+    (
+        "discord-webhook",
+        &["/api/webhooks/"],
+        r"(https://(?:\w+\.)?discord(?:app)?\.com/api/webhooks/[0-9]{15,}/[A-Za-z0-9_-]{60,})",
+        3.0,
+        Kind::Token,
+    ),
+    (
+        "stripe-key",
+        &["sk_live", "rk_live"],
+        r"\b((?:sk|rk)_live_[A-Za-z0-9]{16,})\b",
+        3.0,
+        Kind::Token,
+    ),
+    ("stripe-webhook", &["whsec_"], r"\b(whsec_[A-Za-z0-9+/]{32,})", 3.0, Kind::Token),
+    ("anthropic-key", &["sk-ant-"], r"\b(sk-ant-[A-Za-z0-9_-]{20,})", 3.0, Kind::Token),
+    (
+        "openai-key",
+        &["sk-"],
+        r"\b(sk-(?:proj-|svcacct-|admin-)[A-Za-z0-9_-]{20,}|sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}|sk-[A-Za-z0-9]{48})\b",
+        3.0,
+        Kind::Token,
+    ),
+    ("google-key", &["aiza"], r"\b(AIza[A-Za-z0-9_-]{35})", 3.0, Kind::Token),
+    ("npm-token", &["npm_"], r"\b(npm_[A-Za-z0-9]{36})\b", 3.0, Kind::Token),
+    ("pypi-token", &["pypi-"], r"\b(pypi-AgE[A-Za-z0-9_-]{50,})", 3.0, Kind::Token),
+    ("crates-token", &["cio"], r"\b(cio[A-Za-z0-9]{32})\b", 3.5, Kind::Token),
+    ("docker-token", &["dckr_pat_"], r"\b(dckr_pat_[A-Za-z0-9_-]{20,})", 3.0, Kind::Token),
+    ("huggingface-token", &["hf_"], r"\b(hf_[A-Za-z]{34})\b", 3.0, Kind::Token),
+    ("sendgrid-key", &["sg."], r"\b(SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})\b", 3.0, Kind::Token),
+    ("digitalocean-token", &["_v1_"], r"\b(do[opr]_v1_[a-f0-9]{64})\b", 3.0, Kind::Token),
+    (
+        "azure-storage-key",
+        &["accountkey="],
+        r"(?i)AccountKey=([A-Za-z0-9+/]{86}==)",
+        3.5,
+        Kind::Token,
+    ),
+    (
+        "jwt",
+        &["eyj"],
+        r"\b(eyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{20,})",
+        3.5,
+        Kind::Token,
+    ),
+    (
+        "private-key",
+        &["private key"],
+        r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----)",
+        0.0,
+        Kind::Key,
+    ),
+    (
+        "address-with-password",
+        &["://"],
+        r#"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://([^\s/:@'"`<>\\]{0,80}):([^\s/@'"`<>\\]{3,100})@([A-Za-z0-9._\[\]:-]+)"#,
+        0.0,
+        Kind::Address,
+    ),
+    (
+        "password",
+        &[
+            "passw",
+            "pwd",
+            "secret",
+            "token",
+            "api_key",
+            "api-key",
+            "apikey",
+            "access_key",
+            "accesskey",
+            "access-key",
+            "private_key",
+            "credential",
+            "authorization",
+        ],
+        concat!(
+            r#"(?i)(?:passw(?:or)?d|\bpwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|authorization)[\w.-]{0,20}"#,
+            r#"["'\]]{0,2}\s*(?::=|=>|:|=)\s*(?:[\w.]+\(\s*)?(?:["'`](?:basic |bearer )?([^"'`\s]{8,200})["'`]|([A-Za-z0-9+/=_.~-]{16,200})\s*$)"#
+        ),
+        3.3,
+        Kind::Named,
+    ),
+];
+
+impl SecretRules {
+    /// Our own rules alone.
+    pub(super) fn own() -> Arc<SecretRules> {
+        static OWN_RULES: LazyLock<Arc<SecretRules>> =
+            LazyLock::new(|| Arc::new(SecretRules::of(own(), Vec::new(), Vec::new())));
+        OWN_RULES.clone()
+    }
+
+    /// Our own rules with those of a `.gitleaks.toml`. What cannot be used of it is told in `problems`.
+    pub(super) fn with(text: &str) -> SecretRules {
+        let theirs = gitleaks::read(text);
+        let rules = own().into_iter().chain(theirs.rules).collect();
+        SecretRules::of(rules, theirs.allow, theirs.problems)
+    }
+
+    fn of(rules: Vec<Rule>, allow: Vec<Allow>, mut problems: Vec<String>) -> SecretRules {
+        let mut words: Vec<String> = Vec::new();
+        let mut of_word: Vec<Vec<usize>> = Vec::new();
+        let mut wordless = Vec::new();
+        for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.pattern.is_some()) {
+            if rule.words.is_empty() {
+                wordless.push(index);
+            }
+            for word in &rule.words {
+                let known = words.iter().position(|known| known == word).unwrap_or(words.len());
+                if known == words.len() {
+                    words.push(word.clone());
+                    of_word.push(Vec::new());
+                }
+                of_word[known].push(index);
+            }
+        }
+        let built = AhoCorasick::builder().ascii_case_insensitive(true).build(&words);
+        let words = built.unwrap_or_else(|problem| {
+            problems.push(format!("the key words of all rules together cannot be used: {problem}"));
+            wordless = (0..rules.len()).collect();
+            AhoCorasick::new([] as [&str; 0]).expect("no words need no memory")
+        });
+        SecretRules { rules, allow, words, of_word, wordless, problems }
+    }
+
+    /// Secrets that a diff adds, in its order. One that stands in the base already is none: nothing new gets out.
+    pub(super) fn scan(&self, diff: &Diff) -> Vec<Found> {
+        let mut found = Vec::new();
+        for change in &diff.changes {
+            if change.new.is_some() {
+                self.scan_path(&change.path, &mut found);
+            }
+            let lines: Vec<&str> =
+                change.added_lines.iter().map(|(_, line)| line.as_str()).collect();
+            for hit in self.scan_lines(&change.path, &lines) {
+                let known = |change: &FileChange| {
+                    change.old_text.as_deref().is_some_and(|text| text.contains(hit.value))
+                };
+                if hit.kind != Kind::Key && diff.changes.iter().any(known) {
+                    continue;
+                }
+                found.push(Found {
+                    rule: self.rules[hit.rule].id.clone(),
+                    path: change.path.clone(),
+                    line: change.added_lines[hit.line].0,
+                    masked: masked(hit.value),
+                });
+            }
+        }
+        found
+    }
+
+    /// The text with the value of every secret masked, whatever its path is.
+    pub(super) fn mask(&self, text: &str) -> String {
+        let path = RepoPath::from("");
+        let lines: Vec<&str> = text.split('\n').collect();
+        let mut own: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        for hit in self.scan_lines(&path, &lines) {
+            own[hit.line] = own[hit.line].replace(hit.value, &format!("*** {}", masked(hit.value)));
+            if hit.kind == Kind::Key {
+                mask_key(&mut own[hit.line + 1..]);
+            }
+        }
+        own.join("\n")
+    }
+
+    fn scan_path(&self, path: &RepoPath, found: &mut Vec<Found>) {
+        let shown = path.to_string();
+        for rule in self.rules.iter().filter(|rule| rule.pattern.is_none()) {
+            let named = rule.path.as_ref().is_some_and(|pattern| pattern.is_match(&shown));
+            let hit = Hit { rule: 0, line: 0, value: "", kind: Kind::Own };
+            if named && !self.freed(rule, &shown, &hit, "", "") {
+                let masked = "the file's name alone".to_owned();
+                found.push(Found { rule: rule.id.clone(), path: path.clone(), line: 0, masked });
+            }
+        }
+    }
+
+    fn scan_lines<'l>(&self, path: &RepoPath, lines: &[&'l str]) -> Vec<Hit<'l>> {
+        let shown = path.to_string();
+        let quiet = is_test_or_doc(path);
+        let mut tries: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for (number, line) in lines.iter().enumerate() {
+            for word in self.words.find_overlapping_iter(line) {
+                let rules = &self.of_word[word.pattern().as_usize()];
+                tries.extend(rules.iter().map(|rule| (number, *rule)));
+            }
+            tries.extend(self.wordless.iter().map(|rule| (number, *rule)));
+        }
+        let mut hits: Vec<Hit<'l>> = Vec::new();
+        for (number, index) in tries {
+            let (rule, line) = (&self.rules[index], lines[number]);
+            let Some(pattern) = &rule.pattern else { continue };
+            if rule.path.as_ref().is_some_and(|path| !path.is_match(&shown)) {
+                continue;
+            }
+            for captures in pattern.captures_iter(line) {
+                let whole = captures.get_match();
+                let group = match (rule.kind, rule.group) {
+                    (Kind::Address, _) => captures.get(2),
+                    (_, Some(group)) => captures.get(group),
+                    (_, None) => captures.iter().skip(1).flatten().next(),
+                };
+                let value = group.unwrap_or(whole).as_str();
+                let hit = Hit { rule: index, line: number, value, kind: rule.kind };
+                let host = captures.get(3).map_or("", |host| host.as_str());
+                let user = captures.get(1).map_or("", |user| user.as_str());
+                let sure = match rule.kind {
+                    Kind::Own => true,
+                    Kind::Token => !placeholder(value),
+                    Kind::Key => key_follows(&line[whole.end()..], &lines[number + 1..]),
+                    Kind::Address => reaches(user, value, host),
+                    Kind::Named => named(value, quiet),
+                };
+                let said = hits.iter().rev().take_while(|hit| hit.line == number);
+                let twice = said.into_iter().any(|other| other.value.contains(value));
+                if sure
+                    && !twice
+                    && entropy(value) >= rule.entropy
+                    && !self.freed(rule, &shown, &hit, whole.as_str(), line)
+                {
+                    hits.push(hit);
+                }
+            }
+        }
+        hits
+    }
+
+    fn freed(&self, rule: &Rule, path: &str, hit: &Hit<'_>, whole: &str, line: &str) -> bool {
+        let of_all = self.allow.iter().filter(|a| a.rules.is_empty() || a.rules.contains(&rule.id));
+        rule.allow.iter().chain(of_all).any(|allow| allow.frees(path, hit.value, whole, line))
+    }
+}
+
+impl Allow {
+    fn frees(&self, path: &str, secret: &str, whole: &str, line: &str) -> bool {
+        let target = match self.target {
+            Target::Secret => secret,
+            Target::Match => whole,
+            Target::Line => line,
+        };
+        let lower = secret.to_lowercase();
+        let parts = [
+            (self.paths.is_empty(), self.paths.iter().any(|p| p.is_match(path))),
+            (self.patterns.is_empty(), self.patterns.iter().any(|p| p.is_match(target))),
+            (self.words.is_empty(), self.words.iter().any(|word| lower.contains(word))),
+        ];
+        let mut given = parts.iter().filter(|(absent, _)| !absent).map(|(_, hit)| *hit).peekable();
+        given.peek().is_some() && if self.all { given.all(|hit| hit) } else { given.any(|hit| hit) }
+    }
+}
+
+struct Hit<'l> {
+    rule: usize,
+    line: usize,
+    value: &'l str,
+    kind: Kind,
+}
+
+fn own() -> Vec<Rule> {
+    let rule = |(id, words, pattern, entropy, kind): &(&str, &[&str], &str, f64, Kind)| Rule {
+        id: (*id).to_owned(),
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        pattern: Some(regex(pattern)),
+        group: None,
+        entropy: *entropy,
+        path: None,
+        allow: Vec::new(),
+        kind: *kind,
+    };
+    OWN.iter().map(rule).collect()
+}
+
+/// What may be said of a value: its first characters where many more follow, and its length.
+fn masked(value: &str) -> String {
+    let count = value.chars().count();
+    let (shown, least) = SHOWN;
+    let head: String = value.chars().take(if count >= least { shown } else { 0 }).collect();
+    format!("{head}… ({count} characters)")
+}
+
+/// Shannon's entropy in bits a character.
+pub(super) fn entropy(value: &str) -> f64 {
+    let mut counts = [0_u32; 256];
+    for byte in value.bytes() {
+        counts[usize::from(byte)] += 1;
+    }
+    let all = f64::from(u32::try_from(value.len()).unwrap_or(u32::MAX));
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| {
+            let share = f64::from(*count) / all;
+            -share * share.log2()
+        })
+        .sum()
+}
+
+/// True for a value that stands for one: words that say so, runs, variables.
+fn placeholder(value: &str) -> bool {
+    const WORDS: [&str; 24] = [
+        "example",
+        "sample",
+        "dummy",
+        "fake",
+        "placeholder",
+        "changeme",
+        "change_me",
+        "change-me",
+        "your",
+        "xxxx",
+        "redacted",
+        "insert",
+        "replace",
+        "test",
+        "mock",
+        "12345678",
+        "abcdefgh",
+        "00000000",
+        "deadbeef",
+        "...",
+        "***",
+        "…",
+        "todo",
+        "not-a-real",
+    ];
+    const VARIABLES: [&str; 9] =
+        ["$", "{", "<", "%", "env.", "process.env", "os.environ", "secrets.", "@"];
+    // The token that jwt.io shows to everybody: {"sub":"1234567890".
+    const SHOWN_TO_ALL: &str = "eyJzdWIiOiIxMjM0NTY3ODkw";
+    let lower = value.to_lowercase();
+    let distinct: BTreeSet<char> = lower.chars().collect();
+    WORDS.iter().any(|word| lower.contains(word))
+        || VARIABLES.iter().any(|start| lower.starts_with(start))
+        || value.contains("${")
+        || value.contains("{{")
+        || value.contains(SHOWN_TO_ALL)
+        || distinct.len() <= 4
+}
+
+/// True for a value that is called a password and looks like one. In tests and documents most are made up: there
+/// it must be long and random.
+fn named(value: &str, quiet: bool) -> bool {
+    static WORDS: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"^(?:[A-Za-z]+|[0-9]{1,4})(?:[-_./:][A-Za-z]*[0-9]{0,4})*$"));
+    let is = |test: fn(char) -> bool| value.chars().any(test);
+    let mixed = is(|c| c.is_ascii_digit()) && is(|c| c.is_ascii_alphabetic());
+    let code =
+        ["(", ")", "::", "->", "&&", "[", ";", "\\", "|"].iter().any(|mark| value.contains(mark));
+    let length = if quiet { 24 } else { 10 };
+    let random = !quiet || entropy(value) >= 4.0;
+    value.chars().count() >= length
+        && mixed
+        && random
+        && !code
+        && !placeholder(value)
+        && !WORDS.is_match(value)
+        && !value.contains("://")
+        && !value.starts_with('/')
+        && !value.starts_with("./")
+        // A hash of something is shown on purpose: sha256-…, sha512:…
+        && !value.to_lowercase().starts_with("sha")
+}
+
+/// True for a login that could open something: not the machine itself, not a service's name, not a made-up word.
+fn reaches(user: &str, password: &str, host: &str) -> bool {
+    const COMMON: [&str; 14] = [
+        "password", "passwd", "pass", "pwd", "secret", "postgres", "root", "admin", "guest",
+        "user", "pw", "token", "mysql", "hunter2",
+    ];
+    let (host, lower) = (host.to_lowercase(), password.to_lowercase());
+    let name = host.split(':').next().unwrap_or_default();
+    let known = ["localhost", "example.com", "example.org", "example.net", "host.docker.internal"];
+    let local = !name.contains('.')
+        || name.starts_with("127.")
+        || name == "0.0.0.0"
+        || known.iter().any(|known| name == *known || name.ends_with(&format!(".{known}")))
+        || [".local", ".test", ".invalid", ".example", ".localhost"]
+            .iter()
+            .any(|e| name.ends_with(e));
+    !local
+        && !COMMON.contains(&lower.as_str())
+        && lower != user.to_lowercase()
+        && !placeholder(password)
+}
+
+/// True when the lines of a key stand behind its head; the head alone is what programs look for.
+fn key_follows(rest: &str, next: &[&str]) -> bool {
+    static BODY: LazyLock<Regex> = LazyLock::new(|| regex(r"[A-Za-z0-9+/=]{40,}"));
+    BODY.is_match(rest) || next.iter().take(4).any(|line| BODY.is_match(line))
+}
+
+/// Masks the lines of a key up to its end.
+fn mask_key(lines: &mut [String]) {
+    for line in lines {
+        if line.contains("-----END") {
+            return;
+        }
+        "***".clone_into(line);
+    }
+}

@@ -1,0 +1,547 @@
+//! The tests in a text: where each begins and ends, what it asserts, whether it runs.
+//!
+//! Reads by shape, in the texts without comments and strings. Never says what a change of them means: that
+//! is `weaker`'s.
+
+use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
+
+use regex::Regex;
+
+use super::{
+    rows::Brackets,
+    rules::{TEST_DIRECTORIES, is_test_or_doc},
+    shapes::{Shapes, count, real, regex, shapes},
+    source::{self, Family, Source},
+};
+use crate::ids::RepoPath;
+
+/// One test of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Test {
+    /// As its runner would name it, without the modules around it.
+    pub(super) name: String,
+    /// From its first attribute to its end, in bytes of the file.
+    pub(super) span: Range<usize>,
+    /// Assertions that can fail, each once for every row of a table around it.
+    pub(super) assertions: u32,
+    /// It is left out of the run.
+    pub(super) skipped: bool,
+    /// It leaves all others out of the run.
+    pub(super) focused: bool,
+    /// It must fail to pass.
+    pub(super) panics: bool,
+    /// Rows of the table that it goes through; 1 without one.
+    pub(super) cases: u32,
+}
+
+/// A file with its tests.
+#[derive(Clone, Debug)]
+pub(super) struct Tested {
+    pub(super) family: Family,
+    pub(super) source: Source,
+    pub(super) tests: Vec<Test>,
+    /// All assertions: of the tests, and in a file of tests also those of its helpers.
+    pub(super) assertions: u32,
+    /// Marks that take whole parts of the file out of the run.
+    pub(super) dead: u32,
+}
+
+/// Bytes of a signature, or of a body's beginning, that are looked at.
+const LOOK: usize = 2_000;
+/// Bytes of a test whose end is looked for by its indentation.
+const LONGEST: usize = 64 * 1024;
+
+/// How sure a runner would look for tests in a file of this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Convention {
+    /// It would not.
+    No,
+    /// Some would.
+    Loose,
+    /// By default.
+    Strict,
+}
+
+/// What a path says about tests in it.
+pub(super) fn convention(path: &RepoPath, family: Family) -> Convention {
+    let text = path.to_string();
+    let (directory, file) = text.rsplit_once('/').unwrap_or(("", &text));
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let below = |name: &str| directory.split('/').any(|part| part == name);
+    let (strict, loose) = match family {
+        Family::Rust => (true, true),
+        Family::Python => (
+            stem.starts_with("test_")
+                || stem.ends_with("_test")
+                || ["test", "tests"].contains(&stem),
+            TEST_DIRECTORIES.iter().any(|name| below(name)),
+        ),
+        Family::Script => {
+            let marks = [".test", ".spec", "_test", "-test", ".cy"];
+            let named = marks.iter().any(|mark| stem.ends_with(mark));
+            (named || below("__tests__"), TEST_DIRECTORIES.iter().any(|name| below(name)))
+        }
+        Family::Go => (stem.ends_with("_test"), false),
+        Family::Jvm => {
+            let ends = ["Test", "Tests", "IT", "Spec", "TestCase"];
+            let named = stem.starts_with("Test") || ends.iter().any(|end| stem.ends_with(end));
+            (named, text.contains("src/test/"))
+        }
+        Family::CSharp | Family::Ruby | Family::Php | Family::Swift => {
+            let lower = text.to_ascii_lowercase();
+            let known = lower.contains("test") || lower.contains("spec");
+            (is_test_or_doc(path) || known, known)
+        }
+        Family::C | Family::Shell | Family::Plain => (false, false),
+    };
+    match (strict, loose) {
+        (true, _) => Convention::Strict,
+        (false, true) => Convention::Loose,
+        (false, false) => Convention::No,
+    }
+}
+
+/// True when the file can stand on another tree without the code beside it.
+pub(super) fn separable(path: &RepoPath) -> bool {
+    is_test_or_doc(path)
+}
+
+/// Reads the tests of a file; `None` for a language whose tests are not known. `runs` is false for a name at
+/// which no runner looks: then there are none.
+pub(super) fn read(path: &RepoPath, text: &str, runs: bool) -> Option<Tested> {
+    let language = source::language_of(path)?;
+    let family = language.family;
+    let shapes = shapes(family)?;
+    let source = source::read(Some(language), text);
+    let brackets = Brackets::of(&source.bare);
+    let mut found = if runs { find(family, &source, &brackets) } else { Vec::new() };
+    // A test inside a test is none, and reading what it holds twice would cost a hostile file's square.
+    found.sort_by_key(|found| found.span.start);
+    for at in 1..found.len() {
+        let next = found[at].span.start;
+        let before = &mut found[at - 1];
+        before.span.end = before.span.end.min(next);
+        before.body.end = before.body.end.min(next);
+        before.body.start = before.body.start.min(before.body.end);
+    }
+    let helpers = helpers(&source, &found, shapes);
+    let tests: Vec<Test> =
+        found.into_iter().map(|found| test(found, &source, shapes, &helpers, &brackets)).collect();
+    let assertions = if separable(path) && runs {
+        let whole = real(&source.bare, shapes);
+        // A row of a table is an assertion of its own.
+        tests.iter().map(|test| test.assertions - test.assertions / test.cases.max(1)).sum::<u32>()
+            + whole
+    } else {
+        tests.iter().map(|test| test.assertions).sum()
+    };
+    let dead = count(&shapes.dead, &source.code);
+    Some(Tested { family, source, tests, assertions, dead })
+}
+
+/// True when a line of the file without strings asserts something that can fail.
+pub(super) fn asserts(family: Family, bare: &str) -> bool {
+    shapes(family).is_some_and(|shapes| real(bare, shapes) > 0)
+}
+
+/// The words of a text that tell one test from another: names, numbers, words of strings.
+pub(super) fn words(code: &str) -> impl Iterator<Item = &str> {
+    static COMMON: [&str; 62] = [
+        "self",
+        "assert",
+        "assert_eq",
+        "assert_ne",
+        "assertEqual",
+        "assertTrue",
+        "assertFalse",
+        "expect",
+        "toBe",
+        "toEqual",
+        "toStrictEqual",
+        "let",
+        "mut",
+        "const",
+        "var",
+        "def",
+        "func",
+        "fun",
+        "function",
+        "async",
+        "await",
+        "return",
+        "true",
+        "false",
+        "True",
+        "False",
+        "None",
+        "null",
+        "nil",
+        "unwrap",
+        "not",
+        "for",
+        "and",
+        "test",
+        "tests",
+        "pytest",
+        "mark",
+        "describe",
+        "public",
+        "void",
+        "static",
+        "private",
+        "int",
+        "string",
+        "String",
+        "str",
+        "err",
+        "Errorf",
+        "Fatalf",
+        "Fatal",
+        "Error",
+        "testing",
+        "assertEquals",
+        "require",
+        "Equal",
+        "new",
+        "should",
+        "raises",
+        "with",
+        "import",
+        "from",
+        "super",
+    ];
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty() && !COMMON.contains(word))
+        .filter(|word| word.len() > 1 || word.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Where a test stands, before it is read.
+struct Found {
+    name: String,
+    /// With its attributes.
+    span: Range<usize>,
+    body: Range<usize>,
+    skipped: bool,
+    focused: bool,
+}
+
+/// A test whose first statement leaves it.
+static LEAVES: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"\A\s*(?:\{|[^\n{]*(?:=>|\))\s*\{)?\s*return\s*(?:;|None\b|True\b|null\s*;|true\s*;|Ok\(\(\)\)\s*;|\n)",
+    )
+});
+
+fn test(
+    found: Found,
+    source: &Source,
+    shapes: &Shapes,
+    helpers: &BTreeSet<&str>,
+    brackets: &Brackets,
+) -> Test {
+    let (whole, body) = (&source.bare[found.span.clone()], &source.bare[found.body.clone()]);
+    let cases = brackets.cases(whole, found.span.start);
+    let mut assertions = real(body, shapes);
+    let called = words(body).filter(|word| helpers.contains(*word)).count();
+    assertions = assertions.saturating_add(u32::try_from(called).unwrap_or(u32::MAX));
+    if LEAVES.is_match(head_of(body, LOOK)) {
+        assertions = 0;
+    }
+    let left_out = count(&shapes.skip, whole);
+    let excused = shapes.excuse.as_ref().map_or(0, |excuse| count(excuse, whole));
+    Test {
+        name: found.name,
+        skipped: found.skipped || left_out > excused,
+        focused: found.focused,
+        panics: whole[..found.body.start - found.span.start].contains("should_panic"),
+        assertions: assertions.saturating_mul(cases),
+        cases,
+        span: found.span,
+    }
+}
+
+fn find(family: Family, source: &Source, brackets: &Brackets) -> Vec<Found> {
+    static RUST: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?s)(?<marks>(?:#\[(?:[^\[\]]|\[[^\[\]]*\])*\]\s*)+)(?:pub(?:\([^)]*\))?\s+)?",
+            r"(?:const\s+|async\s+|unsafe\s+)*fn\s+(?<name>\w+)"
+        ))
+    });
+    static RUST_MARK: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"#\[\s*(?:\w+\s*::\s*)*(?:test|rstest|test_case|wasm_bindgen_test|quickcheck|gtest)\b",
+        )
+    });
+    static GO: LazyLock<Regex> = LazyLock::new(|| {
+        regex(r"(?m)^func\s+(?:\([^)]*\)\s*)?(?<name>(?:Test|Fuzz)(?:[A-Z_0-9]\w*)?)\s*\(")
+    });
+    static JVM: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?<marks>(?:@[\w.:]+(?:\((?:[^()]|\([^()]*\))*\))?\s+)+)(?:[\w<>\[\],.?]+\s+)*?",
+            r"(?<name>\w+|`[^`\n]*`)\s*\("
+        ))
+    });
+    static JVM_MARK: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"@(?:[\w.]+\.)?(?:Test|ParameterizedTest|RepeatedTest|TestFactory|TestTemplate|Property)\b",
+        )
+    });
+    static SHARP: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?<marks>(?:\[(?:[^\[\]]|\[[^\[\]]*\])*\]\s*)+)(?:[\w<>\[\],.?]+\s+)+",
+            r"(?<name>\w+)\s*\("
+        ))
+    });
+    static SHARP_MARK: LazyLock<Regex> = LazyLock::new(|| {
+        regex(r"\[\s*(?:Skippable)?(?:Fact|Theory|Test|TestMethod|TestCase|DataTestMethod)\b")
+    });
+    static PHP: LazyLock<Regex> = LazyLock::new(|| regex(r"function\s+(?<name>test\w*)\s*\("));
+    static SWIFT: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?:@Test\b[^\n]*\s+)?func\s+(?<name>test\w*)\s*\("));
+    match family {
+        Family::Rust => braced(&source.bare, brackets, &RUST, Some(&RUST_MARK)),
+        Family::Python => python(&source.bare),
+        Family::Script => script(source, brackets),
+        Family::Go => braced(&source.bare, brackets, &GO, None),
+        Family::Jvm => braced(&source.bare, brackets, &JVM, Some(&JVM_MARK)),
+        Family::CSharp => braced(&source.bare, brackets, &SHARP, Some(&SHARP_MARK)),
+        Family::Php => braced(&source.bare, brackets, &PHP, None),
+        Family::Swift => braced(&source.bare, brackets, &SWIFT, None),
+        Family::Ruby => ruby(source),
+        Family::C | Family::Shell | Family::Plain => Vec::new(),
+    }
+}
+
+/// Functions with a body in braces.
+fn braced(bare: &str, brackets: &Brackets, head: &Regex, mark: Option<&Regex>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for captures in head.captures_iter(bare) {
+        let whole = captures.get_match();
+        let marked = mark.is_none_or(|mark| {
+            captures.name("marks").is_some_and(|marks| mark.is_match(marks.as_str()))
+        });
+        let signature = head_of(&bare[whole.end()..], LOOK);
+        let Some(open) = signature.find(['{', ';']).filter(|_| marked) else { continue };
+        let open = whole.end() + open;
+        let end = if bare[open..].starts_with(';') { open } else { brackets.closed(open) };
+        found.push(Found {
+            name: captures["name"].to_owned(),
+            span: whole.start()..end,
+            body: open..end,
+            skipped: false,
+            focused: false,
+        });
+    }
+    found
+}
+
+/// At most this many bytes of a text, to a character's edge.
+fn head_of(text: &str, bytes: usize) -> &str {
+    let edge = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..edge.unwrap_or(0)]
+}
+
+/// What a Python line opens.
+enum Scope {
+    Class { collected: bool, skipped: bool },
+    Function,
+    Test(usize),
+}
+
+fn python(bare: &str) -> Vec<Found> {
+    static CLASS: LazyLock<Regex> = LazyLock::new(|| regex(r"^class\s+(\w+)\s*(\([^)]*\))?"));
+    static FUNCTION: LazyLock<Regex> = LazyLock::new(|| regex(r"^(?:async\s+)?def\s+(\w+)\s*\("));
+    static SKIP: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"@(?:\w+\.)*(?:skip|skipIf|skipif|xfail)\b"));
+    let mut found: Vec<Found> = Vec::new();
+    let mut scopes: Vec<(usize, Scope)> = Vec::new();
+    let (mut depth, mut offset) = (0_usize, 0);
+    let mut marks: Option<usize> = None;
+    let end = |found: &mut Vec<Found>, scope: &Scope, at: usize| {
+        if let Scope::Test(index) = scope {
+            found[*index].span.end = at;
+            found[*index].body.end = at;
+            found[*index].body.start = found[*index].body.start.min(at);
+        }
+    };
+    for line in bare.split_inclusive('\n') {
+        let statement = line.trim();
+        if depth == 0 && !statement.is_empty() {
+            let indent = line.len() - line.trim_start().len();
+            while let Some((_, scope)) = scopes.pop_if(|(own, _)| *own >= indent) {
+                end(&mut found, &scope, marks.unwrap_or(offset));
+            }
+            if statement.starts_with('@') {
+                marks.get_or_insert(offset);
+            } else {
+                let from = marks.take().unwrap_or(offset);
+                if let Some(class) = CLASS.captures(statement) {
+                    let bases = class.get(2).map_or("", |bases| bases.as_str());
+                    let collected = class[1].starts_with("Test") || bases.contains("Test");
+                    let skipped = SKIP.is_match(&bare[from..offset]);
+                    scopes.push((indent, Scope::Class { collected, skipped }));
+                } else if let Some(function) = FUNCTION.captures(statement) {
+                    let (collected, skipped) = match scopes.last() {
+                        None => (true, false),
+                        Some((_, Scope::Class { collected, skipped })) => (*collected, *skipped),
+                        Some((_, Scope::Function | Scope::Test(_))) => (false, false),
+                    };
+                    if collected && function[1].starts_with("test") {
+                        scopes.push((indent, Scope::Test(found.len())));
+                        found.push(Found {
+                            name: function[1].to_owned(),
+                            span: from..bare.len(),
+                            body: offset + line.len()..bare.len(),
+                            skipped,
+                            focused: false,
+                        });
+                    } else {
+                        scopes.push((indent, Scope::Function));
+                    }
+                }
+            }
+        }
+        for byte in line.bytes() {
+            match byte {
+                b'(' | b'[' | b'{' => depth += 1,
+                b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        offset += line.len();
+    }
+    for (_, scope) in &scopes {
+        end(&mut found, scope, bare.len());
+    }
+    found
+}
+
+fn script(source: &Source, brackets: &Brackets) -> Vec<Found> {
+    static CALL: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?m)(?:^|[^\w.$])(?<word>[xf]?(?:it|test|specify|describe|context)|suite)",
+            r"(?<marks>(?:\s*\.\s*\w+)*)\s*(?<open>[(`])"
+        ))
+    });
+    let bytes = source.bare.as_bytes();
+    let (mut found, mut suites) = (Vec::new(), Vec::new());
+    for captures in CALL.captures_iter(&source.bare) {
+        let (word, marks) = (&captures["word"], &captures["marks"]);
+        let has = |names: &[&str]| marks.split('.').any(|mark| names.contains(&mark.trim()));
+        if has(&[
+            "beforeEach",
+            "afterEach",
+            "beforeAll",
+            "afterAll",
+            "use",
+            "step",
+            "extend",
+            "setTimeout",
+        ]) {
+            continue;
+        }
+        let start = captures.name("word").map_or(0, |word| word.start());
+        let mut open = captures.name("open").map_or(0, |open| open.start());
+        // A table or a condition stands before the test's own arguments.
+        if bytes[open] == b'`' {
+            let Some(next) = source.bare[open + 1..].find('(') else { continue };
+            open += 1 + next;
+        }
+        let mut end = brackets.closed(open);
+        while let Some(next) = next_open(bytes, end) {
+            open = next;
+            end = brackets.closed(open);
+        }
+        let skipped = word.starts_with('x')
+            || has(&["skip", "todo", "failing", "fails", "fixme", "skipIf", "runIf"]);
+        let focused = word.starts_with('f') || has(&["only"]);
+        let first = source.code[open + 1..end].trim_start();
+        let Some(mark) = first.chars().next().filter(|c| "\"'`".contains(*c)) else { continue };
+        if ["describe", "context", "suite"].iter().any(|suite| word.ends_with(suite))
+            || has(&["describe"])
+        {
+            suites.push((start..end, skipped, focused));
+            continue;
+        }
+        let name = first[1..].split(mark).next().unwrap_or_default().to_owned();
+        found.push(Found { name, span: start..end, body: open..end, skipped, focused });
+    }
+    for test in &mut found {
+        let around = suites.iter().filter(|(span, ..)| span.contains(&test.span.start));
+        for (_, skipped, focused) in around {
+            test.skipped |= skipped;
+            test.focused |= focused;
+        }
+    }
+    found
+}
+
+/// The bracket that follows at once.
+fn next_open(bytes: &[u8], from: usize) -> Option<usize> {
+    let blanks = bytes[from..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    (bytes.get(from + blanks) == Some(&b'(') && !bytes[from..from + blanks].contains(&b'\n'))
+        .then_some(from + blanks)
+}
+
+/// Ruby's blocks end with an `end` under their beginning.
+fn ruby(source: &Source) -> Vec<Found> {
+    static HEAD: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"(?m)^(?<indent>[ \t]*)(?:(?<word>x?(?:it|specify|test|scenario))\b[^\n]*\bdo\b|def\s+(?<name>test_\w+))",
+        )
+    });
+    let mut found = Vec::new();
+    for captures in HEAD.captures_iter(&source.bare) {
+        let whole = captures.get_match();
+        let last = format!("\n{}end", &captures["indent"]);
+        let rest = head_of(&source.bare[whole.end()..], LONGEST);
+        let end = whole.end() + rest.find(&last).unwrap_or(rest.len());
+        let word = captures.name("word").map_or("", |word| word.as_str());
+        let line = source.code[whole.range()].trim();
+        let name = captures.name("name").map_or(line, |name| name.as_str()).to_owned();
+        found.push(Found {
+            name: name.strip_prefix('x').unwrap_or(&name).to_owned(),
+            span: whole.start()..end,
+            body: whole.end()..end,
+            skipped: word.starts_with('x'),
+            focused: false,
+        });
+    }
+    found
+}
+
+/// Functions of the file that assert and are no tests: a call of one asserts as well. Those whose names say it
+/// are known anyway.
+fn helpers<'s>(source: &'s Source, tests: &[Found], shapes: &Shapes) -> BTreeSet<&'s str> {
+    static HEAD: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"(?m)^(?<indent>[ \t]*)(?:(?:pub|async|export|static|private|const|let)\s+)*(?:fn|def|function|func|const)\s+(?<name>\w+)",
+        )
+    });
+    let inside = |at: usize| {
+        let before = tests.partition_point(|test| test.span.start <= at);
+        before.checked_sub(1).is_some_and(|before| tests[before].span.contains(&at))
+    };
+    let mut found = BTreeSet::new();
+    for captures in HEAD.captures_iter(&source.bare) {
+        let (whole, name) = (captures.get_match(), captures.name("name"));
+        let Some(name) = name.filter(|_| !inside(whole.start())) else { continue };
+        let rest = head_of(&source.bare[whole.end()..], LONGEST / 8);
+        // To the next line that is not deeper: right for braces and for indentation.
+        let deeper = format!("{} ", &captures["indent"]);
+        let tab = format!("{}\t", &captures["indent"]);
+        let lines = rest.split_inclusive('\n').skip(1);
+        let body = lines
+            .take_while(|line| {
+                line.trim().is_empty() || line.starts_with(&deeper) || line.starts_with(&tab)
+            })
+            .map(str::len)
+            .sum::<usize>();
+        let first = rest.find('\n').map_or(rest.len(), |end| end + 1);
+        let body = &rest[..(first + body).min(rest.len())];
+        if real(body, shapes) > 0 && !shapes.assertion.is_match(&format!("{}(", name.as_str())) {
+            found.insert(name.as_str());
+        }
+    }
+    found
+}

@@ -1,0 +1,512 @@
+//! Whether a diff makes the tests weaker: taken away, left out of the run, emptied, asserting less.
+//!
+//! Compares the tests of the files before and after, over the whole diff: a test that moved, was renamed or
+//! became a row of a table is not gone. Judges shapes and words and runs nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    ops::Range,
+    sync::LazyLock,
+};
+
+use regex::Regex;
+
+use super::{
+    inspection::TestDelta,
+    loosened,
+    rules::is_test_or_doc,
+    shapes::regex,
+    source,
+    tested::{self, Convention, Test, Tested},
+    words,
+};
+use crate::{
+    diff::{ChangeKind, Diff, FileChange, FileMode, Side},
+    ids::RepoPath,
+    plan::Task,
+};
+
+/// Parts of 100 of a test's words that must turn up among the added ones for it to be there still.
+const SAME: usize = 60;
+/// The same for a test that may have been rewritten, when as many tests are there as before.
+const LIKE: usize = 34;
+
+/// Something that a reader must know about the tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Weaker {
+    /// False when it is only worth a look.
+    pub(super) grave: bool,
+    /// The file, with the line where there is one.
+    pub(super) place: String,
+    /// One sentence without a full stop.
+    pub(super) message: String,
+}
+
+/// What the diff does to the tests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// Each changed file that has or had tests.
+    pub(super) tests: Vec<TestDelta>,
+    /// What makes them weaker.
+    pub(super) weaker: Vec<Weaker>,
+}
+
+/// True when the task's title or acceptance says that tests go, are left out, renamed, merged or rewritten.
+pub(super) fn asked_for(task: &Task) -> bool {
+    const VERBS: [&str; 20] = [
+        "remove",
+        "delete",
+        "drop",
+        "skip",
+        "ignore",
+        "disable",
+        "rename",
+        "merge",
+        "rewrite",
+        "consolidate",
+        "combine",
+        "split",
+        "replace",
+        "quarantine",
+        "reduce",
+        "move",
+        "deduplicate",
+        "prune",
+        "simplify",
+        "parametrize",
+    ];
+    const NOUNS: [&str; 5] = ["test", "spec", "assertion", "testcase", "assert"];
+    // A word after which another thing begins: "remove the flag and add tests".
+    const STOPS: [&str; 14] = [
+        "and", "with", "add", "write", "plus", "but", "from", "in", "for", "to", "then", "without",
+        "so", "or",
+    ];
+    let texts = std::iter::once(&task.title).chain(&task.fields.acceptance);
+    texts.map(|text| words::split(text)).any(|text| {
+        let is =
+            |word: &String, bases: &[&str]| bases.iter().any(|base| words::is_form(word, base));
+        (0..text.len()).any(|at| {
+            let negated = text[at.saturating_sub(2)..at]
+                .iter()
+                .any(|word| words::NEGATIONS.contains(&word.as_str()));
+            let object = text[at + 1..].iter().take(5).take_while(|w| !STOPS.contains(&w.as_str()));
+            !negated && is(&text[at], &VERBS) && object.into_iter().any(|word| is(word, &NOUNS))
+        })
+    })
+}
+
+/// Looks at the whole diff.
+pub(super) fn look(diff: &Diff, task: &Task) -> Seen {
+    let pairs: Vec<Pair<'_>> = diff.changes.iter().filter_map(Pair::of).collect();
+    let matching = Matching::of(&pairs);
+    let mut look = Look {
+        pairs: &pairs,
+        retired: retired(diff, &pairs, task),
+        added: pairs.iter().flat_map(Pair::added_words).collect(),
+        seen: Seen::default(),
+    };
+    for (index, pair) in pairs.iter().enumerate() {
+        look.seen.tests.extend(pair.delta());
+        look.file(pair);
+        let own: Vec<(&Test, &Test)> = matching
+            .same
+            .iter()
+            .filter(|(old, _)| old.file == index)
+            .map(|(old, new)| (old.before(&pairs), new.after(&pairs)))
+            .collect();
+        for (before, after) in &own {
+            look.one(pair, before, after);
+        }
+        let fresh = matching.fresh.iter().filter(|place| place.file == index);
+        let fresh: Vec<&Test> = fresh.map(|place| place.after(&pairs)).collect();
+        for test in fresh.iter().filter(|test| test.focused) {
+            look.grave(
+                pair.place(),
+                format!("`{}` runs alone: all other tests are left out", test.name),
+            );
+        }
+        for test in fresh.iter().filter(|test| test.skipped && !test.focused) {
+            look.light(
+                pair.place(),
+                format!("the new test `{}` is left out of the run: skipped", test.name),
+            );
+        }
+        look.assertions(pair, &own, fresh.iter().map(|test| test.assertions).sum());
+    }
+    look.gone(&matching);
+    for change in &diff.changes {
+        look.seen.weaker.extend(loosened::of(change));
+    }
+    look.modules(diff);
+    look.seen
+}
+
+/// A changed file that could hold tests, before and after.
+struct Pair<'d> {
+    change: &'d FileChange,
+    old: Option<Tested>,
+    new: Option<Tested>,
+    /// A file of tests that is too large to be read.
+    unread: bool,
+}
+
+impl<'d> Pair<'d> {
+    fn of(change: &'d FileChange) -> Option<Pair<'d>> {
+        let before =
+            if let ChangeKind::Renamed { from } = &change.kind { from } else { &change.path };
+        let (was, is) = (convention_of(before), convention_of(&change.path));
+        if was.max(is) == Convention::No {
+            return None;
+        }
+        // What a runner found by its name before it must find by its name again.
+        let still =
+            is == Convention::Strict || (is == Convention::Loose && was != Convention::Strict);
+        let file = |side: &Option<Side>| {
+            side.as_ref()
+                .is_some_and(|side| matches!(side.mode, FileMode::Regular | FileMode::Executable))
+        };
+        let unread = !change.binary
+            && is_test_or_doc(&change.path)
+            && ((file(&change.old) && change.old_text.is_none())
+                || (file(&change.new) && change.new_text.is_none()));
+        let text = |text: &'d Option<String>| text.as_deref().filter(|text| may_test(text));
+        Some(Pair {
+            old: text(&change.old_text)
+                .and_then(|text| tested::read(before, text, was > Convention::No)),
+            new: text(&change.new_text).and_then(|text| tested::read(&change.path, text, still)),
+            change,
+            unread,
+        })
+    }
+
+    fn delta(&self) -> Option<TestDelta> {
+        let figures = |of: &dyn Fn(&Tested) -> usize| {
+            let figure = |side: &Option<Tested>| {
+                u32::try_from(side.as_ref().map_or(0, of)).unwrap_or(u32::MAX)
+            };
+            (figure(&self.old), figure(&self.new))
+        };
+        let tests = figures(&|side| side.tests.len());
+        (tests != (0, 0)).then(|| TestDelta {
+            path: self.change.path.clone(),
+            tests,
+            assertions: figures(&|side| side.assertions as usize),
+            skipped: figures(&|side| side.tests.iter().filter(|test| test.skipped).count()),
+            separable: tested::separable(&self.change.path),
+        })
+    }
+
+    fn old_tests(&self) -> &[Test] {
+        self.old.as_ref().map_or(&[], |side| &side.tests)
+    }
+
+    fn new_tests(&self) -> &[Test] {
+        self.new.as_ref().map_or(&[], |side| &side.tests)
+    }
+
+    /// Words of the added lines that are code.
+    fn added_words(&self) -> HashSet<&str> {
+        let Some(new) = &self.new else { return HashSet::new() };
+        let lines: Vec<&str> = new.source.code.lines().collect();
+        let numbers = self.change.added_lines.iter().map(|(number, _)| number);
+        let added = numbers.filter_map(|number| lines.get(number.checked_sub(1)? as usize));
+        added.flat_map(|line| tested::words(line)).collect()
+    }
+
+    fn place(&self) -> String {
+        self.change.path.to_string()
+    }
+}
+
+fn convention_of(path: &RepoPath) -> Convention {
+    let Some(language) = source::language_of(path) else { return Convention::No };
+    let found = tested::convention(path, language.family);
+    let set_up = path.to_string().ends_with("conftest.py");
+    if set_up { found.max(Convention::Loose) } else { found }
+}
+
+/// A cheap look before an exact one.
+fn may_test(text: &str) -> bool {
+    const MARKS: [&str; 10] =
+        ["test", "Test", "it(", "it ", "assert", "expect", "Fact", "exit", "skip", "collect"];
+    MARKS.iter().any(|mark| text.contains(mark))
+}
+
+/// A test by its file and its place in it.
+#[derive(Clone, Copy)]
+struct Place {
+    file: usize,
+    test: usize,
+}
+
+impl Place {
+    fn before<'p>(self, pairs: &'p [Pair<'_>]) -> &'p Test {
+        &pairs[self.file].old_tests()[self.test]
+    }
+
+    fn after<'p>(self, pairs: &'p [Pair<'_>]) -> &'p Test {
+        &pairs[self.file].new_tests()[self.test]
+    }
+}
+
+/// Which tests are the same, which are gone, which are new. Tests are the same by their names: in their own file
+/// first, then in any.
+#[derive(Default)]
+struct Matching {
+    same: Vec<(Place, Place)>,
+    gone: Vec<Place>,
+    fresh: Vec<Place>,
+}
+
+impl Matching {
+    fn of(pairs: &[Pair<'_>]) -> Matching {
+        let mut matching = Matching::default();
+        for (file, pair) in pairs.iter().enumerate() {
+            let place = |test| Place { file, test };
+            let gone: Vec<Place> = (0..pair.old_tests().len()).map(place).collect();
+            let fresh: Vec<Place> = (0..pair.new_tests().len()).map(place).collect();
+            matching.pair(pairs, gone, fresh);
+        }
+        let (gone, fresh) =
+            (std::mem::take(&mut matching.gone), std::mem::take(&mut matching.fresh));
+        matching.pair(pairs, gone, fresh);
+        matching
+    }
+
+    fn pair(&mut self, pairs: &[Pair<'_>], gone: Vec<Place>, fresh: Vec<Place>) {
+        let mut named: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+        for place in fresh.into_iter().rev() {
+            named.entry(&place.after(pairs).name).or_default().push(place);
+        }
+        for place in gone {
+            let same = named.get_mut(place.before(pairs).name.as_str()).and_then(Vec::pop);
+            match same {
+                Some(same) => self.same.push((place, same)),
+                None => self.gone.push(place),
+            }
+        }
+        self.fresh.extend(named.into_values().flatten());
+    }
+}
+
+/// Words of code that the task itself takes away, where its title says that something goes: what tested them goes
+/// with them.
+fn retired(diff: &Diff, pairs: &[Pair<'_>], task: &Task) -> BTreeSet<String> {
+    const VERBS: [&str; 8] =
+        ["remove", "delete", "drop", "retire", "deprecate", "replace", "rename", "stop"];
+    let title = words::split(&task.title);
+    if !title.iter().any(|word| VERBS.iter().any(|verb| words::is_form(word, verb))) {
+        return BTreeSet::new();
+    }
+    let code = |change: &&FileChange| !is_test_or_doc(&change.path);
+    let mut gone = BTreeSet::new();
+    for change in diff.changes.iter().filter(code) {
+        let pair = pairs.iter().find(|pair| std::ptr::eq(pair.change, change));
+        let tests = pair.map_or_else(Vec::new, |pair| lines_of(pair.old.as_ref()));
+        for (number, line) in &change.removed_lines {
+            if !tests.iter().any(|lines| lines.contains(number)) {
+                gone.extend(tested::words(line).filter(|word| word.len() > 2).map(str::to_owned));
+            }
+        }
+    }
+    for change in diff.changes.iter().filter(code) {
+        for word in change.added_lines.iter().flat_map(|(_, line)| tested::words(line)) {
+            gone.remove(word);
+        }
+    }
+    gone.retain(|word| !word.starts_with(|c: char| c.is_ascii_digit()));
+    gone
+}
+
+/// The lines of each test, from 1.
+fn lines_of(side: Option<&Tested>) -> Vec<Range<u32>> {
+    let Some(side) = side else { return Vec::new() };
+    let starts: Vec<usize> = std::iter::once(0)
+        .chain(side.source.code.match_indices('\n').map(|(at, _)| at + 1))
+        .collect();
+    let line =
+        |at: usize| u32::try_from(starts.partition_point(|start| *start <= at)).unwrap_or(u32::MAX);
+    side.tests
+        .iter()
+        .map(|test| line(test.span.start)..line(test.span.end.saturating_sub(1)) + 1)
+        .collect()
+}
+
+/// Parts of 100 of the words that are among others; 100 for no words.
+fn share<'w>(words: impl Iterator<Item = &'w str>, among: impl Fn(&str) -> bool) -> usize {
+    let words: HashSet<&str> = words.collect();
+    let found = words.iter().filter(|word| among(word)).count();
+    (found * 100).checked_div(words.len()).unwrap_or(100)
+}
+
+struct Look<'p, 'd> {
+    pairs: &'p [Pair<'d>],
+    retired: BTreeSet<String>,
+    /// Words of all added lines of files with tests.
+    added: HashSet<&'p str>,
+    seen: Seen,
+}
+
+impl Look<'_, '_> {
+    fn grave(&mut self, place: String, message: String) {
+        self.seen.weaker.push(Weaker { grave: true, place, message });
+    }
+
+    fn light(&mut self, place: String, message: String) {
+        self.seen.weaker.push(Weaker { grave: false, place, message });
+    }
+
+    fn file(&mut self, pair: &Pair<'_>) {
+        if pair.unread {
+            self.grave(pair.place(), "its tests could not be read: it is above 1 MiB".to_owned());
+        }
+        let dead = |side: &Option<Tested>| side.as_ref().map_or(0, |side| side.dead);
+        if dead(&pair.new) > dead(&pair.old) {
+            let message =
+                "a part of it was made to never run, or to pass whatever happens".to_owned();
+            self.grave(pair.place(), message);
+        }
+    }
+
+    fn one(&mut self, pair: &Pair<'_>, before: &Test, after: &Test) {
+        let name = &after.name;
+        if after.focused && !before.focused {
+            self.grave(pair.place(), format!("`{name}` runs alone: all other tests are left out"));
+        } else if after.skipped && !before.skipped {
+            self.grave(pair.place(), format!("`{name}` is now left out of the run"));
+        } else if before.assertions > 0 && after.assertions == 0 {
+            self.grave(pair.place(), format!("`{name}` asserts nothing any more that could fail"));
+        } else if after.panics && !before.panics && !before.skipped {
+            self.grave(pair.place(), format!("`{name}` now passes by failing"));
+        }
+    }
+
+    /// Assertions of a file that went without a trace. `fresh` are those of its new tests.
+    fn assertions(&mut self, pair: &Pair<'_>, own: &[(&Test, &Test)], fresh: u32) {
+        // A test that asserts nothing any more has been named.
+        let own = own.iter().filter(|(before, after)| after.assertions > 0 && !before.skipped);
+        let (mut was, mut is, mut lost) = (0, fresh, false);
+        for (before, after) in own {
+            was += before.assertions;
+            is += after.assertions;
+            lost |= after.assertions < before.assertions;
+        }
+        let (Some(old), Some(new), true) = (&pair.old, &pair.new, lost) else { return };
+        let (code, bare): (Vec<&str>, Vec<&str>) =
+            (old.source.code.lines().collect(), old.source.bare.lines().collect());
+        let left: HashSet<&str> = new.source.code.lines().map(str::trim).collect();
+        let (tests, added) = (lines_of(Some(old)), pair.added_words());
+        let gone = pair.change.removed_lines.iter().filter(|(number, _)| {
+            let Some(at) = number.checked_sub(1).map(|at| at as usize) else { return false };
+            let (Some(code), Some(bare)) = (code.get(at), bare.get(at)) else { return false };
+            tests.iter().any(|lines| lines.contains(number))
+                && tested::asserts(old.family, bare)
+                && !left.contains(code.trim())
+                && share(tested::words(code), |word| added.contains(word)) < SAME
+                && !tested::words(code).any(|word| self.retired.contains(word))
+        });
+        let Some((first, _)) = gone.clone().next() else { return };
+        let place = format!("{}:{first}", pair.place());
+        let count = gone.count();
+        let what = if count == 1 {
+            "an assertion is".to_owned()
+        } else {
+            format!("{count} assertions are")
+        };
+        if is < was {
+            self.grave(
+                place,
+                format!("{what} gone (line of the old file), and nothing took the place"),
+            );
+        } else {
+            self.light(place, format!("{what} gone (line of the old file); others are new"));
+        }
+    }
+
+    /// Tests that are in no file any more under their names.
+    fn gone(&mut self, matching: &Matching) {
+        let pairs = self.pairs;
+        let gone: Vec<Place> =
+            matching.gone.iter().copied().filter(|place| !place.before(pairs).skipped).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let asserted: u32 = gone.iter().map(|place| place.before(pairs).assertions).sum();
+        let fresh = matching.fresh.iter().map(|place| place.after(pairs));
+        let fresh: Vec<&Test> =
+            fresh.filter(|test| !test.skipped && (test.assertions > 0 || asserted == 0)).collect();
+        let grown = matching
+            .same
+            .iter()
+            .any(|(before, after)| after.after(pairs).assertions > before.before(pairs).assertions);
+        let weight = |cases: &mut dyn Iterator<Item = u32>| cases.fold(0, u32::saturating_add);
+        let lost = weight(&mut gone.iter().map(|place| place.before(pairs).cases));
+        let won = weight(&mut fresh.iter().map(|test| test.cases));
+        for place in gone {
+            let (pair, test) = (&pairs[place.file], place.before(pairs));
+            let Some(old) = &pair.old else { continue };
+            let text = &old.source.code[test.span.clone()];
+            let alike = share(tested::words(text), |word| self.added.contains(word));
+            let (name, file) = (&test.name, pair.place());
+            if alike >= SAME && (!fresh.is_empty() || grown) {
+                continue;
+            }
+            if tested::words(text).any(|word| self.retired.contains(word)) {
+                self.light(file, format!("the test `{name}` went with the code that it tested"));
+            } else if alike >= LIKE && won >= lost {
+                self.light(
+                    file,
+                    format!("the test `{name}` is gone, and another stands in its place"),
+                );
+            } else {
+                self.grave(file, format!("the test `{name}` is gone"));
+            }
+        }
+    }
+
+    /// Rust runs the tests of a module only where it is declared.
+    fn modules(&mut self, diff: &Diff) {
+        static DECLARED: LazyLock<Regex> =
+            LazyLock::new(|| regex(r"^\s*(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;"));
+        let name = |line: &str| DECLARED.captures(line).map(|captures| captures[1].to_owned());
+        let added: HashSet<String> = diff
+            .changes
+            .iter()
+            .flat_map(|c| &c.added_lines)
+            .filter_map(|(_, line)| name(line))
+            .collect();
+        let moved = |module: &str| {
+            let ends = [format!("{module}.rs"), format!("{module}/mod.rs")];
+            diff.changes.iter().any(|change| {
+                let old = if let ChangeKind::Renamed { from } = &change.kind {
+                    from.to_string()
+                } else if change.kind == ChangeKind::Deleted {
+                    change.path.to_string()
+                } else {
+                    return false;
+                };
+                ends.iter().any(|end| old.ends_with(end.as_str()))
+            })
+        };
+        for change in &diff.changes {
+            let Some(old) =
+                change.old_text.as_deref().filter(|_| convention_of(&change.path) > Convention::No)
+            else {
+                continue;
+            };
+            let lines: Vec<&str> = old.lines().collect();
+            for (number, line) in &change.removed_lines {
+                let Some(module) = name(line).filter(|name| !added.contains(name) && !moved(name))
+                else {
+                    continue;
+                };
+                let marked = number.checked_sub(2).and_then(|at| lines.get(at as usize));
+                let marked = marked.is_some_and(|line| line.contains("cfg(test)"));
+                if marked || is_test_or_doc(&change.path) {
+                    let place = change.path.to_string();
+                    self.grave(place, format!("`mod {module}` is no part of the tests any more"));
+                }
+            }
+        }
+    }
+}
