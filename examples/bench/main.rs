@@ -1,7 +1,7 @@
 //! Measures what nightshift costs beside the cheapest way there could be, all in one interleaved run:
 //! `cargo build --release && cargo run --release --example bench -- [--quick] [--check] [--json FILE]`.
 //!
-//! Three parts: `start` (a night with nothing to do), `overhead` (what a landed task costs beside its agent and
+//! Four parts: `rules` (a diff of one MiB, inspected), `start` (a night with nothing to do), `overhead` (what a landed task costs beside its agent and
 //! its gate) and `warm` (a gate's build over the base's cache). Needs git and cargo; writes below `--dir` and
 //! into the files that it is told to write, nothing else. `--check` fails on ratios inside this run and on a
 //! broken promise (a landed tree that was not gated, a changed checkout), never on milliseconds.
@@ -19,6 +19,7 @@ mod overhead;
 mod place;
 mod report;
 mod repository;
+mod rules;
 mod start;
 mod warm;
 
@@ -61,7 +62,7 @@ struct Wish {
     /// Files of the trees
     #[arg(long, value_name = "N", value_delimiter = ',')]
     files: Option<Vec<usize>>,
-    /// Only these parts: start, overhead, warm
+    /// Only these parts: rules, start, overhead, warm
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Option<Vec<String>>,
 }
@@ -84,6 +85,9 @@ fn main() -> ExitCode {
     };
     let wanted = |part: &str| wish.only.as_ref().is_none_or(|only| only.iter().any(|w| w == part));
     let mut report = Report::new(&place);
+    if wanted("rules") {
+        rules::measure(rounds(15, 5), &mut report);
+    }
     if wanted("start") {
         start::measure(&place, rounds(15, 5), &mut report);
     }

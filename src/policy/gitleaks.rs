@@ -67,7 +67,7 @@ impl Theirs {
         let bits = entropy.and_then(|e| e.as_float().or_else(|| e.as_integer().map(|i| i as f64)));
         self.rules.push(Rule {
             id: id.to_owned(),
-            words: strings(rule, "keywords").into_iter().map(|word| word.to_lowercase()).collect(),
+            words: strings(rule, "keywords").into_iter().map(str::to_lowercase).collect(),
             pattern,
             group: group.and_then(|group| usize::try_from(group).ok()).filter(|group| *group > 0),
             entropy: bits.unwrap_or(0.0),

@@ -176,7 +176,7 @@ const FILES: [(&str, Manifest, Option<Reader>); 51] = [
         Written,
         Some(Lines(r#"(?m)^\s*pod\s+["'](?<name>[^"']+)["'](?<version>[^\n#]*)"#)),
     ),
-    ("mix.exs", Written, Some(Lines(r#"(?m)^\s*\{:(?<name>\w+),\s*(?<version>[^\n]*?)\},?\s*$"#))),
+    ("mix.exs", Written, Some(Lines(r"(?m)^\s*\{:(?<name>\w+),\s*(?<version>[^\n]*?)\},?\s*$"))),
     ("mix.lock", Lock, Some(Lines(r#"(?m)^\s*"(?<name>\w+)": \{:\w+, :\w+, "(?<version>[^"]+)""#))),
     (
         "pubspec.yaml",

@@ -558,3 +558,185 @@ fn mask_key(lines: &mut [String]) {
         "***".clone_into(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diff::{ChangeKind, FileMode, Side};
+
+    fn change(path: &str, lines: &[&str]) -> FileChange {
+        let blob = crate::ids::BlobId::new("1".repeat(40)).unwrap();
+        FileChange {
+            path: path.into(),
+            kind: ChangeKind::Added,
+            old: None,
+            new: Some(Side { mode: FileMode::Regular, blob, bytes: 1, link_target: None }),
+            added: 0,
+            removed: 0,
+            binary: false,
+            added_lines: lines.iter().zip(1..).map(|(line, n)| (n, (*line).to_owned())).collect(),
+            removed_lines: Vec::new(),
+            old_text: None,
+            new_text: None,
+        }
+    }
+
+    fn found(rules: &SecretRules, path: &str, lines: &[&str]) -> Vec<String> {
+        let diff = Diff { changes: vec![change(path, lines)], truncated: false };
+        rules
+            .scan(&diff)
+            .into_iter()
+            .map(|found| format!("{} {}", found.rule, found.line))
+            .collect()
+    }
+
+    const NONE: [&str; 0] = [];
+
+    /// A value in parts, so that nobody finds it here.
+    fn made(start: &str, length: usize) -> String {
+        let letters = "kX3vQ9mZ7wL2tR5yB8nC1dF6gH4jK0pS9aVe".repeat(4);
+        format!("{start}{}", &letters[..length])
+    }
+
+    #[test]
+    fn tokens_are_found_by_their_forms() {
+        let jwt = format!("eyJ{}.eyJ{}.{}", made("", 20), made("", 30), made("", 40));
+        let address = format!("amqps://shop:{}@mq.shop.net/x", made("", 9));
+        for (rule, value) in [
+            ("aws-access-key", ["AKIA", "QYLPMN5HHHFPZAM2"].concat()),
+            ("github-token", made("ghp_", 36)),
+            ("github-token", made("github_pat_", 40)),
+            ("gitlab-token", made("glpat-", 20)),
+            ("slack-token", made("xoxb-", 30)),
+            ("stripe-key", made("sk_live_", 24)),
+            ("anthropic-key", made("sk-ant-", 40)),
+            ("openai-key", made("sk-proj-", 40)),
+            ("google-key", made("AIza", 35)),
+            ("npm-token", made("npm_", 36)),
+            ("jwt", jwt),
+            ("address-with-password", address),
+        ] {
+            let line = format!("let a = '{value}';");
+            let own = SecretRules::own();
+            assert_eq!(found(&own, "src/a.rs", &["", &line]), [format!("{rule} 2")], "{value}");
+            assert!(!own.mask(&line).contains(&value), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_a_token_is_none() {
+        let own = SecretRules::own();
+        for line in [
+            "AKIAIOSFODNN7EXAMPLE",
+            "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "sk-ant-api03-your-key-goes-here-please",
+            "postgres://postgres:kX3vQ9mZ@localhost:5432/a",
+            "postgres://shop:kX3vQ9mZ@db/a",
+            "https://user:password@host.shop.net/",
+            "https://${USER}:${PASSWORD}@host.shop.net/",
+            "ssh://git@host.shop.net:22/a",
+        ] {
+            assert_eq!(found(&own, "src/a.rs", &[line]), NONE, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_named_value_must_look_like_one() {
+        let own = SecretRules::own();
+        for line in [
+            "password = \"kX3vQ9mZ7wL2\"",
+            "  \"apiKey\": \"kX3vQ9mZ7wL2tR5y\",",
+            "client_secret: kX3vQ9mZ7wL2tR5yB8nC",
+            "headers['Authorization'] = 'Bearer kX3vQ9mZ7wL2tR5yB8nC'",
+        ] {
+            assert_eq!(found(&own, "src/a.yml", &[line]).len(), 1, "{line}");
+        }
+        for line in [
+            "password = \"changeme123\"",
+            "password: ${DB_PASSWORD_1}",
+            "token = \"next-page-token-2\"",
+            "const TOKEN_KIND: &str = \"bearer-token-v2\";",
+            "secret_name: my-app-secret-1",
+            "password = read_line(prompt2)",
+            "token = tokens[index1].value",
+            "\"password\": \"required|min:8|max:64\"",
+            "integrity_token: sha512-kX3vQ9mZ7wL2tR5yB8nC",
+            "reset_password_url = \"/account/reset1\"",
+        ] {
+            assert_eq!(found(&own, "src/a.yml", &[line]), NONE, "{line}");
+        }
+        assert_eq!(found(&own, "tests/a.py", &["password = \"kX3vQ9mZ7wL2\""]), NONE);
+        let random = format!("token = \"{}\"", made("", 32));
+        assert_eq!(found(&own, "tests/a.py", &[&random]).len(), 1);
+    }
+
+    #[test]
+    fn the_head_of_a_key_alone_is_no_key() {
+        let own = SecretRules::own();
+        let head = "-----BEGIN RSA PRIVATE KEY-----";
+        assert_eq!(found(&own, "src/a.rs", &[&format!("if text.contains(\"{head}\") {{")]), NONE);
+        let body = made("", 64);
+        assert_eq!(found(&own, "a.pem", &[head, &body]), ["private-key 1"]);
+        let masked = own.mask(&format!("+{head}\n+{body}\n+-----END RSA PRIVATE KEY-----\n+x"));
+        assert!(!masked.contains(&body[..20]) && masked.ends_with("+x"), "{masked}");
+    }
+
+    #[test]
+    fn what_the_base_has_already_is_not_new() {
+        let line = format!("let a = '{}';", made("ghp_", 36));
+        let moved = change("src/b.rs", &[&line]);
+        let mut old = change("src/a.rs", &[]);
+        old.old_text = Some(line);
+        let diff = Diff { changes: vec![old, moved.clone()], truncated: false };
+        assert_eq!(SecretRules::own().scan(&diff), []);
+        let alone = Diff { changes: vec![moved], truncated: false };
+        assert_eq!(SecretRules::own().scan(&alone).len(), 1);
+    }
+
+    #[test]
+    fn the_bases_rules_find_and_free() {
+        let rules = SecretRules::with(
+            r"
+[[rules]]
+id = 'shop'
+regex = '''shop-([0-9a-f]{8})'''
+keywords = ['shop-']
+entropy = 1.5
+[[rules]]
+id = 'store'
+path = '''\.jks$'''
+[[allowlists]]
+paths = ['''^tests/''']
+[[allowlists]]
+targetRules = ['shop']
+stopwords = ['cafe']
+",
+        );
+        assert_eq!(rules.problems, NONE);
+        assert_eq!(found(&rules, "src/a.rs", &["shop-12ab34cd"]), ["shop 1"]);
+        assert_eq!(found(&rules, "src/a.rs", &["shop-11111111", "shop-cafe1234"]), NONE);
+        assert_eq!(found(&rules, "src/keys.jks", &[]), ["store 0"]);
+        let token = made("ghp_", 36);
+        assert_eq!(found(&rules, "src/a.rs", &[&token]), ["github-token 1"]);
+        assert_eq!(found(&rules, "tests/a.rs", &[&token, "shop-12ab34cd"]), NONE);
+    }
+
+    #[test]
+    fn a_comment_frees_nothing() {
+        let line = format!("a = '{}' # gitleaks:allow", made("ghp_", 36));
+        assert_eq!(found(&SecretRules::own(), "src/a.py", &[&line]).len(), 1);
+    }
+
+    #[test]
+    fn of_a_value_only_a_little_is_told() {
+        assert_eq!(masked("short-one"), "… (9 characters)");
+        assert_eq!(masked(&["AKIA", "QYLPMN5HHHFPZAM2"].concat()), "AKIA… (20 characters)");
+    }
+
+    #[test]
+    fn entropy_is_shannons() {
+        assert!((entropy("aabb") - 1.0).abs() < 1e-9);
+        assert!((entropy("abcdefgh") - 3.0).abs() < 1e-9);
+        assert!(entropy("aaaa").abs() < 1e-9);
+    }
+}

@@ -135,7 +135,7 @@ pub(super) fn read(path: &RepoPath, text: &str, runs: bool) -> Option<Tested> {
     } else {
         tests.iter().map(|test| test.assertions).sum()
     };
-    let dead = count(&shapes.dead, &source.code);
+    let dead = count(&shapes.dead, &source.bare);
     Some(Tested { family, source, tests, assertions, dead })
 }
 
@@ -244,6 +244,8 @@ fn test(
     let mut assertions = real(body, shapes);
     let called = words(body).filter(|word| helpers.contains(*word)).count();
     assertions = assertions.saturating_add(u32::try_from(called).unwrap_or(u32::MAX));
+    let panics = whole[..found.body.start - found.span.start].contains("should_panic");
+    assertions += u32::from(panics);
     if LEAVES.is_match(head_of(body, LOOK)) {
         assertions = 0;
     }
@@ -253,7 +255,7 @@ fn test(
         name: found.name,
         skipped: found.skipped || left_out > excused,
         focused: found.focused,
-        panics: whole[..found.body.start - found.span.start].contains("should_panic"),
+        panics,
         assertions: assertions.saturating_mul(cases),
         cases,
         span: found.span,
@@ -544,4 +546,203 @@ fn helpers<'s>(source: &'s Source, tests: &[Found], shapes: &Shapes) -> BTreeSet
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tests(path: &str, text: &str) -> Vec<Test> {
+        read(&path.into(), text, true).map_or_else(Vec::new, |tested| tested.tests)
+    }
+
+    /// Name, assertions, and a letter for what keeps it from running.
+    fn told(path: &str, text: &str) -> Vec<String> {
+        let letter = |test: &Test| match (test.skipped, test.focused, test.panics) {
+            (true, ..) => "s",
+            (_, true, _) => "f",
+            (.., true) => "p",
+            _ => "",
+        };
+        let tests = tests(path, text);
+        tests.iter().map(|t| format!("{} {}{}", t.name, t.assertions, letter(t))).collect()
+    }
+
+    #[test]
+    fn rust_tests_are_found_with_their_assertions() {
+        let text = r##"
+fn f() { assert!(x) }
+#[test]
+fn a() { assert_eq!(1, f()); assert!(b); }
+#[tokio::test]
+#[ignore = "}"]
+async fn b() {}
+#[test]
+#[should_panic]
+fn c() { f() }
+#[cfg_attr(miri, ignore)]
+#[test]
+fn d() { let text = r#"#[test] fn no() {}"#; }
+"##;
+        assert_eq!(told("src/a.rs", text), ["a 2", "b 0s", "c 1p", "d 0"]);
+    }
+
+    #[test]
+    fn python_tests_are_found_with_their_assertions() {
+        let text = "
+def test_a():
+    assert 1 == f()
+
+class TestB:
+    @pytest.mark.skip
+    def test_c(self):
+        self.assertTrue(x)
+
+class Other:
+    def test_no(self):
+        assert x
+
+@unittest.skip('later')
+class TestD(unittest.TestCase):
+    def test_e(self):
+        text = '''
+def test_no():
+'''
+        with pytest.raises(ValueError):
+            f()
+
+def helper():
+    def test_no(): pass
+";
+        assert_eq!(told("tests/test_a.py", text), ["test_a 1", "test_c 1s", "test_e 1s"]);
+    }
+
+    #[test]
+    fn script_tests_are_found_with_their_assertions() {
+        let text = "
+describe('x', () => {
+  it('a', () => { expect(f('it(')).toBe(1); });
+  it.only(`b`, () => {});
+});
+xit('c', () => {});
+test.each([[1, 2], [3, 4]])('d', (a, b) => { expect(a).toBe(b); });
+describe.skip('y', () => { it('e', () => {}); });
+test.describe('z', () => { test.beforeEach('no', () => {}); });
+/it('z', x)/.test(s); profit('q', 1); it(1);
+";
+        assert_eq!(told("src/a.test.ts", text), ["a 1", "b 0f", "c 0s", "d 2", "e 0s"]);
+    }
+
+    #[test]
+    fn tests_of_other_languages_are_found() {
+        for (path, text, expected) in [
+            (
+                "a_test.go",
+                "func TestA(t *testing.T) {\n\tt.Errorf(\"}\")\n}\n\nfunc Testing() {}\n",
+                "TestA 1",
+            ),
+            ("a_test.go", "func TestB(t *testing.T) { t.Skip() }\n", "TestB 0s"),
+            (
+                "ATest.java",
+                "class ATest {\n  @Test\n  void a() { assertEquals(1, f()); }\n}\n",
+                "a 1",
+            ),
+            ("ATest.java", "class ATest {\n  @Disabled @Test public void b() {}\n}\n", "b 0s"),
+            ("ATest.kt", "  @Test\n  fun `does it`() { assertEquals(1, f()) }\n", "`does it` 1"),
+            (
+                "ATests.cs",
+                "class A {\n [Fact]\n public void B() { Assert.Equal(1, F()); }\n}\n",
+                "B 1",
+            ),
+            (
+                "tests/ATest.php",
+                "class A { public function testB() { $this->assertSame(1, f()); } }",
+                "testB 1",
+            ),
+            (
+                "Tests/ATests.swift",
+                "class A { func testB() { XCTAssertEqual(1, f()) } }",
+                "testB 1",
+            ),
+        ] {
+            assert_eq!(told(path, text), [expected], "{path}");
+        }
+        let ruby =
+            "describe A do\n  it 'b' do\n    expect(1).to eq(1)\n  end\n  xit 'c' do\n  end\nend\n";
+        let names: Vec<(String, bool)> =
+            tests("spec/a_spec.rb", ruby).into_iter().map(|t| (t.name, t.skipped)).collect();
+        assert_eq!(names, [("it 'b' do".to_owned(), false), ("it 'c' do".to_owned(), true)]);
+        assert!(read(&"a.sql".into(), "select 'test'", true).is_none());
+    }
+
+    #[test]
+    fn assertions_that_cannot_fail_are_none() {
+        for (path, body) in [
+            ("tests/a.rs", "#[test]\nfn a() { assert!(true); assert_eq!(1, 1); }"),
+            ("tests/a.rs", "#[test]\nfn a() { assert!(f() || true); }"),
+            ("tests/a.rs", "#[test]\nfn a() {\n    return;\n    assert_eq!(f(), 2);\n}"),
+            ("test_a.py", "def test_a():\n    assert True\n    assert f() or True\n"),
+            ("test_a.py", "def test_a():\n    return\n    assert f() == 1\n"),
+            ("a.test.js", "it('a', () => { expect(true).toBe(true); })"),
+            ("a.test.js", "it('a', () => {\n  return;\n  expect(f()).toBe(1); })"),
+            ("ATest.java", "@Test void a() { assertTrue(true); }"),
+        ] {
+            let tests = tests(path, body);
+            assert_eq!(tests.len(), 1, "{body}");
+            assert_eq!(tests[0].assertions, 0, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_helper_of_the_file_asserts_for_its_test() {
+        let text = "fn holds(a: u8) {\n    assert_eq!(a, 1);\n}\n\n#[test]\nfn a() {\n    holds(1);\n    holds(2);\n}\n";
+        assert_eq!(tests("tests/a.rs", text)[0].assertions, 2);
+    }
+
+    #[test]
+    fn a_row_is_an_assertion_of_its_own() {
+        let text =
+            "#[test]\nfn a() {\n    for b in [1, 2, 3] {\n        assert!(f(b));\n    }\n}\n";
+        let test = &tests("tests/a.rs", text)[0];
+        assert_eq!((test.cases, test.assertions), (3, 3));
+        assert_eq!(read(&"tests/a.rs".into(), text, true).unwrap().assertions, 3);
+    }
+
+    #[test]
+    fn names_say_where_a_runner_looks() {
+        use Convention::{Loose, No, Strict};
+        for (path, family, expected) in [
+            ("tests/test_a.py", Family::Python, Strict),
+            ("tests/helper.py", Family::Python, Loose),
+            ("src/a.py", Family::Python, No),
+            ("src/a.test.ts", Family::Script, Strict),
+            ("src/__tests__/a.ts", Family::Script, Strict),
+            ("tests/a.ts", Family::Script, Loose),
+            ("src/a.ts", Family::Script, No),
+            ("a_test.go", Family::Go, Strict),
+            ("tests/a.go", Family::Go, No),
+            ("src/test/java/A.java", Family::Jvm, Loose),
+            ("src/A.c", Family::C, No),
+        ] {
+            assert_eq!(convention(&path.into(), family), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_file_costs_its_size_and_not_its_square() {
+        let lines = [
+            "#[test] fn a() { [ ",
+            "it('a', () => { [ ",
+            "def test_a():",
+            "\"\"\"a\"\"\" ",
+            "x = [ ",
+            "= / [ ",
+        ];
+        for line in lines {
+            let text = line.repeat(10_000);
+            for path in ["tests/a.rs", "tests/a.test.js", "tests/test_a.py"] {
+                assert!(read(&path.into(), &text, true).is_some());
+            }
+        }
+    }
 }

@@ -89,7 +89,7 @@ pub(super) fn asked_for(task: &Task) -> bool {
             let negated = text[at.saturating_sub(2)..at]
                 .iter()
                 .any(|word| words::NEGATIONS.contains(&word.as_str()));
-            let object = text[at + 1..].iter().take(5).take_while(|w| !STOPS.contains(&w.as_str()));
+            let object = text[at + 1..].iter().take(6).take_while(|w| !STOPS.contains(&w.as_str()));
             !negated && is(&text[at], &VERBS) && object.into_iter().any(|word| is(word, &NOUNS))
         })
     })
@@ -384,9 +384,10 @@ impl Look<'_, '_> {
     /// Assertions of a file that went without a trace. `fresh` are those of its new tests.
     fn assertions(&mut self, pair: &Pair<'_>, own: &[(&Test, &Test)], fresh: u32) {
         // A test that asserts nothing any more has been named.
-        let own = own.iter().filter(|(before, after)| after.assertions > 0 && !before.skipped);
+        let own: Vec<_> =
+            own.iter().filter(|(before, after)| after.assertions > 0 && !before.skipped).collect();
         let (mut was, mut is, mut lost) = (0, fresh, false);
-        for (before, after) in own {
+        for (before, after) in &own {
             was += before.assertions;
             is += after.assertions;
             lost |= after.assertions < before.assertions;
@@ -396,11 +397,17 @@ impl Look<'_, '_> {
             (old.source.code.lines().collect(), old.source.bare.lines().collect());
         let left: HashSet<&str> = new.source.code.lines().map(str::trim).collect();
         let (tests, added) = (lines_of(Some(old)), pair.added_words());
+        // A row that went took an assertion along.
+        let shorter = own.iter().filter(|(before, after)| after.cases < before.cases);
+        let shorter: HashSet<usize> = shorter.map(|(before, _)| before.span.start).collect();
         let gone = pair.change.removed_lines.iter().filter(|(number, _)| {
             let Some(at) = number.checked_sub(1).map(|at| at as usize) else { return false };
             let (Some(code), Some(bare)) = (code.get(at), bare.get(at)) else { return false };
-            tests.iter().any(|lines| lines.contains(number))
-                && tested::asserts(old.family, bare)
+            let inside = tests.iter().zip(&old.tests).find(|(lines, _)| lines.contains(number));
+            let row = inside.is_some_and(|(_, test)| shorter.contains(&test.span.start))
+                && tested::words(code).next().is_some();
+            inside.is_some()
+                && (row || tested::asserts(old.family, bare))
                 && !left.contains(code.trim())
                 && share(tested::words(code), |word| added.contains(word)) < SAME
                 && !tested::words(code).any(|word| self.retired.contains(word))
@@ -439,6 +446,13 @@ impl Look<'_, '_> {
             .same
             .iter()
             .any(|(before, after)| after.after(pairs).assertions > before.before(pairs).assertions);
+        // A test with a new name keeps lines that were not touched.
+        let mut known = self.added.clone();
+        for place in &matching.fresh {
+            if let Some(new) = &pairs[place.file].new {
+                known.extend(tested::words(&new.source.code[place.after(pairs).span.clone()]));
+            }
+        }
         let weight = |cases: &mut dyn Iterator<Item = u32>| cases.fold(0, u32::saturating_add);
         let lost = weight(&mut gone.iter().map(|place| place.before(pairs).cases));
         let won = weight(&mut fresh.iter().map(|test| test.cases));
@@ -446,8 +460,9 @@ impl Look<'_, '_> {
             let (pair, test) = (&pairs[place.file], place.before(pairs));
             let Some(old) = &pair.old else { continue };
             let text = &old.source.code[test.span.clone()];
-            let alike = share(tested::words(text), |word| self.added.contains(word));
             let (name, file) = (&test.name, pair.place());
+            let words = tested::words(text).filter(|word| word != name);
+            let alike = share(words, |word| known.contains(word));
             if alike >= SAME && (!fresh.is_empty() || grown) {
                 continue;
             }
@@ -508,5 +523,46 @@ impl Look<'_, '_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tests::ready;
+
+    #[test]
+    fn a_task_that_is_about_tests_is_known_by_its_words() {
+        for title in [
+            "Remove the flaky clock tests",
+            "Merge duplicated parser tests",
+            "Rename the tests of the parser",
+            "Skip the slow integration test",
+            "Rewrite all of the old unit tests",
+        ] {
+            assert!(asked_for(&ready(title)), "{title}");
+        }
+        for title in [
+            "Remove the debug flag and add tests",
+            "Delete stale sessions, with tests",
+            "Do not remove tests",
+            "Fix the failing test",
+            "Remove unused imports from tests",
+            "Drop support for Python 3.8",
+            "Replace the contest page",
+        ] {
+            assert!(!asked_for(&ready(title)), "{title}");
+        }
+        let mut task = ready("Tidy the parser");
+        task.fields.acceptance = vec!["never drop a test".into()];
+        assert!(!asked_for(&task));
+        task.fields.acceptance = vec!["remove the old tests".into()];
+        assert!(asked_for(&task));
+    }
+
+    #[test]
+    fn words_are_shared_in_parts_of_a_hundred() {
+        assert_eq!(share(["a", "b", "b"].into_iter(), |word| word == "a"), 50);
+        assert_eq!(share(std::iter::empty(), |_| false), 100);
     }
 }

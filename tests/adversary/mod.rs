@@ -178,7 +178,7 @@ fn nights_land_what_is_honest_and_nothing_else() {
     tell(&for_all(tries, |(attack, tier)| {
         let result = catch_unwind(AssertUnwindSafe(|| nights::night(&attack, tier)));
         let (result, wrong) = match result {
-            Ok(()) => (attack.gap.map_or("held".to_owned(), |gap| format!("gap: {gap}")), false),
+            Ok(()) => ("held".to_owned(), false),
             Err(panic) => (format!("NOT AS EXPECTED: {}", words(&*panic)), true),
         };
         Row { attack: attack.to_string(), place: tier, result, wrong }
@@ -276,11 +276,10 @@ fn page() -> String {
     }
     page.push_str(NIGHTS);
     for attack in nights::ATTACKS {
-        let result = match (attack.gap, attack.expect) {
-            (Some(gap), _) => format!("**gap**: {gap}"),
-            (None, nights::Expect::Lands) => "no effect".to_owned(),
-            (None, nights::Expect::Refused(words)) => format!("refused: {words}"),
-            (None, nights::Expect::Told(words)) => format!("the pull request warns: {words}"),
+        let result = match attack.expect {
+            nights::Expect::Lands => "no effect".to_owned(),
+            nights::Expect::Refused(words) => format!("refused: {words}"),
+            nights::Expect::Told(words) => format!("the pull request warns: {words}"),
         };
         let control = if attack.planted() { "runs it" } else { "" };
         let _ = writeln!(page, "| {attack} | {result} | {control} |");

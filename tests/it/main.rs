@@ -20,6 +20,7 @@ mod layers;
 mod processes;
 #[cfg(target_os = "linux")]
 mod caches;
+mod cheats;
 mod cli;
 mod crash;
 mod egress;

@@ -485,6 +485,8 @@ mod tests {
     fn modified(path: &str, lines: &[&str]) -> FileChange {
         let old = Some(side(FileMode::Regular, 10));
         let old_text = Some("old".to_owned());
+        // Without lines, only something else than the text changed.
+        let lines = if lines.is_empty() { &["old"] } else { lines };
         FileChange { kind: ChangeKind::Modified, old, old_text, ..added(path, lines) }
     }
 
