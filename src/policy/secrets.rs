@@ -129,18 +129,18 @@ const OWN: [(&str, &[&str], &str, f64, Kind); 25] = [
     (
         "aws-secret-key",
         &["aws"],
-        r#"(?i)\baws[\w .-]{0,30}(?:secret|sk)[\w .-]{0,20}['"]?\s*(?::|=|=>)\s*['"]?([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"#,
+        r#"(?i)\baws[A-Za-z0-9_ .-]{0,30}(?:secret|sk)[A-Za-z0-9_ .-]{0,20}['"]?\s*(?::|=|=>)\s*['"]?([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"#,
         3.5,
         Kind::Token,
     ),
     (
         "github-token",
         &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
-        r"\b(gh[pousr]_[A-Za-z0-9]{36,255})\b",
+        r"\b(gh[pousr]_[A-Za-z0-9]{36,})\b",
         3.0,
         Kind::Token,
     ),
-    ("github-token", &["github_pat_"], r"\b(github_pat_[A-Za-z0-9_]{22,255})\b", 3.0, Kind::Token),
+    ("github-token", &["github_pat_"], r"\b(github_pat_[A-Za-z0-9_]{22,})\b", 3.0, Kind::Token),
     (
         "gitlab-token",
         &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"],
@@ -159,7 +159,7 @@ const OWN: [(&str, &[&str], &str, f64, Kind); 25] = [
     (
         "discord-webhook",
         &["/api/webhooks/"],
-        r"(https://(?:\w+\.)?discord(?:app)?\.com/api/webhooks/[0-9]{15,}/[A-Za-z0-9_-]{60,})",
+        r"(https://(?:[a-z]+\.)?discord(?:app)?\.com/api/webhooks/[0-9]{15,}/[A-Za-z0-9_-]{60,})",
         3.0,
         Kind::Token,
     ),
@@ -211,7 +211,7 @@ const OWN: [(&str, &[&str], &str, f64, Kind); 25] = [
     (
         "address-with-password",
         &["://"],
-        r#"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://([^\s/:@'"`<>\\]{0,80}):([^\s/@'"`<>\\]{3,100})@([A-Za-z0-9._\[\]:-]+)"#,
+        r#"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://([^\s/:@'"`<>\\]*):([^\s/@'"`<>\\]{3,})@([A-Za-z0-9._\[\]:-]+)"#,
         0.0,
         Kind::Address,
     ),
@@ -233,8 +233,8 @@ const OWN: [(&str, &[&str], &str, f64, Kind); 25] = [
             "authorization",
         ],
         concat!(
-            r#"(?i)(?:passw(?:or)?d|\bpwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|authorization)[\w.-]{0,20}"#,
-            r#"["'\]]{0,2}\s*(?::=|=>|:|=)\s*(?:[\w.]+\(\s*)?(?:["'`](?:basic |bearer )?([^"'`\s]{8,200})["'`]|([A-Za-z0-9+/=_.~-]{16,200})\s*$)"#
+            r#"(?i)(?:passw(?:or)?d|\bpwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|authorization)[A-Za-z0-9_.-]{0,20}"#,
+            r#"["'\]]{0,2}\s*(?::=|=>|:|=)\s*(?:[A-Za-z0-9_.]+\(\s*)?(?:["'`](?:basic |bearer )?([^"'`\s]{8,})["'`]|([A-Za-z0-9+/=_.~-]{16,})\s*$)"#
         ),
         3.3,
         Kind::Named,

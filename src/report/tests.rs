@@ -17,7 +17,7 @@ use crate::{
         StepReport, StopReason,
     },
     plan::{self, SectionWords},
-    policy::Inspection,
+    policy::{Inspection, Origin, Refusal, Severity, Verdict},
     policy::{Policy, RuleSet, admit_plan},
     prompt::{Decision, Level, Reply},
 };
@@ -38,6 +38,8 @@ struct Story {
     night: Night,
     minute: i64,
     made: u32,
+    /// What rules say of the next work that lands.
+    seen: Vec<Refusal>,
 }
 
 impl Story {
@@ -116,7 +118,8 @@ impl Story {
         };
         change(&mut opening);
         let (commit, tree) = (opening.base.commit.clone(), opening.base.tree.clone());
-        let mut story = Story { night: Night::open(opening), minute: 0, made: 10 };
+        let mut story =
+            Story { night: Night::open(opening), minute: 0, made: 10, seen: Vec::new() };
         story.tell(Event::Began(Command::CheckBase { commit: commit.clone(), tree: tree.clone() }));
         story.tell(Event::BaseChecked { report: gate(&commit, &tree) });
         story
@@ -181,7 +184,7 @@ impl Story {
             report,
             result,
             kept,
-            inspection: Inspection::default(),
+            inspection: Inspection { findings: self.seen.clone(), ..Inspection::default() },
         });
         let gated = Command::RunGate {
             attempt: attempt.clone(),
@@ -527,4 +530,41 @@ fn a_progress_line_tells_phase_share_time_activity_recoveries_and_decisions() {
         heartbeat(&story.night, now, &activity),
         "night      alive    66% left=209m the agent works on b, try 2 of 3: edits src/a.rs"
     );
+}
+
+#[test]
+fn what_runs_by_itself_comes_first_and_what_is_only_reported_is_shown() {
+    let said = |rule: &str, value: &str, message: &str| Refusal {
+        rule: rule.into(),
+        verdict: Verdict::Report,
+        severity: Severity::High,
+        message: message.into(),
+        value: value.into(),
+        limit: "x".into(),
+        origin: Origin::Default,
+        help: None,
+    };
+    let mut story = Story::new(|_| {});
+    story.seen = vec![
+        said("inspection.weaker-tests", "tests/a.rs", "the new test `b` is skipped"),
+        said("inspection.runs-code", "tests/conftest|.py", "it runs on your machine"),
+    ];
+    story.lands("a", agent(AgentEnd::Finished), None);
+    let body = pull_request(&story.night).body;
+    let mut lines = body.lines().skip(1);
+    assert!(
+        lines.next().is_some_and(|line| line.starts_with("**Runs code on your machine**")),
+        "{body}"
+    );
+    holds(
+        &body,
+        &["tests/conftest\\|.py", "**Worth a look**", "is skipped", "inspection.weaker-tests"],
+    );
+    let first = body.find("conftest").unwrap();
+    assert!(
+        first < body.find("to review").unwrap() && !body[first + 8..].contains("conftest"),
+        "{body}"
+    );
+    let plain = Story::new(|_| {});
+    assert!(!pull_request(&plain.night).body.contains("Runs code"));
 }
