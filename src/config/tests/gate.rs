@@ -32,13 +32,13 @@ fn how_a_gate_is_believed_can_be_set() {
 
 #[test]
 fn the_own_file_may_leave_the_canary_out_and_repeat_less() {
-    let own = |text: &str| parse_user(text).unwrap().gate;
+    let own = |text: &str| parse_user("own.yml", text).unwrap().gate;
     assert_eq!(own("sandbox: auto"), UserGate::default());
     let off = own("gate: {canary: off, flaky_reruns: 3}");
     assert_eq!(off, UserGate { canary_off: true, flaky_reruns: Some(3) });
     assert!(!own("gate: {canary: auto}").canary_off);
     for text in ["gate: {canary: a.patch}", "gate: {flaky_reruns: 6}", "gate: {steps: make}"] {
-        assert_eq!(parse_user(text).unwrap_err().len(), 1, "{text}");
+        assert_eq!(parse_user("own.yml", text).unwrap_err().len(), 1, "{text}");
     }
     let here = |repository: &str| good(repository).gate_here(off);
     assert_eq!(here("gate: {canary: a.patch}").canary, CanarySetting::Off);

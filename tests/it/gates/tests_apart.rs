@@ -48,7 +48,6 @@ fn proof(ran: &Ran) -> serde_json::Value {
 }
 
 #[test]
-#[ignore = "needs an inspection that says which tests changed"]
 fn new_tests_that_fail_without_the_change_are_proven() {
     let agent = format!("{CODE}{}", test_of("def less"));
     let ran = shop(&agent, "proven").run(&[]).exit(0).landed(["t1"]);
@@ -63,7 +62,6 @@ fn new_tests_that_fail_without_the_change_are_proven() {
 }
 
 #[test]
-#[ignore = "needs an inspection that says which tests changed"]
 fn new_tests_that_pass_without_the_change_are_reported_or_sent_back() {
     let empty = format!("{CODE}{}", test_of("def price"));
     let ran = shop(&empty, "required").run(&[]).exit(0).landed(["t1"]);
@@ -78,7 +76,6 @@ fn new_tests_that_pass_without_the_change_are_reported_or_sent_back() {
 }
 
 #[test]
-#[ignore = "needs an inspection that says which tests changed"]
 fn a_change_of_nothing_but_tests_is_not_asked_to_prove_them() {
     let ran = shop(&test_of("def price"), "proven").run(&[]).exit(0).landed(["t1"]);
     assert_eq!(proof(&ran)["new_tests"], "alone");
@@ -86,7 +83,6 @@ fn a_change_of_nothing_but_tests_is_not_asked_to_prove_them() {
 
 /// The change breaks what a test of the base held, and alters the test: a person must see it.
 #[test]
-#[ignore = "needs an inspection that says which tests changed"]
 fn a_change_that_fails_the_bases_tests_is_held() {
     let agent =
         "sed -i 's/return n/yield n/' src/shop.py; sed -i 's/return n/yield n/' tests/test_shop.py";
@@ -122,7 +118,6 @@ fn a_test_file_that_only_grew_leaves_the_bases_tests_green() {
 
 /// Tests in the file of the code cannot be tried without it.
 #[test]
-#[ignore = "needs an inspection that says which tests changed"]
 fn tests_beside_the_code_are_named_so() {
     let tests = "#[cfg(test)]\nmod tests {\n    #[test]\n    fn adds() {\n        assert_eq!(super::add(1), 2);\n    }\n}\n";
     let night = TestNight::new()
