@@ -67,7 +67,7 @@ pub(super) fn config(
     command: &Config,
     output: &mut Output,
 ) -> Result<u8, Refused> {
-    let in_force = |base: &Option<String>| {
+    let in_force = |base: &Option<String>| -> Result<InForce, Refused> {
         let request = Request {
             repository: global.repository(),
             base: base.clone(),
@@ -75,7 +75,9 @@ pub(super) fn config(
             overrides: Vec::new(),
             style: output.style(),
         };
-        InForce::read(surroundings, &request)
+        let mut found = InForce::read(surroundings, &request)?;
+        found.settings.gate = found.settings.gate_here(found.user_settings.gate);
+        Ok(found)
     };
     let cleaner = Cleaner::new(surroundings);
     match command.command.as_ref().unwrap_or(&Command::Show(Show::default())) {

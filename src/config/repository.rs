@@ -8,6 +8,7 @@ use super::{
         Base, CLAUDE, CanarySetting, Fallback, PlanFile, SETUP_TIMEOUT_S, STEP_TIMEOUT_S, Settings,
         looks_secret, named_model,
     },
+    shapes::{range, words},
     yaml::Spot,
 };
 use crate::{
@@ -107,15 +108,12 @@ fn gate(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
     set(&mut settings.gate.env, root, "gate.env", |spot| variables(reader, spot));
     set(&mut settings.gate.canary, root, "gate.canary", |spot| canary(reader, spot));
     set(&mut settings.gate.baseline, root, "gate.baseline", |spot| {
-        reader.word(spot, &["green", "compare"])
+        reader.word(spot, words("gate.baseline"))
     });
     set(&mut settings.gate.flaky_reruns, root, "gate.flaky_reruns", |spot| {
-        reader.number(spot, 0..=MOST_RERUNS)
+        reader.number(spot, range("gate.flaky_reruns"))
     });
 }
-
-/// A red run is repeated at most so often: what fails five times of six is broken.
-pub(super) const MOST_RERUNS: u32 = 5;
 
 /// `auto`, `off`, or the path of a patch.
 fn canary(reader: &mut Reader, spot: &Spot<'_>) -> Option<CanarySetting> {

@@ -260,6 +260,7 @@ mod tests {
             "agent: {fallback: {models: [sonnet], at: off}, retry: [500ms, 2s]}",
             "agent: {fallback: [sonnet]}",
             "pr: {split: night, labels: []}",
+            "gate: {canary: off, baseline: compare, flaky_reruns: 5}",
         ];
         for text in good {
             assert!(parse_repository("c", text).is_ok(), "{text}");
@@ -284,6 +285,8 @@ mod tests {
             "gate: {steps: [{run: x}]}",
             "gate: {steps: [{name: a, run: x, weight: 0}]}",
             "plan: {update: 1}",
+            "gate: {flaky_reruns: 6}",
+            "gate: {baseline: red}",
             "pr: {split: task}",
             "version: 2",
             "sandbox: off",

@@ -84,7 +84,10 @@ const STEP: Shape = Map(&[
     field("timeout", Duration, "longer, and the step is red"),
     field("required", Flag, "false: the gate is green without it, with a lower score"),
     field("weight", Number(1, 1000), "its part of the score"),
+    field("junit", Text, "the JUnit report that it writes, relative to the root"),
 ]);
+/// What fails five times of six is broken.
+const RERUNS: Shape = Number(0, 5);
 const SANDBOX: &[&str] = &["off", "auto", "required", "t2", "t1"];
 
 /// Keys of a repository's file that hold a value, in the order of the document.
@@ -251,6 +254,21 @@ pub(super) const REPOSITORY: &[Field] = &[
         "what runs once on the base, with the network; `none` for nothing",
     ),
     field("gate.setup_timeout", Duration, "for each command of the set-up"),
+    field(
+        "gate.canary",
+        Text,
+        "a gate that cannot fail proves nothing: auto, a patch of the base that must turn it red, or off",
+    ),
+    field(
+        "gate.baseline",
+        Word(&["green", "compare"]),
+        "green: the base must pass before anything starts; compare: only what fails anew counts",
+    ),
+    field(
+        "gate.flaky_reruns",
+        RERUNS,
+        "how often a red run is repeated, to tell a flaky test from a broken one",
+    ),
     field("agent.use", Text, "claude, demo, or a name of your own file"),
     field(
         "agent.model",
@@ -305,6 +323,16 @@ pub(super) const USER: &[Field] = &[
             ]),
         ]),
         "walls around agents and gates",
+    ),
+    field(
+        "gate.canary",
+        Word(&["auto", "off"]),
+        "off: no gate is tried on a broken tree, and every pull request says so",
+    ),
+    field(
+        "gate.flaky_reruns",
+        RERUNS,
+        "where a repository says a number too, the smaller one holds",
     ),
     field("workspaces", Word(&["auto", "pool", "overlay"]), "how workspaces are made"),
     field("agent.sandbox", Word(SANDBOX), "the same as `sandbox`"),

@@ -10,13 +10,14 @@ use serde_yaml::{Mapping, Value};
 use super::{
     keys::{self, Key},
     settings::{
-        Base, Draft, PlanFile, SETUP_TIMEOUT_S, Sandbox, Settings, UserSettings, Workspaces,
+        Base, CanarySetting, Draft, PlanFile, SETUP_TIMEOUT_S, Sandbox, Settings, UserSettings,
+        Workspaces,
     },
     shapes,
 };
 use crate::{
     budget::{Limits, Usd, WhenLimited},
-    night::Step,
+    night::{Baseline, Step},
     policy::{
         Authority, Band, Deletion, Does, Missing, Origin, Policy, Secrets, Tests, WeakerTests,
     },
@@ -142,7 +143,17 @@ fn gate(settings: &Settings, key: &str) -> Option<Value> {
         "gate.steps" => Value::Sequence(gate.steps.iter().map(step).collect()),
         "gate.env" => list(&gate.env),
         "gate.network" if gate.network.is_empty() => Value::from("none"),
-        "gate.network" => gate.network.iter().map(|host| Value::from(host.to_string())).collect(),
+        "gate.network" => gate.network.iter().map(|rule| Value::from(rule.to_string())).collect(),
+        "gate.canary" => match &gate.canary {
+            CanarySetting::Auto => Value::from("auto"),
+            CanarySetting::Patch(path) => Value::from(path.as_str()),
+            CanarySetting::Off => Value::from("off"),
+        },
+        "gate.baseline" => Value::from(match gate.baseline {
+            Baseline::Green => "green",
+            Baseline::Compare => "compare",
+        }),
+        "gate.flaky_reruns" => gate.flaky_reruns.into(),
         "gate.setup" if gate.setup.is_empty() => Value::from("none"),
         "gate.setup" => gate.setup.iter().map(|step| Value::from(step.run.as_str())).collect(),
         "gate.setup_timeout" => {
@@ -153,13 +164,17 @@ fn gate(settings: &Settings, key: &str) -> Option<Value> {
 }
 
 fn step(step: &Step) -> Value {
-    map([
-        ("name", Value::from(step.name.as_str())),
-        ("run", Value::from(step.run.as_str())),
-        ("timeout", seconds(step.timeout_s)),
-        ("required", Value::from(step.required)),
-        ("weight", Value::from(step.weight)),
-    ])
+    let mut fields = Mapping::new();
+    let mut put = |key: &str, value: Value| fields.insert(key.into(), value);
+    put("name", step.name.as_str().into());
+    put("run", step.run.as_str().into());
+    put("timeout", seconds(step.timeout_s));
+    put("required", step.required.into());
+    put("weight", step.weight.into());
+    if let Some(path) = &step.junit {
+        put("junit", path.as_str().into());
+    }
+    Value::Mapping(fields)
 }
 
 fn agent(settings: &Settings, key: &str) -> Option<Value> {
@@ -215,7 +230,7 @@ pub fn user_values(user: &UserSettings) -> Vec<(&'static str, Value)> {
     let agents = user.agents.iter().map(|(name, agent)| {
         (Value::from(name.as_str()), map([("command", list(&agent.command))]))
     });
-    vec![
+    let mut values = vec![
         ("version", Value::from(1)),
         ("sandbox.use", Value::from(sandbox)),
         ("sandbox.read", list(&user.walls.read)),
@@ -224,8 +239,15 @@ pub fn user_values(user: &UserSettings) -> Vec<(&'static str, Value)> {
         ("sandbox.disk_reserve", bytes(limits.disk_reserve)),
         ("sandbox.file_size", bytes(limits.file_bytes)),
         ("workspaces", Value::from(workspaces)),
+        ("gate.canary", Value::from(if user.gate.canary_off { "off" } else { "auto" })),
         ("agents", Value::Mapping(agents.collect())),
-    ]
+    ];
+    // Without a word of the user's the repository's number holds.
+    if let Some(reruns) = user.gate.flaky_reruns {
+        values.push(("gate.flaky_reruns", reruns.into()));
+    }
+    values.sort_by_key(|(key, _)| key.starts_with("gate."));
+    values
 }
 
 /// The repository's settings as a file: it reads back to the same settings. With `origins` each value is
@@ -511,7 +533,7 @@ mod tests {
             \x20 added_lines: ['\\bTODO\\b', 'a`b', '# no comment', \"'\"], title_words: ['y', '1', 'a: b', ' x'],\n\
             \x20 paths: {allow: [['src/**'], ['**/*.rs', 'docs/**']], delete: allow}, decisions: {low: ask},\n\
             \x20 risk: {low: {upto: 10, proof: 95}, medium: {upto: 20, do: ask, proof: none}, high: {upto: 30}, critical: {do: block}}}\n\
-            gate: {steps: [{name: a, run: 'x # y', timeout: 61s, weight: 7}, {name: b, run: z, required: false}],\n\
+            gate: {canary: ci/x.patch, baseline: compare, flaky_reruns: 0, steps: [{name: a, run: 'x # y', timeout: 61s, weight: 7, junit: out/x.xml}, {name: b, run: z, required: false}],\n\
             \x20 network: [a.example, '*.b.example:8443'], setup: [npm ci, 'cargo fetch'], setup_timeout: 7m, env: [A]}\n\
             agent: {use: mine, model: opus, fallback: {models: [], at: off}, retry: [1500ms, 2s], env: [TZ], context: []}\n\
             pr: {base: develop, draft: never, labels: ['a b', 'x: y'], reviewers: [ann, acme/backend]}\n";
@@ -539,7 +561,7 @@ mod tests {
     #[test]
     fn the_users_file_reads_back() {
         let text = "sandbox: {use: t1, read: [/opt/a b], memory: 8GiB, disk_reserve: 0, file_size: 100MiB, processes: 99}\n\
-            workspaces: pool\nagents: {mine: {command: [sh, -c, 'a: b']}}\nlimits: {tasks: 3}\n\
+            workspaces: pool\ngate: {canary: off, flaky_reruns: 3}\nagents: {mine: {command: [sh, -c, 'a: b']}}\nlimits: {tasks: 3}\n\
             repos:\n  ~/work/my.app: {limits: {tasks: 9}, policy: {paths: {allow: ['**']}, risk: {low: {upto: 5}}}}\n";
         let user = parse_user("mine", text).unwrap();
         let mut read = parse_user("mine", &user_file(&user)).unwrap();

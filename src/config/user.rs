@@ -4,9 +4,10 @@
 use super::{
     keys::{self, nearest},
     reader::Reader,
-    repository::{MOST_RERUNS, is_agent_name, version},
+    repository::{is_agent_name, version},
     rules,
     settings::{AgentProfile, Sandbox, UserSettings, Workspaces},
+    shapes::range,
     yaml::Spot,
 };
 
@@ -48,8 +49,9 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSett
         let word: Option<Canary> = reader.word(&spot, &["auto", "off"]);
         settings.gate.canary_off = word == Some(Canary::Off);
     }
-    settings.gate.flaky_reruns =
-        root.find("gate.flaky_reruns").and_then(|spot| reader.number(&spot, 0..=MOST_RERUNS));
+    settings.gate.flaky_reruns = root
+        .find("gate.flaky_reruns")
+        .and_then(|spot| reader.number(&spot, range("gate.flaky_reruns")));
     let Some(agents) = root.find("agents") else { return settings };
     if !agents.value.is_mapping() {
         reader.wrong(&agents, "expected agents", "write `agents: {mine: {command: [my-agent]}}`");

@@ -22,10 +22,6 @@ pub struct Layer {
     pub origins: BTreeMap<String, Origin>,
 }
 
-/// The keys of the four levels of risk. They are one rule: a border belongs to two levels.
-pub(super) const RISK: [&str; 4] =
-    ["policy.risk.low", "policy.risk.medium", "policy.risk.high", "policy.risk.critical"];
-
 impl Layer {
     /// This place's rules and the other's. What both set holds as the stricter of the two, what one sets holds
     /// as it is. No task and no diff passes that either refuses, by what it sets.
@@ -42,8 +38,9 @@ impl Layer {
         self.origins.contains_key(key)
     }
 
+    /// True when any level is set. They are one rule: a border belongs to two levels.
     fn sets_risk(&self) -> bool {
-        RISK.iter().any(|key| self.sets(key))
+        LEVELS.iter().any(|level| self.sets(level.key()))
     }
 
     fn origin(&self, key: &str) -> Origin {
@@ -131,7 +128,8 @@ impl Join<'_> {
             (true, true) if self.how == How::Second => *two,
             (true, true) => stricter_bands(one, two),
         };
-        for (key, level) in RISK.into_iter().zip(LEVELS) {
+        for level in LEVELS {
+            let key = level.key();
             if self.one.sets(key) || self.two.sets(key) {
                 let band = band_of(&risk, level);
                 self.place_of(key, band == band_of(one, level), band == band_of(two, level));

@@ -5,7 +5,8 @@
 //! that the code can emit. It judges nothing.
 
 use super::{
-    Band, Bands, Deletion, Missing, Origin, Policy, Secrets, Severity, Tests, Verdict, WeakerTests,
+    Band, Bands, Deletion, Does, Missing, Origin, Policy, Secrets, Severity, Tests, Verdict,
+    WeakerTests,
 };
 
 /// When a rule is applied.
@@ -163,6 +164,10 @@ rules! {
         "the files that it names may be changed"
         because "an attempt that must be refused afterwards is money for nothing"
         => |policy| format!("within {}", policy.allowed());
+    "admission.risk" Task Ask High ByApproval "policy.risk.high"
+        "the risk that its words speak of is low enough; what is critical is refused"
+        because "the more a task could break, the more a person should have thought about it"
+        => |policy| policy.risk.below(Does::Ask);
     "admission.limits" Task Refuse Low Never "limits.attempts"
         "its own limits leave room to work; they only tighten the night's"
         because "a plan cannot give itself more than the night has";
@@ -244,6 +249,10 @@ rules! {
         "no changed path is about what needs a person"
         because "a path's words say where a change is: its reviewer should look twice"
         => |policy| format!("none of: {}", list(&policy.ask_first, "no words"));
+    "inspection.risk" Diff Ask High ByApproval "policy.risk.high"
+        "the diff is of no higher risk than its task was admitted for; what is critical is refused"
+        because "an approval covers what was approved, not what became of it"
+        => |policy| policy.risk.below(Does::Ask);
     "gate.proof" Gate Ask High ByApproval "policy.risk.medium"
         "the gate's score is good enough for the risk"
         because "the more a change could break, the more must have looked at it"
@@ -325,10 +334,11 @@ mod tests {
             "admission.safety" => {
                 fields.safety = Some(Safety { mark: SafetyMark::Unsafe, text: "no".into() });
             }
-            "admission.words" => task.title = "Drop table users".into(),
+            "admission.words" => task.notes = vec!["then delete the old files".into()],
             "admission.ask-first" => task.title = "Add a payment form".into(),
             "admission.dependencies" => task.title = "Add dependency serde".into(),
             "admission.depends-on" => fields.depends_on = vec![TaskId::new("other").unwrap()],
+            "admission.risk" => fields.risk = Some("high".into()),
             "admission.files" => fields.files = vec!["etc/x".into()],
             "admission.limits" => fields.attempts = Some(0),
             _ => return None,
@@ -382,7 +392,8 @@ mod tests {
             "inspection.runs-code" => found.path = "src/build.rs".into(),
             "inspection.skipped-tests" => found = change("src/a.rs", &["#[ignore]"]),
             "inspection.ask-first" => found.path = "src/auth.rs".into(),
-            // They depend on more than the change.
+            // They depend on more than the change; what a diff's risk is made of has tests of its own.
+            "inspection.risk" => return None,
             "inspection.scope" | "inspection.filter" => {}
             _ => return None,
         }
@@ -438,7 +449,7 @@ mod tests {
                 assert!(matches!(approved.decision, Decision::Refused(_)), "{}", rule.id);
             }
         }
-        assert_eq!(tried.len(), 12, "{tried:?}");
+        assert_eq!(tried.len(), 13, "{tried:?}");
     }
 
     #[test]
@@ -464,7 +475,7 @@ mod tests {
             assert_eq!(approved, expected, "{}", rule.id);
         }
         let inspection = RULES.iter().filter(|rule| rule.phase == Phase::Diff).count();
-        assert_eq!(tried, inspection, "every rule of inspection has a change that breaks it");
+        assert_eq!(tried + 1, inspection, "every rule of inspection has a change that breaks it");
     }
 
     #[test]
