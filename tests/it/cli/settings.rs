@@ -77,7 +77,7 @@ fn schema_and_places_need_no_repository() {
     assert_eq!(schema, held);
     scene.run_in(&home, &["config", "schema", "--user"]).holds(&["\"repos\""]);
     let path = scene.run_in(&home, &["config", "path"]);
-    path.holds(&["yours       ~/.config/nightshift/nightshift.yml  (not there)"]);
+    path.holds(&["yours       ~/.config/nightshift/nightshift.yml\n"]);
     assert!(!path.stdout.contains("repository"), "{}", path.stdout);
     scene.run(&["config", "path"]).holds(&["repository  .nightshift/config.yml  (not there)"]);
 }
