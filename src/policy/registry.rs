@@ -75,7 +75,7 @@ impl RuleInfo {
                 Deletion::Ask => Some(Verdict::Ask),
                 Deletion::Allow => None,
             },
-            "inspection.secrets" => Some(match policy.secrets {
+            "inspection.secret" => Some(match policy.secrets {
                 Secrets::Block => Verdict::Refuse,
                 Secrets::Report => Verdict::Report,
             }),
@@ -180,6 +180,9 @@ rules! {
     "admission.failed-before" Task Ask Low Otherwise ""
         "it did not fail with the same words before"
         because "the same words lead to the same failure, at the same price";
+    "admission.held" Task Ask Low Otherwise ""
+        "its result of an earlier night does not wait for a person"
+        because "what is ready is decided about, not made twice";
     "admission.asked" Task Ask Low Otherwise ""
         "its question was answered"
         because "the agent would ask again";
@@ -242,9 +245,21 @@ rules! {
     "inspection.runs-code" Diff Report High Otherwise ""
         "no file runs by itself on the machine of whoever opens the branch"
         because "reading a change must not be running it";
-    "inspection.skipped-tests" Diff Report High Otherwise ""
-        "no added line leaves tests out of the run"
-        because "a test that does not run is always green";
+    "inspection.install-script" Diff Ask Critical ByApproval ""
+        "no manifest runs a command at installation"
+        because "it runs on every machine that installs, before anybody looks";
+    "inspection.long-lines" Diff Report Medium Otherwise ""
+        "no added line is too long to be read"
+        because "what nobody can read nobody reviews";
+    "inspection.secret" Diff Refuse Critical Never "policy.secrets"
+        "no added line holds a secret"
+        because "what was pushed once is known, whatever is deleted afterwards";
+    "inspection.secret-rules" Diff Report High Otherwise ""
+        "every rule of `.gitleaks.toml` can be held here"
+        because "a rule that is silently left out protects nobody";
+    "inspection.weaker-tests" Diff Refuse Critical Never "policy.weaker_tests"
+        "no test is taken away, left out or emptied, unless the task asks for it"
+        because "a test that does not look is always green";
     "inspection.ask-first" Diff Report High Otherwise "policy.ask_first"
         "no changed path is about what needs a person"
         because "a path's words say where a change is: its reviewer should look twice"
@@ -384,16 +399,35 @@ mod tests {
             }
             "inspection.submodule" => new.mode = FileMode::Gitlink,
             "inspection.size" => new.bytes = u64::MAX,
-            "inspection.binary" => found.binary = true,
+            "inspection.binary" => {
+                found = change("docs/a.png", &["x"]);
+                found.binary = true;
+            }
+            "inspection.long-lines" => found = change("src/a.rs", &[&"x ".repeat(9_999)]),
+            "inspection.secret" => {
+                // In two parts, so that no scanner takes this file for a leak.
+                let key = ["gh", "p_x7Rk2mQ9vLw4Tz8Bn3Yc6Hd1Jf5Gs0PaUeKi"].concat();
+                found = change("src/a.rs", &[&format!("let t = \"{key}\";")]);
+            }
             "inspection.lines" => found.added = 9_999,
             "inspection.added-lines" => found = change("src/a.rs", &["DROP TABLE users;"]),
             "inspection.invisible" => found = change("src/a.rs", &["a\u{202E}b"]),
             "inspection.manifest" => found = change("src/Cargo.toml", &["serde = \"1\""]),
+            "inspection.install-script" => {
+                let lines = ["{\"scripts\": {", "\"postinstall\": \"node x.js\"", "}}"];
+                found = change("src/package.json", &lines);
+                found.new_text = Some(lines.join("\n"));
+            }
+            "inspection.weaker-tests" => {
+                let test = "#[test]\nfn a() {\n    assert_eq!(1, 1);\n}\n";
+                found = change("tests/a.rs", &["#[ignore]"]);
+                found.old_text = Some(test.to_owned());
+                found.new_text = Some(format!("#[ignore]\n{test}"));
+            }
             "inspection.runs-code" => found.path = "src/build.rs".into(),
-            "inspection.skipped-tests" => found = change("src/a.rs", &["#[ignore]"]),
             "inspection.ask-first" => found.path = "src/auth.rs".into(),
             // They depend on more than the change; what a diff's risk is made of has tests of its own.
-            "inspection.risk" => return None,
+            "inspection.risk" | "inspection.secret-rules" => return None,
             "inspection.scope" | "inspection.filter" => {}
             _ => return None,
         }
@@ -475,7 +509,7 @@ mod tests {
             assert_eq!(approved, expected, "{}", rule.id);
         }
         let inspection = RULES.iter().filter(|rule| rule.phase == Phase::Diff).count();
-        assert_eq!(tried + 1, inspection, "every rule of inspection has a change that breaks it");
+        assert_eq!(tried + 2, inspection, "every rule of inspection has a change that breaks it");
     }
 
     #[test]
