@@ -585,6 +585,44 @@ mod tests {
             }
         }
 
+        /// The same for diffs, with a task that every layer lets through.
+        #[test]
+        fn together_no_diff_passes_that_either_refuses(
+            user in any_layer(),
+            repository in any_layer(),
+            changes in prop::collection::vec(any_change(), 1..3),
+            open in any::<bool>(),
+        ) {
+            // Where no path is refused, the other limits decide.
+            let opened = |mut layer: Layer| {
+                let Policy { allow, deny, protected, max_file_bytes, delete, .. } =
+                    &mut layer.policy;
+                if open {
+                    *allow = vec!["**".to_owned()];
+                    (*deny, *protected) = (Vec::new(), Vec::new());
+                    (*max_file_bytes, *delete) = (999, Deletion::Allow);
+                    layer.origins.extend(KEYS.map(|key| (key.to_owned(), Origin::Default)));
+                }
+                layer
+            };
+            let (user, repository) = (opened(user), opened(repository));
+            let mut task = ready("Add a store");
+            task.fields.alignment = Some(100);
+            task.fields.estimated_lines = Some(0);
+            let diff = Diff { changes, truncated: false };
+            let inspected = |mut layer: Layer| {
+                layer.policy.risk = Bands::default();
+                let said = said(&layer, &task, &diff);
+                prop_assert_eq!(said.0, 0, "the task is let through");
+                Ok(said.1)
+            };
+            let both = inspected(user.and(&repository))?;
+            for alone in [repository.under(&user), user.under(&repository)] {
+                let alone = inspected(alone)?;
+                prop_assert!(both >= alone, "{both} {alone}");
+            }
+        }
+
         #[test]
         fn together_no_score_of_risk_is_treated_milder(one in bands(), two in bands()) {
             let both = stricter_bands(&one, &two);
