@@ -177,6 +177,9 @@ rules! {
     "admission.landed" Task Ask Low Otherwise ""
         "its work is not waiting for a merge already"
         because "the same work twice gives two branches that conflict";
+    "admission.held" Task Ask Low Otherwise ""
+        "its result is not waiting for a decision"
+        because "a second result would not answer what the first one asked";
     "admission.failed-before" Task Ask Low Otherwise ""
         "it did not fail with the same words before"
         because "the same words lead to the same failure, at the same price";
@@ -225,7 +228,7 @@ rules! {
         because "what is too large is not read, and stays in the history for ever"
         => |policy| format!("at most {} bytes", policy.max_file_bytes);
     "inspection.binary" Diff Report Medium Otherwise ""
-        "no binary file is added or changed"
+        "no binary file is added or changed; a program's text that is binary asks"
         because "no rule and no reviewer can read it";
     "inspection.lines" Diff Ask Medium ByApproval "policy.max_changed_lines"
         "the diff is small enough; tests and documents do not count"
@@ -246,20 +249,20 @@ rules! {
         "no file runs by itself on the machine of whoever opens the branch"
         because "reading a change must not be running it";
     "inspection.install-script" Diff Ask Critical ByApproval ""
-        "no manifest runs a command at installation"
-        because "it runs on every machine that installs, before anybody looks";
+        "no manifest runs a command when the project is installed"
+        because "installing is the first thing that everybody does with a branch";
     "inspection.long-lines" Diff Report Medium Otherwise ""
-        "no added line is too long to be read"
-        because "what nobody can read nobody reviews";
+        "no added line is longer than anybody reads"
+        because "what stands far to the right is in the diff and in nobody's eyes";
     "inspection.secret" Diff Refuse Critical Never "policy.secrets"
-        "no added line holds a secret"
-        because "what was pushed once is known, whatever is deleted afterwards";
+        "nothing that is added looks like a secret"
+        because "a secret in a commit is public as soon as it is pushed";
     "inspection.secret-rules" Diff Report High Otherwise ""
-        "every rule of `.gitleaks.toml` can be held here"
-        because "a rule that is silently left out protects nobody";
+        "the base's own rules for secrets can be held"
+        because "a rule that cannot be read finds nothing, and nobody would know";
     "inspection.weaker-tests" Diff Refuse Critical Never "policy.weaker_tests"
-        "no test is taken away, left out or emptied, unless the task asks for it"
-        because "a test that does not look is always green";
+        "no test goes, is left out, or says less than before, unless the task's words ask for it"
+        because "a test that does not run is always green";
     "inspection.ask-first" Diff Report High Otherwise "policy.ask_first"
         "no changed path is about what needs a person"
         because "a path's words say where a change is: its reviewer should look twice"
@@ -400,14 +403,8 @@ mod tests {
             "inspection.submodule" => new.mode = FileMode::Gitlink,
             "inspection.size" => new.bytes = u64::MAX,
             "inspection.binary" => {
-                found = change("docs/a.png", &["x"]);
+                found = change("src/a.png", &[]);
                 found.binary = true;
-            }
-            "inspection.long-lines" => found = change("src/a.rs", &[&"x ".repeat(9_999)]),
-            "inspection.secret" => {
-                // In two parts, so that no scanner takes this file for a leak.
-                let key = ["gh", "p_x7Rk2mQ9vLw4Tz8Bn3Yc6Hd1Jf5Gs0PaUeKi"].concat();
-                found = change("src/a.rs", &[&format!("let t = \"{key}\";")]);
             }
             "inspection.lines" => found.added = 9_999,
             "inspection.added-lines" => found = change("src/a.rs", &["DROP TABLE users;"]),
@@ -425,8 +422,25 @@ mod tests {
                 found.new_text = Some(format!("#[ignore]\n{test}"));
             }
             "inspection.runs-code" => found.path = "src/build.rs".into(),
+            "inspection.install-script" => {
+                found = change("src/package.json", &["\"postinstall\": \"node x.js\""]);
+                found.old_text = Some("{}".to_owned());
+                found.new_text = Some("{\"scripts\": {\"postinstall\": \"node x.js\"}}".to_owned());
+            }
+            "inspection.long-lines" => found = change("src/a.rs", &["x".repeat(3_000).as_str()]),
+            "inspection.secret" => {
+                // In two parts, so that this file itself holds no token.
+                let token = ["let t = \"ghp_", "kX3vQ9mZ7wL2tR5yB8nC1dF6gH4jK0pS9aVe\";"].concat();
+                found = change("src/a.rs", &[token.as_str()]);
+            }
+            "inspection.weaker-tests" => {
+                let test = "#[test]\nfn a() {\n    assert_eq!(f(), 1);\n}\n";
+                found = change("tests/a.rs", &["#[ignore]"]);
+                found.old_text = Some(test.to_owned());
+                found.new_text = Some(test.replace("]\nfn", "]\n#[ignore]\nfn"));
+            }
             "inspection.ask-first" => found.path = "src/auth.rs".into(),
-            // They depend on more than the change; what a diff's risk is made of has tests of its own.
+            // What a diff's risk is made of has tests of its own, and the base's rules are no change's.
             "inspection.risk" | "inspection.secret-rules" => return None,
             "inspection.scope" | "inspection.filter" => {}
             _ => return None,
