@@ -17,7 +17,7 @@ pub fn document(policy: &Policy) -> String {
     };
     let cannot = "Never unattended; no approval frees it.";
     section(&mut text, "Cannot", cannot, &by(Verdict::Refuse));
-    let asks = "Waits for a person. `- [x] Approve` below the task frees it for this text of the task, \
+    let asks = "Waits for a person. `nightshift approve TASK` frees it for this text of the task, \
                 where nothing else is said.";
     section(&mut text, "Needs approval", asks, &by(Verdict::Ask));
     let shown = "Stops nothing; the pull request shows it.";

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Fate, Row, words::span};
 use crate::{
     budget::{Limits, Usd},
-    ids::TaskId,
+    ids::{NAME, TaskId},
     plan::{Readiness, Task},
     policy::{
         BaseFiles, Collision, Decision, Freed, Predicted, Refusal, Verdict, collisions, predicted,
@@ -141,9 +141,9 @@ pub(super) fn needed(preparation: &Preparation, task: &Task) -> (String, String)
     }
 }
 
-/// What to type for a rule that said no: its own help, and where a person's approval goes.
+/// What to type for a rule that said no: its own help, and how a person approves.
 pub(super) fn remedy(row: &Row<'_>, refusal: &Refusal) -> Option<String> {
-    let approve = format!("write `- [x] Approve` below line {}", row.task.line);
+    let approve = format!("`{NAME} approve '{}'`", row.task.id);
     let by_approval = rule(&refusal.rule).is_some_and(|rule| rule.freed == Freed::ByApproval)
         && refusal.verdict == Verdict::Ask;
     match (&refusal.help, by_approval) {
