@@ -4,6 +4,7 @@
 //! Pure: reads a [`Night`](crate::night::Night), returns text. No agent's claim is repeated as a fact.
 
 mod commit;
+mod evidence;
 mod facts;
 mod gates;
 mod line;
