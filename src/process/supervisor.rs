@@ -501,10 +501,11 @@ impl Watch {
             self.tree.kill_at_once();
         }
         while !self.gone && Instant::now() < end {
+            // Before the group, whose dead are not counted.
+            let found = tree::kill_below(self.tree.root, None, newest_first);
             if self.ended.is_none() {
                 tree::signal_group(self.tree.leader, Signal::KILL);
             }
-            let found = tree::kill_below(self.tree.root, None, newest_first);
             // Nothing in sight and not gone: the dead wait for the reaper.
             let pause = if found.is_empty() { 2 } else { 0 };
             self.note(found);

@@ -240,7 +240,8 @@ async fn a_session_that_ends_its_supervisor_leaves_nothing_and_is_killed() {
     let scene = Scene::new();
     let report = scene.run_claude("init; setsid sleep 300 & kill -9 $PPID; sleep 300").await;
     assert_eq!(report.ended, AgentEnd::Killed { signal: 9 });
-    assert!(report.survivors >= 2, "{report:?}");
+    // The second `sleep` may not have begun.
+    assert!(report.survivors >= 1, "{report:?}");
 }
 
 #[tokio::test]
