@@ -4,8 +4,8 @@
 //! and refuses a file that is not the one that was read, as [`tick`](super::tick) does.
 
 use super::{
-    Task,
-    tick::{TickError, edit, new_line, unchanged},
+    SectionWords, Task,
+    tick::{TickError, edit, new_line, reads_as, unchanged},
 };
 
 /// Hexadecimal digits of the text's hash that an approval names: four thousand million texts, of which one edits a
@@ -27,15 +27,21 @@ pub fn approve(source: &[u8], task: &Task, day: &str, by: &str) -> Result<Vec<u8
     let value = format!("{day} by {} (text {text})", name.trim());
     let change = match &task.fields.approval {
         Some(span) => (span.clone(), value),
-        None => new_line(task, "Approved", &value),
+        None => new_line(source, task, "Approved", &value),
     };
     Ok(edit(source, &[change]))
+}
+
+/// Whether `edited` reads as the plan with the tasks `before` did, but that `task` is approved: a title can open a
+/// fence or a comment, and an approval below it is then only shown.
+pub fn reads_back(before: &[Task], task: &Task, edited: &[u8], words: &SectionWords) -> bool {
+    reads_as(before, task, edited, words, |now| now.fields.approved)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Plan, Readiness, SectionWords, decode, parse};
+    use crate::plan::{Plan, Readiness, decode, parse};
 
     fn read(source: &[u8]) -> (Plan, Vec<&'static str>) {
         let (plan, found) = parse(&decode(source).0, &SectionWords::default());
@@ -77,6 +83,20 @@ mod tests {
             assert_eq!(plan.tasks[0].text_hash, read(before.as_bytes()).0.tasks[0].text_hash);
             assert!(codes.is_empty(), "{codes:?} in {edited}");
             assert_eq!(approved(&edited), edited, "twice is once");
+        }
+    }
+
+    #[test]
+    fn an_approval_that_nobody_could_read_is_seen() {
+        for (source, reads) in [
+            ("## Pending\n1. x\n", true),
+            ("## Pending\n1. ```\n2. y\n", false),
+            ("## Pending\n- **[a]** x <!-- y\n-->\n", false),
+        ] {
+            let tasks = read(source.as_bytes()).0.tasks;
+            let edited = approve(source.as_bytes(), &tasks[0], "2026-11-21", "ada").unwrap();
+            let words = SectionWords::default();
+            assert_eq!(reads_back(&tasks, &tasks[0], &edited, &words), reads, "{source}");
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     line::{Line, Marker},
     outline::{Heading, Masks, Outline, outline},
     section::{classify, explains, stricter},
-    walk::{Kind, Physical, Survey, Walker, survey},
+    walk::{Kind, Physical, Survey, Walker, line_end, survey},
 };
 use crate::diagnostic::{Diagnostic, Level, count_newlines};
 
@@ -377,11 +377,8 @@ impl<'a> Reader<'a> {
     /// The open task's block reaches to the end of this line.
     fn grow(&mut self, physical: &Physical<'_>) {
         let end = physical.span.end;
-        let rest = &self.source.as_bytes()[end..];
-        let line_end =
-            if rest.starts_with(b"\r\n") { 2 } else { usize::from(rest.starts_with(b"\n")) };
         if let Some(open) = &mut self.open {
-            open.task.span.end = end + line_end;
+            open.task.span.end = end + line_end(&self.source[end..]).len();
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Status, Task, decode, field, line::Line, value};
+use super::{Readiness, SectionWords, Status, Task, decode, field, line::Line, parse, value};
 
 /// Why a status cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ pub fn set_status(source: &[u8], task: &Task, new: &str) -> Result<Vec<u8>, Tick
     if let Some(field) = &task.fields.status {
         edits.push((field.span.clone(), new.to_owned()));
     } else if task.checkbox.is_none() || status != Status::Done {
-        edits.push(new_line(task, "Status", new));
+        edits.push(new_line(source, task, "Status", new));
     }
     edits.sort_by_key(|(range, _)| range.start);
     Ok(edit(source, &edits))
@@ -77,12 +77,56 @@ pub(super) fn unchanged(source: &[u8], task: &Task) -> Result<(), TickError> {
     }
 }
 
+/// Whether `edited` reads as the plan with the tasks `before` did, but that `task` says `new`.
+///
+/// A title can open a fence or a comment; a status below it is then only shown. Such an edit is not to be kept.
+pub fn reads_back(
+    before: &[Task],
+    task: &Task,
+    new: &str,
+    edited: &[u8],
+    words: &SectionWords,
+) -> bool {
+    let told = value::status(new);
+    reads_as(before, task, edited, words, |now| {
+        let says = now.fields.status.as_ref().map(|field| field.status) == told;
+        let done = told == Some(Status::Done) && now.readiness() == Readiness::Done;
+        (says || done) && now.fields.approved == task.fields.approved
+    })
+}
+
+/// Whether `edited` reads as the plan with the tasks `before` did, but for `task`, of which `told` is true.
+pub(super) fn reads_as(
+    before: &[Task],
+    task: &Task,
+    edited: &[u8],
+    words: &SectionWords,
+    told: impl Fn(&Task) -> bool,
+) -> bool {
+    let after = parse(&decode(edited).0, words).0.tasks;
+    before.len() == after.len()
+        && before.iter().zip(&after).all(|(old, now)| {
+            // The hash covers every line but those about status and approval; what is shown and what is hidden
+            // is hashed alike, and read apart.
+            let text = old.id == now.id && old.text_hash == now.text_hash && old.notes == now.notes;
+            let place = old.section.class == now.section.class && old.errors == now.errors;
+            let is_it = old.span.start == task.span.start;
+            let said = if is_it { told(now) } else { old.readiness() == now.readiness() };
+            text && place && said
+        })
+}
+
 /// A line with a field: before the first one, as that one is written, or below the title.
-pub(super) fn new_line(task: &Task, name: &str, new: &str) -> (Range<usize>, String) {
+pub(super) fn new_line(
+    source: &[u8],
+    task: &Task,
+    name: &str,
+    new: &str,
+) -> (Range<usize>, String) {
     let title_end = task.title_span.end;
     let text = &task.text;
     let within = |offset: usize| offset - task.span.start;
-    let line_end = if text[within(title_end)..].starts_with("\r\n") { "\r\n" } else { "\n" };
+    let line_end = line_end_at(source, title_end);
     if let Some(first) = &task.fields.first_line {
         let first_text = &text[within(first.start)..within(first.end)];
         let line = Line::read(first_text, 0);
@@ -119,6 +163,18 @@ pub(super) fn new_line(task: &Task, name: &str, new: &str) -> (Range<usize>, Str
     (title_end..title_end, format!("{line_end}{indent}{marker}{name}: {new}"))
 }
 
+/// The line end at `at`. The file's last line may have none: it would end as the line above it does.
+fn line_end_at(source: &[u8], at: usize) -> &'static str {
+    let (before, behind) = source.split_at(at);
+    let ends = ["\r\n", "\n", "\r"];
+    let here = ends.into_iter().find(|end| behind.starts_with(end.as_bytes()));
+    let above = || {
+        let last = before.iter().rposition(|byte| matches!(byte, b'\n' | b'\r'))?;
+        ends.into_iter().find(|end| before[..=last].ends_with(end.as_bytes()))
+    };
+    here.or_else(above).unwrap_or("\n")
+}
+
 /// The beginning of a line up to the box that its first field has.
 fn marker_only<'a>(text: &'a str, line: &Line<'_>) -> &'a str {
     line.tick.map_or("", |tick| &text[..tick.at - 1])
@@ -129,7 +185,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{Plan, Readiness, SectionWords, approve::approve, parse};
+    use crate::plan::{Plan, approve::approve};
 
     fn read(source: &[u8]) -> Plan {
         parse(&decode(source).0, &SectionWords::default()).0
@@ -169,6 +225,11 @@ mod tests {
         for (before, after) in [
             ("→ **[a]** x\n", "→ **[a]** x\n  - Status: DONE (night 2026-11-21)\n"),
             ("→ **[a]** x", "→ **[a]** x\n  - Status: DONE (night 2026-11-21)"),
+            ("\r\n→ **[a]** x", "\r\n→ **[a]** x\r\n  - Status: DONE (night 2026-11-21)"),
+            (
+                "→ **[a]** x\r```\r→ **[b]** y\r```\r",
+                "→ **[a]** x\r  - Status: DONE (night 2026-11-21)\r```\r→ **[b]** y\r```\r",
+            ),
             ("1. x\r\n2. y\r\n", "1. x\r\n   - Status: DONE (night 2026-11-21)\r\n2. y\r\n"),
             (
                 "→ **[a]** x\r\n\t* Files: a\r\n",
@@ -219,6 +280,23 @@ mod tests {
         for changed in [&moved[..], b"", &source[..20]] {
             let refused = set_status(changed, &plan.tasks[1], DONE);
             assert!(matches!(refused, Err(TickError::Changed(_))));
+        }
+    }
+
+    #[test]
+    fn an_edit_that_nobody_could_read_is_seen() {
+        let words = SectionWords::default();
+        for (source, reads) in [
+            ("## Ready\n1. x\n", true),
+            ("## Ready\n1. ```\n## Later\n", false),
+            ("## Ready\n- **[a]** x <!-- y\n- **[b]** z\n-->\n", false),
+            ("## Ready\n→ **[a]** x\n    ```\n<!-- y\n    ```\n", false),
+        ] {
+            let plan = read(source.as_bytes());
+            let task = &plan.tasks[0];
+            let edited = set_status(source.as_bytes(), task, DONE).unwrap();
+            assert_eq!(reads_back(&plan.tasks, task, DONE, &edited, &words), reads, "{source}");
+            assert!(!reads_back(&plan.tasks, task, DONE, source.as_bytes(), &words), "{source}");
         }
     }
 

@@ -58,10 +58,10 @@ impl<'a> Iterator for Walker<'a> {
             return None;
         }
         let rest = &self.source[self.at..self.end];
-        let length = rest.find('\n').map_or(rest.len(), |at| at + 1);
-        let text = rest[..length].trim_end_matches(['\n', '\r']);
+        // A carriage return alone ends a line too: Markdown says so, and a fence may begin behind it.
+        let (text, behind) = rest.split_at(rest.find(['\n', '\r']).unwrap_or(rest.len()));
         let span = self.at..self.at + text.len();
-        self.at += length;
+        self.at = span.end + line_end(behind).len();
         let kind = self.kind(text, &span);
         Some(Physical { text, span, kind })
     }
@@ -129,6 +129,12 @@ impl Walker<'_> {
             && checks::inside(self.conflicts, start)
             && ["<<<<<<<", "=======", ">>>>>>>", "|||||||"].iter().any(|m| content.starts_with(m))
     }
+}
+
+/// The line end that `text` begins with; empty where it begins with none.
+pub(super) fn line_end(text: &str) -> &str {
+    let end = ["\r\n", "\n", "\r"].into_iter().find(|end| text.starts_with(end));
+    end.unwrap_or_default()
 }
 
 /// What a section's lines look like together: this decides which of them are tasks.

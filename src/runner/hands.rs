@@ -285,7 +285,8 @@ impl Hands {
     }
 
     /// The task's own edit of the plan on `base`. `None` when plans are not updated, when that commit's
-    /// plan does not have the task, or when its text there is another task's by now.
+    /// plan does not have the task, when its text there is another task's by now, or when nobody could read
+    /// the edit.
     fn tick(
         &self,
         opening: &Opening,
@@ -307,7 +308,9 @@ impl Hands {
             return Ok(None);
         }
         let status = format!("DONE (night {})", opening.night);
-        let contents = plan::tick::set_status(&bytes, found, &status).ok();
+        let contents = plan::tick::set_status(&bytes, found, &status)
+            .ok()
+            .filter(|edited| plan::tick::reads_back(&plan.tasks, found, &status, edited, &self.words));
         Ok(contents.map(|contents| Tick { path, contents }))
     }
 

@@ -114,6 +114,10 @@ impl<'p> PlanEdit<'p> {
             Ok(edited) => edited,
             Err(problem) => return Permit::Unwritable(problem.to_string()),
         };
+        if !plan::approve::reads_back(&tasks, task, &edited, &self.words) {
+            let why = "a line below its title is not read: does the title open a fence or a comment?";
+            return Permit::Unwritable(why.to_owned());
+        }
         let left = match self.admission(&self::tasks(&edited, &self.words), id).decision {
             Decision::Admitted(_) => Vec::new(),
             Decision::Waiting(left) | Decision::Refused(left) => left,
