@@ -20,6 +20,9 @@ use crate::{
 impl Night {
     /// Folds one fact into the state.
     pub fn apply(&mut self, at: Timestamp, event: Event) -> Result<(), IllegalEvent> {
+        if !self.knows_attempts_of(&event) {
+            return Err(illegal(&event, "not an attempt that is under way"));
+        }
         let before = std::mem::replace(&mut self.last, at);
         match event {
             Event::Opened(_) => return Err(illegal(&event, "a night opens once")),
@@ -294,6 +297,37 @@ impl Night {
         // What failed after an earlier approval is tried from its gate on.
         task.stage = if held { Stage::Gated(candidate) } else { Stage::Ungated(candidate) };
         Ok(())
+    }
+
+    /// Whether every attempt that a fact speaks of has begun, and is its task's last. The fold relies on it.
+    fn knows_attempts_of(&self, event: &Event) -> bool {
+        let task = |attempt: &AttemptId| self.tasks.get(&attempt.task);
+        let is_last = |attempt: &AttemptId| {
+            let last = task(attempt).and_then(TaskState::last);
+            last.is_some_and(|last| last.number == attempt.number)
+        };
+        match event {
+            Event::AgentEnded { attempt, .. }
+            | Event::GateEnded { attempt, .. }
+            | Event::TestsProven { attempt, .. }
+            | Event::Reviewed { attempt, .. }
+            | Event::Restacked { attempt, .. }
+            | Event::Landed { attempt, .. } => is_last(attempt),
+            // The one makes the attempt, the other asks for it itself.
+            Event::Began(Command::RunAgent { .. }) | Event::Decided { .. } => true,
+            Event::Began(command) => command.attempt().is_none_or(is_last),
+            Event::Restarted { charges } => charges.iter().all(|charge| {
+                let attempts = task(&charge.attempt).map_or(&[][..], |task| &task.attempts);
+                attempts.iter().any(|record| record.number == charge.attempt.number)
+            }),
+            Event::Opened(_)
+            | Event::BaseChecked { .. }
+            | Event::GateProven { .. }
+            | Event::Published { .. }
+            | Event::NotPublished { .. }
+            | Event::StopAsked { .. }
+            | Event::Ended { .. } => true,
+        }
     }
 
     /// The state's part of an order: an order that is not redoable is a stage, not only an in-flight mark.

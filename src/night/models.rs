@@ -123,7 +123,8 @@ impl Night {
             | AgentEnd::Unfit { .. } => return None,
         };
         let same = |closing: &&Closing| closing.model == model && closing.trigger == trigger;
-        let strikes = self.closings.iter().find(same).map_or(0, |closing| closing.strikes) + 1;
+        let strikes = self.closings.iter().find(same).map_or(0, |closing| closing.strikes);
+        let strikes = strikes.saturating_add(1);
         // A reset time in the past is none: the service's clock and ours differ.
         let reset = until.and_then(|until| Timestamp::from_second(until).ok()).filter(|r| *r > now);
         let (from, pause) = match reset {
