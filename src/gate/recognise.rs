@@ -301,6 +301,12 @@ mod tests {
     }
 
     #[test]
+    fn more_tests_than_can_be_counted_are_as_many_as_can() {
+        seen("# tests 4294967295\n# tests 1\n", &[], Some(u32::MAX));
+        seen("4294967295 failed, 4294967295 passed in 1s\n", &[], Some(u32::MAX));
+    }
+
+    #[test]
     fn prose_is_not_a_test() {
         seen(
             "this is not ok\nall good in 3s\n5 things failed\n    1) first\n  ● a point\n✖ no (1ms)\n",

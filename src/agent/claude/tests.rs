@@ -1,5 +1,7 @@
 //! What each recorded run of Claude Code comes to: every row of the recordings' tables, each of its turns.
 
+mod stream;
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use super::{
