@@ -367,6 +367,11 @@ pub enum NewTests {
         /// The directory of the logs, relative to the night's.
         logs: String,
     },
+    /// They assert nothing, whatever becomes of them without the change.
+    Empty {
+        /// The files.
+        paths: Vec<RepoPath>,
+    },
     /// They stand in the same files as the code, and cannot be tried without it.
     Inseparable {
         /// The files.

@@ -47,8 +47,9 @@ pub fn proposals(base: &Base<'_>) -> Vec<Breakage> {
     let free = || base.files.iter().filter(|entry| is_file(entry) && !(base.spared)(&entry.path));
     if let Some((language, own)) = languages::main(free()) {
         let entry = base.entry(language, &own);
-        found.extend(entry.and_then(|entry| base.broken(language, entry)));
+        // The test first: a gate that compiles and looks away from its tests shall be seen to look away.
         found.extend(base.failing_test(language, entry.unwrap_or(own[0])));
+        found.extend(entry.and_then(|entry| base.broken(language, entry)));
         found.push(all_of(language, free().map(|entry| &entry.path)));
     }
     found.extend(base.inputs());

@@ -78,6 +78,11 @@ impl Night {
         let mut started = self.started();
         let mut left = self.money_left();
         let tokens = self.tokens_left();
+        // One gate at a time: it has one place, and what it says of a tree on a tip that is about to move is worth
+        // nothing.
+        let mut gating = self.in_flight.iter().any(|command| {
+            matches!(command, Command::RunGate { .. } | Command::ProveTests { .. })
+        }) || self.tasks.values().any(|task| self.lands_next(task));
         let parallel = usize::try_from(self.opening.limits.parallel.max(1)).unwrap_or(1);
         for id in &self.order {
             let task = &self.tasks[id];
@@ -116,9 +121,17 @@ impl Night {
                     }
                 }
                 Stage::Ungated(c) if c.base == self.tip => {
+                    if gating {
+                        continue;
+                    }
+                    gating = true;
                     Command::RunGate { attempt, commit: c.commit.clone(), tree: c.tree.clone() }
                 }
                 Stage::Gated(c) if needs_test_proof(&self.opening, task) => {
+                    if gating {
+                        continue;
+                    }
+                    gating = true;
                     Command::ProveTests { attempt, base: c.base.clone(), commit: c.commit.clone() }
                 }
                 Stage::Gated(c) if needs_review(&self.opening, task) => {
@@ -170,6 +183,25 @@ impl Night {
             due.push(Command::Publish { tip: self.tip.clone() });
         }
         due
+    }
+
+    /// True when nothing is between a task and its landing.
+    fn lands_next(&self, task: &TaskState) -> bool {
+        match &task.stage {
+            Stage::Landing(_) => true,
+            Stage::Gated(c) => {
+                c.base == self.tip
+                    && !needs_test_proof(&self.opening, task)
+                    && !needs_review(&self.opening, task)
+            }
+            Stage::Waiting
+            | Stage::Editing
+            | Stage::Ungated(_)
+            | Stage::Held(_)
+            | Stage::Landed(_)
+            | Stage::Failed(_)
+            | Stage::Parked(_) => false,
+        }
     }
 
     /// When `due` will call for something though nothing happens: the end of a pause, or of a limit.

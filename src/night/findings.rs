@@ -49,7 +49,20 @@ pub fn of_tests(night: &Night, proof: &TestProof) -> (Vec<Refusal>, bool) {
     };
     match &proof.new_tests {
         NewTests::None | NewTests::Alone | NewTests::Proven { .. } => {}
-        NewTests::Unproven { .. } if required => return (Vec::new(), true),
+        NewTests::Unproven { .. } | NewTests::Empty { .. } if required => {
+            return (Vec::new(), true);
+        }
+        NewTests::Empty { paths } => {
+            let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
+            say(
+                "tests.unproven",
+                Verdict::Report,
+                "the new tests assert nothing: they do not show that it works".to_owned(),
+                paths.join(", "),
+                "tests that assert something",
+                policy.origin("policy.tests"),
+            );
+        }
         NewTests::Unproven { .. } => say(
             "tests.unproven",
             Verdict::Report,

@@ -35,7 +35,7 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
             r"\b(?:debug_|prop_)?assert\w*!?\s*[(\[{]|\bpanic!\s*\(|\b(?:check|verify|expect)\w*!?\s*\(|\.expect_err\(|\bexpect!\[",
         ),
         trivial: regex(
-            r"\bassert!\s*\(\s*(?:true|!\s*false|1\s*==\s*1)\s*[,)]|\bassert_eq!\s*\(\s*(?:true\s*,\s*true|1\s*,\s*1|0\s*,\s*0)\s*[,)]|\bassert!\s*\([^;]*\|\|\s*true\s*[,)]|\.expect\(",
+            r"\bassert!\s*\(\s*(?:true|!\s*false|1\s*==\s*1)\s*[,)]|\bassert_eq!\s*\(\s*(?:true\s*,\s*true|\d+\s*,\s*\d+)\s*[,)]|\bassert!\s*\([^;]*\|\|\s*true\s*[,)]|\.expect\(",
         ),
         skip: regex(
             r"#\[\s*ignore\b|cfg_attr\([^\]]*\bignore\b|cfg\(\s*(?:any\(\s*\)|FALSE|false|never|not\(\s*test\s*\)|not\(\s*all\(\s*\)\s*\))",
@@ -50,14 +50,14 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
             r"\bassert\b|\bassert\w+\s*\(|\b(?:raises|warns|deprecated_call)\s*\(|\b(?:pytest|self)\.fail\s*\(|\b(?:check|verify|expect)\w*\s*\(",
         ),
         trivial: regex(
-            r"(?m)\bassert\s+\(?(?:True|1|not\s+False|1\s*==\s*1|True\s*(?:is|==)\s*True)\)?\s*(?:,|$)|\bassertTrue\(\s*True\s*[,)]|\bassertEqual\(\s*(?:1\s*,\s*1|True\s*,\s*True)\s*[,)]|\bassert\b.*\bor\s+True\s*$",
+            r"(?m)\bassert\s+\(?(?:True|1|not\s+False|\d+\s*==\s*\d+|True\s*(?:is|==)\s*True)\)?\s*(?:,|$)|\bassertTrue\(\s*True\s*[,)]|\bassertEqual\(\s*(?:\d+|True|'[^'\n]*'|"[^"\n]*")\s*,\s*(?:\d+|True|'[^'\n]*'|"[^"\n]*")\s*[,)]|\bassert\b.*\bor\s+True\s*$",
         ),
         skip: regex(
             r"@(?:\w+\.)*(?:skip|skipif|skipIf|skipUnless|xfail|expectedFailure)\b|\b(?:pytest\.(?:skip|xfail)|self\.skipTest)\s*\(|\braise\s+(?:unittest\.)?SkipTest\b",
         ),
         excuse: None,
         dead: regex(
-            r"(?m)\bif\s+(?:False|0)\s*:|^__test__\s*=\s*False|^pytestmark\s*=.*\bskip\b|\ballow_module_level\s*=\s*True|^collect_ignore(?:_glob)?\b|\bdef\s+pytest_ignore_collect\b|\bitems\.clear\(\)|\bitems\[:\]\s*=\s*\[\]|\.outcome\s*=|\bsuppress\(\s*(?:AssertionError|Exception|BaseException)\b|\bexcept\s+(?:AssertionError|BaseException)\b[^\n]*:\s*\n?\s*(?:pass|return)\b",
+            r"(?m)\bif\s+(?:False|0)\s*:|^__test__\s*=\s*False|^pytestmark\s*=.*\bskip\b|\ballow_module_level\s*=\s*True|^collect_ignore(?:_glob)?\b|\bdef\s+pytest_ignore_collect\b|\bitems\.clear\(\)|\bitems\[:\]\s*=\s*\[\]|\.outcome\s*=|\bsuppress\(\s*(?:AssertionError|Exception|BaseException)\b|\bexcept\s+(?:AssertionError|BaseException)\b[^\n]*:\s*\n?\s*(?:pass|return)\b|\btry\s*:(?:[^\n]*\n){1,6}?[^\n]*\bassert[^\n]*\n(?:[^\n]*\n){0,3}?\s*except\b[^\n]*:\s*\n?\s*(?:pass|return|continue)\b|^\s+def\s+(?:run|assert(?:Equal|NotEqual|True|False|Raises|In|Is|IsNone|IsNotNone|AlmostEqual))\s*\(|^def\s+load_tests\b",
         ),
     });
     static SCRIPT: LazyLock<Shapes> = LazyLock::new(|| Shapes {
@@ -65,7 +65,7 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
             r"\bexpect\w*(?:\.\w+)?\s*(?:<[^>\n]*>)?\(|\bassert(?:\.\w+)*\s*\(|\bassert\w+\s*\(|\bt\.(?:is|not|ok|notOk|true|false|truthy|falsy|deepEqual|equal|same|strictSame|like|throws|throwsAsync|regex|snapshot|pass|fail|equals)\s*\(|\.should\b|\b(?:check|verify)\w*\s*\(",
         ),
         trivial: regex(
-            r"\bexpect\s*\(\s*(?:true|1|false|!0|!1)\s*\)\s*\.\s*to|\bassert(?:\.ok)?\s*\(\s*(?:true|1)\s*[,)]|\bassert\.\w*[eE]qual\s*\(\s*(?:true\s*,\s*true|1\s*,\s*1)\s*[,)]|\bexpect\s*\([^;\n]*\|\|\s*true\s*\)|\bexpect\.(?:assertions|hasAssertions|anything|any|extend|objectContaining|arrayContaining|stringContaining|stringMatching|closeTo)\s*\(",
+            r"\bexpect\s*\(\s*(?:true|1|false|!0|!1)\s*\)\s*\.\s*to|\bassert(?:\.ok)?\s*\(\s*(?:true|1)\s*[,)]|\bassert\.\w*[eE]qual\s*\(\s*(?:true\s*,\s*true|\d+\s*,\s*\d+)\s*[,)]|\bexpect\s*\([^;\n]*\|\|\s*true\s*\)|\bexpect\.(?:assertions|hasAssertions|anything|any|extend|objectContaining|arrayContaining|stringContaining|stringMatching|closeTo)\s*\(",
         ),
         skip: regex(r"\b(?:this|ctx|context|t)\.skip\s*\(|\bskip\s*:\s*true\b|\bpending\s*\(\s*\)"),
         excuse: None,
@@ -76,7 +76,7 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
             r"\b[tb]\.(?:Error|Errorf|Fatal|Fatalf|Fail|FailNow)\s*\(|\b(?:require|assert|qt|is)\.\w+\s*\(|\bs(?:uite)?\.(?:Require|Equal|NoError|Error|True|False|Nil|NotNil|Contains|Len|Empty)\w*\s*\(|\b(?:assert|require|check|verify|expect|must)[A-Z]\w*\s*\(",
         ),
         trivial: regex(
-            r"\b(?:require|assert)\.(?:True\s*\(\s*t\s*,\s*true|Equal\s*\(\s*t\s*,\s*(?:1\s*,\s*1|true\s*,\s*true))\s*[,)]|\brequire\.New\(|\bassert\.New\(",
+            r"\b(?:require|assert)\.(?:True\s*\(\s*t\s*,\s*true|Equal\s*\(\s*t\s*,\s*(?:\d+\s*,\s*\d+|true\s*,\s*true))\s*[,)]|\brequire\.New\(|\bassert\.New\(",
         ),
         skip: regex(r"\bt\.Skip(?:f|Now)?\s*\("),
         excuse: Some(regex(

@@ -90,16 +90,37 @@ pub fn canary(proof: &GateProof) -> String {
     match proof.tries.iter().find(|tried| !tried.red_steps.is_empty()) {
         Some(tried) => {
             let when = if proof.reused { ", in an earlier night" } else { "" };
+            let before = proof.tries.iter().take_while(|other| *other != tried);
+            let green: Vec<&str> = before
+                .filter(|other| !other.logs.is_empty())
+                .map(|other| other.what.as_str())
+                .collect();
+            let green = if green.is_empty() {
+                String::new()
+            } else {
+                format!("; it stayed green on {}", text::inline_plain(&green.join("; ")))
+            };
             format!(
-                "the gate can fail: {} red on {}{when}",
+                "the gate can fail: {} red on {}{when}{green}",
                 tried.red_steps.join(", "),
                 text::inline_plain(&tried.what)
             )
         }
         None if proof.tries.is_empty() => "there was nothing to break on purpose".to_owned(),
         None => {
-            let tried: Vec<&str> = proof.tries.iter().map(|tried| tried.what.as_str()).collect();
-            format!("the gate stayed green on: {}", text::inline_plain(&tried.join("; ")))
+            let (ran, not): (Vec<&CanaryTry>, Vec<&CanaryTry>) =
+                proof.tries.iter().partition(|tried| !tried.logs.is_empty());
+            let list = |tries: &[&CanaryTry]| {
+                let what: Vec<&str> = tries.iter().map(|tried| tried.what.as_str()).collect();
+                text::inline_plain(&what.join("; "))
+            };
+            match (ran.is_empty(), not.is_empty()) {
+                (_, true) => format!("the gate stayed green on: {}", list(&ran)),
+                (true, _) => format!("nothing was broken on purpose: {}", list(&not)),
+                (false, false) => {
+                    format!("the gate stayed green on: {}; not tried: {}", list(&ran), list(&not))
+                }
+            }
         }
     }
 }
@@ -108,8 +129,12 @@ pub fn canary(proof: &GateProof) -> String {
 pub(super) fn unproven(proof: &GateProof) -> Vec<String> {
     let mut lines = Vec::new();
     for tried in &proof.tries {
-        let logs = if tried.logs.is_empty() { "not tried" } else { tried.logs.as_str() };
-        lines.push(format!("  green on {}   {logs}", text::inline_plain(&tried.what)));
+        let what = text::inline_plain(&tried.what);
+        lines.push(if tried.logs.is_empty() {
+            format!("  not tried: {what}")
+        } else {
+            format!("  green on {what}   {}", tried.logs)
+        });
     }
     if proof.tries.is_empty() {
         lines.push(
