@@ -247,6 +247,9 @@ pub struct StepReport {
     /// Names of its failing tests, sorted, where they could be recognised.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing_tests: Vec<String>,
+    /// Failing tests that it names although it ended well, sorted: who said so was not heard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<String>,
     /// Tests that it ran, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests_run: Option<u32>,

@@ -170,10 +170,14 @@ impl GateRun<'_> {
             }
             Some((_, Err(_))) | None => recognise::tests(&read_log(&log, hash)?),
         };
+        let well = ended == StepEnd::Exit(0);
+        let (failing_tests, unheard) =
+            if well { (Vec::new(), seen.failing) } else { (seen.failing, Vec::new()) };
         let mut report = StepReport {
             name: step.name.clone(),
             command: step.run.clone(),
-            failing_tests: if ended == StepEnd::Exit(0) { Vec::new() } else { seen.failing },
+            failing_tests,
+            unheard,
             tests_run: seen.run,
             ended,
             millis,
@@ -375,6 +379,7 @@ mod tests {
             log: String::new(),
             failing_tests: Vec::new(),
             tests_run: None,
+            unheard: Vec::new(),
             excused,
         };
         let (a, b) = (done("a", 0, false), done("b", 0, false));

@@ -30,6 +30,9 @@ pub fn excused(step: &StepReport, base: &GateReport) -> bool {
 /// less than a tenth of the base's time. `warm`: the base's run lay over a cache itself; the time of one that began
 /// from nothing says nothing.
 pub fn vacuous(report: &GateReport, base: &GateReport, warm: bool) -> Option<String> {
+    if let Some(why) = unheard(report, base) {
+        return Some(why);
+    }
     let by_step = base.steps.iter().any(|step| step.tests_run.is_some());
     if !by_step {
         // A record of an older version: it counts the whole run only.
@@ -46,6 +49,22 @@ pub fn vacuous(report: &GateReport, base: &GateReport, warm: bool) -> Option<Str
             millis: step.millis,
         };
         less(&counted(step), &counted(there), warm)
+    })
+}
+
+/// A step that ends well and names failing tests lost its own verdict on the way: `| tail`, `|| true`, a program
+/// that exits by itself. What the base's run of the same step names too is how the project's logs look.
+fn unheard(report: &GateReport, base: &GateReport) -> Option<String> {
+    report.steps.iter().filter(|step| step.green()).find_map(|step| {
+        let there = base.steps.iter().find(|there| there.name == step.name);
+        let known = |test: &&String| there.is_some_and(|there| there.unheard.contains(*test));
+        let first = step.unheard.iter().find(|test| !known(test))?;
+        let more = step.unheard.len() - 1;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!(
+            "the step `{}` ended with 0 and names failing tests: {first}{more}",
+            step.name
+        ))
     })
 }
 
@@ -102,6 +121,7 @@ mod tests {
             log: String::new(),
             failing_tests: failing.iter().map(|name| (*name).to_owned()).collect(),
             tests_run: tests,
+            unheard: Vec::new(),
             excused: false,
         }
     }

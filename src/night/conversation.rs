@@ -101,9 +101,10 @@ fn kind(failure: &Failure) -> Option<Kind> {
 /// True when the tests that the last attempt touched have not been tried on the base's code.
 pub(super) fn needs_test_proof(opening: &Opening, task: &TaskState) -> bool {
     opening.policy.tests != Tests::Optional
-        && task
-            .last()
-            .is_some_and(|last| last.test_proof.is_none() && !last.inspection.tests.is_empty())
+        && task.last().is_some_and(|last| {
+            let inspection = &last.inspection;
+            last.test_proof.is_none() && (inspection.support || !inspection.tests.is_empty())
+        })
 }
 
 /// True when a decision behind the last attempt needs a second opinion that has not been had.

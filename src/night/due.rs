@@ -80,9 +80,10 @@ impl Night {
         let tokens = self.tokens_left();
         // One gate at a time: it has one place, and what it says of a tree on a tip that is about to move is worth
         // nothing.
-        let mut gating = self.in_flight.iter().any(|command| {
-            matches!(command, Command::RunGate { .. } | Command::ProveTests { .. })
-        }) || self.tasks.values().any(|task| self.lands_next(task));
+        let mut gating =
+            self.in_flight.iter().any(|command| {
+                matches!(command, Command::RunGate { .. } | Command::ProveTests { .. })
+            }) || self.tasks.values().any(|task| self.lands_next(task));
         let parallel = usize::try_from(self.opening.limits.parallel.max(1)).unwrap_or(1);
         for id in &self.order {
             let task = &self.tasks[id];

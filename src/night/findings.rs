@@ -2,7 +2,7 @@
 
 use crate::{
     ids::AttemptId,
-    night::{Night, TaskState},
+    night::{AttemptRecord, Night, TaskState},
     outcome::{FormerTests, GateReport, NewTests, TestProof},
     policy::{Origin, Refusal, Severity, Tests, Verdict},
 };
@@ -17,8 +17,25 @@ pub fn of_gate(night: &Night, attempt: &AttemptId, report: &GateReport) -> Vec<R
         .map_or(0, |record| record.inspection.risk.score);
     let risk = admitted.max(seen);
     let (level, band) = policy.risk.of(risk);
-    let Some(least) = band.proof.filter(|least| report.score < *least) else { return Vec::new() };
-    vec![Refusal {
+    let mut findings = Vec::new();
+    let record = night.task(&attempt.task).and_then(TaskState::last);
+    let untested = |record: &AttemptRecord| {
+        record.inspection.risk.factors.iter().any(|factor| factor.name == "untested")
+    };
+    if policy.tests == Tests::Proven && record.is_some_and(untested) {
+        findings.push(Refusal {
+            rule: "tests.unproven".to_owned(),
+            verdict: Verdict::Ask,
+            severity: Severity::High,
+            message: "code changed and no test changed with it: nothing is proven".to_owned(),
+            value: "no test".to_owned(),
+            limit: "new tests, red on the base's code".to_owned(),
+            origin: policy.origin("policy.tests"),
+            help: Some("approve it where no test can be written".to_owned()),
+        });
+    }
+    let Some(least) = band.proof.filter(|least| report.score < *least) else { return findings };
+    findings.push(Refusal {
         rule: "gate.proof".to_owned(),
         verdict: Verdict::Ask,
         severity: Severity::High,
@@ -27,7 +44,8 @@ pub fn of_gate(night: &Night, attempt: &AttemptId, report: &GateReport) -> Vec<R
         limit: format!("at least {least}"),
         origin: policy.origin(&format!("policy.risk.{level}")),
         help: Some("approve it after you have looked at the steps that are red".to_owned()),
-    }]
+    });
+    findings
 }
 
 /// The rules on a candidate's tests, and whether they send it back to the agent.

@@ -394,6 +394,21 @@ impl Default for Policy {
                 ".githooks/**",
                 ".pre-commit-config.yaml",
                 "lefthook*.y*ml",
+                // What governs the next night.
+                ".gitleaks.toml",
+                ".worktreeinclude",
+                // CI elsewhere.
+                "Jenkinsfile",
+                ".circleci/**",
+                ".buildkite/**",
+                ".drone.y*ml",
+                ".woodpecker*",
+                "azure-pipelines*.y*ml",
+                "bitbucket-pipelines.yml",
+                // Instructions of other agents.
+                "**/GEMINI.md",
+                ".cursorrules",
+                ".cursor/**",
             ]),
             delete: Deletion::Never,
             // The request's seven words, parted by verdict: these two never run unattended, dependencies

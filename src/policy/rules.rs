@@ -177,6 +177,15 @@ const ROOT_DIRECTORIES: [&str; 3] = ["doc", "docs", "spec"];
 /// Kinds of file that are read by people. Not `.txt`: `requirements.txt` and `CMakeLists.txt` are built.
 const DOCUMENTS: [&str; 6] = ["md", "markdown", "rst", "adoc", "asciidoc", "mdx"];
 
+/// True for tests and for what they stand on: helpers, fixtures, expected data. Not for documents.
+pub(super) fn is_test_place(path: &RepoPath) -> bool {
+    let text = path.to_string();
+    let (directories, file) = text.rsplit_once('/').unwrap_or(("", &text));
+    let extension = file.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let in_docs = directories.split('/').next().is_some_and(|root| root == "docs" || root == "doc");
+    is_test_or_doc(path) && !in_docs && !extension.is_empty() && !DOCUMENTS.contains(&extension)
+}
+
 /// True when a path is a test or a document by the conventions of common languages.
 pub fn is_test_or_doc(path: &RepoPath) -> bool {
     let text = path.to_string();

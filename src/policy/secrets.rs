@@ -291,6 +291,20 @@ impl SecretRules {
             }
             let lines: Vec<&str> =
                 change.added_lines.iter().map(|(_, line)| line.as_str()).collect();
+            // A name is pushed as a line is.
+            let name = change.path.to_string();
+            for hit in self.scan_lines(&change.path, &[name.as_str()]) {
+                let rule = self.rules[hit.rule].id.clone();
+                if change.new.is_some() {
+                    let masked = masked(hit.value);
+                    found.push(Found {
+                        rule,
+                        path: RepoPath::from("a file's name"),
+                        line: 0,
+                        masked,
+                    });
+                }
+            }
             for hit in self.scan_lines(&change.path, &lines) {
                 let known = |change: &FileChange| {
                     change.old_text.as_deref().is_some_and(|text| text.contains(hit.value))

@@ -50,7 +50,7 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
             r"\bassert\b|\bassert\w+\s*\(|\b(?:raises|warns|deprecated_call)\s*\(|\b(?:pytest|self)\.fail\s*\(|\b(?:check|verify|expect)\w*\s*\(",
         ),
         trivial: regex(
-            r"(?m)\bassert\s+\(?(?:True|1|not\s+False|\d+\s*==\s*\d+|True\s*(?:is|==)\s*True)\)?\s*(?:,|$)|\bassertTrue\(\s*True\s*[,)]|\bassertEqual\(\s*(?:\d+|True|'[^'\n]*'|"[^"\n]*")\s*,\s*(?:\d+|True|'[^'\n]*'|"[^"\n]*")\s*[,)]|\bassert\b.*\bor\s+True\s*$",
+            r"(?m)\bassert\s+\(?(?:True|1|not\s+False|\d+\s*==\s*\d+|True\s*(?:is|==)\s*True)\)?\s*(?:,|$)|\bassertTrue\(\s*True\s*[,)]|\bassertEqual\(\s*(?:\d+|True|'[^'\n]*'|\x22[^\x22\n]*\x22)\s*,\s*(?:\d+|True|'[^'\n]*'|\x22[^\x22\n]*\x22)\s*[,)]|\bassert\b.*\bor\s+True\s*$",
         ),
         skip: regex(
             r"@(?:\w+\.)*(?:skip|skipif|skipIf|skipUnless|xfail|expectedFailure)\b|\b(?:pytest\.(?:skip|xfail)|self\.skipTest)\s*\(|\braise\s+(?:unittest\.)?SkipTest\b",

@@ -6,7 +6,7 @@
 use crate::{
     ids::NAME,
     night::{BaseGate, Canary, Night},
-    outcome::{FormerTests, GateProof, GateReport, NewTests, StepReport, TestProof},
+    outcome::{CanaryTry, FormerTests, GateProof, GateReport, NewTests, StepReport, TestProof},
     report::text,
 };
 
@@ -166,6 +166,7 @@ pub fn test_proof(proof: &TestProof) -> String {
         }
         NewTests::Proven { .. } => "new tests fail without the change".to_owned(),
         NewTests::Unproven { .. } => "new tests pass without the change".to_owned(),
+        NewTests::Empty { .. } => "new tests assert nothing".to_owned(),
         NewTests::Inseparable { .. } => "new tests stand beside the code".to_owned(),
         NewTests::Alone => "nothing but tests".to_owned(),
     };

@@ -308,9 +308,9 @@ impl Hands {
             return Ok(None);
         }
         let status = format!("DONE (night {})", opening.night);
-        let contents = plan::tick::set_status(&bytes, found, &status)
-            .ok()
-            .filter(|edited| plan::tick::reads_back(&plan.tasks, found, &status, edited, &self.words));
+        let contents = plan::tick::set_status(&bytes, found, &status).ok().filter(|edited| {
+            plan::tick::reads_back(&plan.tasks, found, &status, edited, &self.words)
+        });
         Ok(contents.map(|contents| Tick { path, contents }))
     }
 

@@ -115,7 +115,8 @@ impl<'p> PlanEdit<'p> {
             Err(problem) => return Permit::Unwritable(problem.to_string()),
         };
         if !plan::approve::reads_back(&tasks, task, &edited, &self.words) {
-            let why = "a line below its title is not read: does the title open a fence or a comment?";
+            let why =
+                "a line below its title is not read: does the title open a fence or a comment?";
             return Permit::Unwritable(why.to_owned());
         }
         let left = match self.admission(&self::tasks(&edited, &self.words), id).decision {

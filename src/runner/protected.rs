@@ -2,7 +2,7 @@
 //! night that is run and for whoever verifies it.
 
 use crate::{
-    config::{CanarySetting, Settings},
+    config::{CanarySetting, PlanFile, Settings, plan_files},
     gate,
     git::TreeEntry,
     ids::RepoPath,
@@ -30,6 +30,10 @@ pub fn rules(
     let own = named.chain(canary).chain(plan.cloned());
     policy.protected.extend(own.map(|path| glob_of(&path.to_string())));
     policy.protected.extend(settings_file.map(glob_of));
+    // A plan in another place that is looked into would be tomorrow's.
+    if settings.plan.file == PlanFile::Auto {
+        policy.protected.extend(plan_files().iter().map(|file| glob_of(file)));
+    }
     RuleSet::new(&policy).map_err(|problem| {
         Refused::usage(problem.to_string(), "correct the pattern in the configuration")
     })

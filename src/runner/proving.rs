@@ -450,6 +450,7 @@ mod tests {
             log: String::new(),
             failing_tests: Vec::new(),
             tests_run: None,
+            unheard: Vec::new(),
             excused: false,
         }
     }

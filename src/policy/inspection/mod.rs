@@ -15,7 +15,7 @@ use super::{
     autorun,
     manifest::{self, Manifest},
     risk,
-    rules::{Case, globs, is_test_or_doc},
+    rules::{Case, globs, is_test_or_doc, is_test_place},
     secrets::{Found, RULES_FILE},
     source, weaker, words,
 };
@@ -39,6 +39,9 @@ pub struct Inspection {
     /// Files with tests that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestDelta>,
+    /// True when files that tests stand on changed: helpers, fixtures, expected data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub support: bool,
 }
 
 /// What became of the tests of one file.
@@ -124,7 +127,8 @@ pub fn inspect(
     let tests = inspector.weaker_tests(diff);
     let risk = risk::of_diff(diff, &tests);
     inspector.risk(&risk);
-    Inspection { findings: inspector.refusals, risk, tests }
+    let support = diff.changes.iter().flat_map(FileChange::paths).any(is_test_place);
+    Inspection { findings: inspector.refusals, risk, tests, support }
 }
 
 /// Id, verdict, severity and the key that sets the limit (empty: built in).

@@ -206,7 +206,8 @@ fn is_ignored_by_hfs(c: char) -> bool {
 /// joiners U+200C and U+200D: scripts and emoji need them.
 pub(super) fn is_invisible(c: char) -> bool {
     matches!(c,
-        '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}'
-        | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-        | '\u{E0000}'..='\u{E007F}')
+        '\u{00AD}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{180E}' | '\u{200B}' | '\u{200E}'
+        | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
+        | '\u{FEFF}' | '\u{FFA0}' | '\u{E0000}'..='\u{E01EF}')
+        || (c.is_control() && !matches!(c, '\t' | '\u{0C}'))
 }
