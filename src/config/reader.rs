@@ -17,6 +17,10 @@ use crate::{
     policy::{check_glob, check_regex},
 };
 
+/// Messages up to which an unknown key is compared with all known ones. A file with more mistakes is no slip of a
+/// pen, and may have thirty thousand.
+const MOST_COMPARED: usize = 100;
+
 /// Collects what is wrong.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -93,7 +97,8 @@ impl Reader {
     }
 
     fn unknown(&mut self, field: &Spot<'_>, below: &str, table: &[(&str, Key)]) {
-        let siblings = table.iter().filter_map(|(path, _)| match path.rsplit_once('.') {
+        let compared = if self.found.len() < MOST_COMPARED { table } else { &[] };
+        let siblings = compared.iter().filter_map(|(path, _)| match path.rsplit_once('.') {
             Some((parent, last)) => (parent == below).then_some(last),
             None => below.is_empty().then_some(*path),
         });

@@ -4,7 +4,7 @@
 //! shape the file is refused. Aliases, tags and further documents are refused: settings need none of
 //! them, and without aliases no small file can become a large one.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use saphyr_parser::{Event, Marker, Parser, Span};
 use serde_yaml::Value;
@@ -118,22 +118,29 @@ impl<'a> Spot<'a> {
 
     /// The values of a map with their keys, in the order of the file; of anything else none.
     pub(super) fn fields(&self) -> Vec<Spot<'a>> {
-        let (Kind::Map(entries), Value::Mapping(values)) = (&self.node.kind, self.value) else {
-            return Vec::new();
+        self.entries().map(|(entry, value)| self.field(entry, value)).collect()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&'a Entry, &'a Value)> + use<'a> {
+        let both = match (&self.node.kind, self.value) {
+            (Kind::Map(entries), Value::Mapping(values)) => {
+                Some(entries.iter().zip(values.values()))
+            }
+            (Kind::Scalar | Kind::List(_) | Kind::Map(_), _) => None,
         };
+        both.into_iter().flatten()
+    }
+
+    fn field(&self, entry: &'a Entry, value: &'a Value) -> Spot<'a> {
         let separator = if self.path.is_empty() { "" } else { "." };
-        entries
-            .iter()
-            .zip(values.values())
-            .map(|(entry, value)| Spot {
-                path: format!("{}{separator}{}", self.path, entry.key),
-                name: entry.key.clone(),
-                key: entry.span.clone(),
-                line: entry.line,
-                value,
-                node: &entry.node,
-            })
-            .collect()
+        Spot {
+            path: format!("{}{separator}{}", self.path, entry.key),
+            name: entry.key.clone(),
+            key: entry.span.clone(),
+            line: entry.line,
+            value,
+            node: &entry.node,
+        }
     }
 
     /// The values of a list; of anything else none.
@@ -161,7 +168,8 @@ impl<'a> Spot<'a> {
     /// The value at a path of plain keys, such as `policy.paths.deny`.
     pub(super) fn find(&self, path: &str) -> Option<Spot<'a>> {
         path.split('.').try_fold(self.clone(), |spot, key| {
-            spot.fields().into_iter().find(|field| field.name == key)
+            let (entry, value) = spot.entries().find(|(entry, _)| entry.key == key)?;
+            Some(spot.field(entry, value))
         })
     }
 }
@@ -175,6 +183,8 @@ fn broken(span: Range<usize>, message: String, label: String) -> Box<Diagnostic>
 struct Open {
     node: Node,
     key: Option<(String, Range<usize>, usize)>,
+    /// Where each key of a map stands.
+    keys: HashMap<String, Range<usize>>,
 }
 
 /// The places of all values; `None` for a text without any.
@@ -235,7 +245,8 @@ fn nodes(body: &str, skipped: usize) -> Result<Option<Node>, Box<Diagnostic>> {
                 }
                 let list = matches!(event, Event::SequenceStart(..));
                 let kind = if list { Kind::List(Vec::new()) } else { Kind::Map(Vec::new()) };
-                open.push(Open { node: Node { span: range(&span), line, kind }, key: None });
+                let node = Node { span: range(&span), line, kind };
+                open.push(Open { node, key: None, keys: HashMap::new() });
                 None
             }
             Event::SequenceEnd | Event::MappingEnd => open.pop().map(|open| (open.node, None)),
@@ -255,8 +266,8 @@ fn nodes(body: &str, skipped: usize) -> Result<Option<Node>, Box<Diagnostic>> {
         match (&mut parent.node.kind, parent.key.take(), text) {
             (Kind::List(nodes), _, _) => nodes.push(node),
             (Kind::Map(entries), Some((key, span, line)), _) => {
-                if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                    return Err(twice(&key, first.span.clone(), span));
+                if let Some(first) = parent.keys.insert(key.clone(), span.clone()) {
+                    return Err(twice(&key, first, span));
                 }
                 entries.push(Entry { key, span, line, node });
             }

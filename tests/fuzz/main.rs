@@ -12,5 +12,6 @@ mod drive;
 mod journal;
 mod nights;
 mod plan;
+mod scale;
 mod spoil;
 mod texts;

@@ -105,6 +105,7 @@ fn opening(picks: &mut Picks) -> Opening {
         policy,
         tasks,
         refused: Vec::new(),
+        rejected: Vec::new(),
         gate: GateSpec {
             id: GateId::new("9".repeat(64)).unwrap(),
             steps: vec![step],

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use nightshift::{
     diagnostic::Style,
-    plan::{Plan, Readiness, SectionWords, Status, Task, decode, parse, tick},
+    plan::{Plan, Readiness, SectionWords, Status, Task, approve, decode, parse, tick},
 };
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
@@ -473,15 +473,8 @@ fn edited(source: &[u8], chosen: prop::sample::Index, new: &str, plain: bool) ->
         Err(error) => return Err(TestCaseError::fail(error.to_string())),
     };
     let shown = Bytes(edited.clone());
-    prop_assert!(edited.starts_with(&source[..task.span.start]), "{:?}", shown);
-    prop_assert!(edited.ends_with(&source[task.span.end..]), "{:?}", shown);
-    prop_assert!(edited.len() <= source.len() + task.span.len() + new.len() + 32, "{:?}", shown);
-    let bare =
-        |bytes: &[u8]| bytes.windows(2).filter(|pair| pair[1] == b'\n' && pair[0] != b'\r').count();
-    if bare(source) == 0 && source.contains(&b'\n') {
-        prop_assert_eq!(bare(&edited), 0, "line ends of another kind: {:?}", shown);
-    }
-    if !tick::reads_back(&before, task, new, &edited, &words) {
+    untouched(source, task, &edited, new.len())?;
+    if !tick::reads_back(&before.tasks, task, new, &edited, &words) {
         prop_assert!(!plain, "{:?}", shown);
         return Ok(());
     }
@@ -492,7 +485,8 @@ fn edited(source: &[u8], chosen: prop::sample::Index, new: &str, plain: bool) ->
         prop_assert_eq!(&old.notes, &now.notes, "{:?}", shown);
         let fields = |task: &Task| {
             let mut fields = task.fields.clone();
-            (fields.status, fields.first_line) = (None, None);
+            // Places move; what stands there does not.
+            (fields.status, fields.first_line, fields.approval) = (None, None, None);
             fields
         };
         prop_assert_eq!(fields(old), fields(now), "{:?}", shown);
@@ -510,4 +504,59 @@ fn edited(source: &[u8], chosen: prop::sample::Index, new: &str, plain: bool) ->
         prop_assert_eq!(tick::set_status(&edited, now, new), Ok(edited.clone()), "{:?}", shown);
     }
     Ok(())
+}
+
+/// An edit of `task` that wrote `length` bytes left everything else where it was, and wrote its line as the file's
+/// are.
+fn untouched(source: &[u8], task: &Task, edited: &[u8], length: usize) -> TestCaseResult {
+    let shown = Bytes(edited.to_vec());
+    prop_assert!(edited.starts_with(&source[..task.span.start]), "{:?}", shown);
+    prop_assert!(edited.ends_with(&source[task.span.end..]), "{:?}", shown);
+    prop_assert!(edited.len() <= source.len() + task.span.len() + length + 32, "{:?}", shown);
+    let bare =
+        |bytes: &[u8]| bytes.windows(2).filter(|pair| pair[1] == b'\n' && pair[0] != b'\r').count();
+    if bare(source) == 0 && source.contains(&b'\n') {
+        prop_assert_eq!(bare(edited), 0, "line ends of another kind: {:?}", shown);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_approval_is_one_line_of_one_task() {
+    let name = prop_oneof![Just("ada".to_owned()), "[ -~é→`<\\n]{0,20}"];
+    let plans = prop_oneof![known().prop_map(|known| known.bytes), any_plan()];
+    let chosen = (plans, any::<prop::sample::Index>(), name);
+    drive("plan: approve", &chosen, |(bytes, chosen, name)| {
+        let (source, words) = (&bytes.0, SectionWords::default());
+        let (_, before) = read(source);
+        if before.tasks.is_empty() {
+            return Ok(());
+        }
+        let task = chosen.get(&before.tasks);
+        let edited = match approve::approve(source, task, "2026-11-21", &name) {
+            Ok(edited) => edited,
+            Err(tick::TickError::Unreadable(_)) => return Ok(()),
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        };
+        untouched(source, task, &edited, name.len() + 40)?;
+        if !approve::reads_back(&before.tasks, task, &edited, &words) {
+            return Ok(());
+        }
+        let (_, after) = read(&edited);
+        for (old, now) in before.tasks.iter().zip(&after.tasks) {
+            prop_assert_eq!((&old.id, &old.title, &old.notes), (&now.id, &now.title, &now.notes));
+            prop_assert_eq!(
+                &old.fields.status.as_ref().map(|field| field.status),
+                &now.fields.status.as_ref().map(|field| field.status)
+            );
+            if old.span.start != task.span.start {
+                prop_assert_eq!(old.readiness(), now.readiness());
+                continue;
+            }
+            prop_assert!(now.fields.approved);
+            let again = approve::approve(&edited, now, "2026-11-21", &name);
+            prop_assert_eq!(again, Ok(edited.clone()), "{:?}", Bytes(edited));
+        }
+        Ok(())
+    });
 }
