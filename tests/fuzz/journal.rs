@@ -47,7 +47,7 @@ fn written(entries: &[Entry]) -> Vec<u8> {
 }
 
 fn lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte == b'\n').count()
+    bytes.split(|byte| *byte == b'\n').count() - 1
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn twisted(value: &mut Value, picks: &mut Picks) {
             for (name, field) in fields.iter_mut() {
                 match name.as_str() {
                     "task" if picks.one_in(6) => {
-                        *field = (*picks.of_these(&["a", "b", "z"])).into()
+                        *field = (*picks.of_these(&["a", "b", "z"])).into();
                     }
                     "number" if picks.one_in(6) => *field = (picks.next() % 4).into(),
                     "at" | "until" if picks.one_in(8) => {

@@ -131,7 +131,9 @@ pub(crate) fn spoiled(
     pieces: &'static [&'static str],
 ) -> impl Strategy<Value = Bytes> {
     let made = (good, prop::collection::vec(deed(pieces), 0..8)).prop_map(|(mut text, deeds)| {
-        deeds.iter().for_each(|deed| deed.apply(&mut text));
+        for deed in &deeds {
+            deed.apply(&mut text);
+        }
         text
     });
     let pieced = prop::collection::vec(prop::sample::select(pieces), 0..60)

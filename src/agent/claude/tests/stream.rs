@@ -196,7 +196,7 @@ fn sum(value: &Value, names: &[&str]) -> f64 {
             })
             .sum(),
         Value::Array(items) => items.iter().map(|item| sum(item, names)).sum(),
-        _ => 0.0,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0.0,
     }
 }
 
