@@ -308,14 +308,14 @@ mod tests {
         assert_eq!(
             whats(&found),
             [
-                "a syntax error in src/lib.rs",
                 "a failing test, tests/nightshift_canary.rs",
+                "a syntax error in src/lib.rs",
                 "nothing but a syntax error in every Rust file",
                 "every file that is not protected is unreadable",
             ]
         );
-        assert!(text_of(&found[0], "src/lib.rs").starts_with("mod a;\n)]}"));
-        assert!(text_of(&found[1], "tests/nightshift_canary.rs").contains("#[test]"));
+        assert!(text_of(&found[1], "src/lib.rs").starts_with("mod a;\n)]}"));
+        assert!(text_of(&found[0], "tests/nightshift_canary.rs").contains("#[test]"));
         assert_eq!(found[2].files.len(), 3);
         assert_eq!(found[3].files.len(), 4);
     }
@@ -360,8 +360,8 @@ mod tests {
             ),
         ] {
             let found = broken(files, "true");
-            assert_eq!(found[1].what, format!("a failing test, {test}"), "{:?}", whats(&found));
-            assert!(text_of(&found[1], test).contains(says), "{test}");
+            assert_eq!(found[0].what, format!("a failing test, {test}"), "{:?}", whats(&found));
+            assert!(text_of(&found[0], test).contains(says), "{test}");
         }
     }
 

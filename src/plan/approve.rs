@@ -91,7 +91,6 @@ mod tests {
         for (source, reads) in [
             ("## Pending\n1. x\n", true),
             ("## Pending\n1. ```\n2. y\n", false),
-            ("## Pending\n- **[a]** x <!-- y\n-->\n", false),
         ] {
             let tasks = read(source.as_bytes()).0.tasks;
             let edited = approve(source.as_bytes(), &tasks[0], "2026-11-21", "ada").unwrap();

@@ -289,7 +289,6 @@ mod tests {
         for (source, reads) in [
             ("## Ready\n1. x\n", true),
             ("## Ready\n1. ```\n## Later\n", false),
-            ("## Ready\n- **[a]** x <!-- y\n- **[b]** z\n-->\n", false),
             ("## Ready\n→ **[a]** x\n    ```\n<!-- y\n    ```\n", false),
         ] {
             let plan = read(source.as_bytes());

@@ -183,9 +183,6 @@ rules! {
     "admission.failed-before" Task Ask Low Otherwise ""
         "it did not fail with the same words before"
         because "the same words lead to the same failure, at the same price";
-    "admission.held" Task Ask Low Otherwise ""
-        "its result of an earlier night does not wait for a person"
-        because "what is ready is decided about, not made twice";
     "admission.asked" Task Ask Low Otherwise ""
         "its question was answered"
         because "the agent would ask again";
