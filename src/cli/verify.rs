@@ -27,13 +27,14 @@ const SUBJECT: usize = 44;
 /// Say whether commits passed the gate, by their receipts or by running it again
 ///
 /// Works on any clone: the receipts are in git, at refs/nightshift/receipts, and are fetched when they are not
-/// here. Commits that do not claim to be ours are left out, unless --require-all asks for them.
+/// here. Commits that do not claim to be ours are left out, unless --require-all asks for them. A branch is looked at
+/// as the remote has it; a night's has to have all that landed in it, and nothing else.
 ///
 /// Exit codes: 0 every commit is proven · 1 one is not · 2 the question cannot be understood, or commits are
 /// missing here · 3 the remote or this machine refuses · 5 a night is running (--rerun).
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
-    /// A night (2026-11-21, last), a pull request (482, its URL), a range (main..x) or a revision [default:
+    /// A night (2026-11-21, last, last~1), a pull request (482, its URL), a range (main..x) or a revision [default:
     /// the last night here, else HEAD]
     #[arg(value_name = "WHAT")]
     what: Option<String>,
@@ -151,6 +152,7 @@ fn in_words(found: &Verification, holds: bool, command: &Verify, cleaner: &Clean
         cleaner.line(&found.base_how)
     )];
     lines.extend(found.judged.iter().map(|judged| line(judged, cleaner)));
+    lines.extend(found.findings.iter().map(|finding| format!("  NO    {}", cleaner.line(finding))));
     lines.extend(found.notes.iter().map(|note| format!("note: {}", cleaner.line(note))));
     lines.push(verdict(found, holds, command));
     lines.join("\n")
@@ -183,7 +185,7 @@ fn verdict(found: &Verification, holds: bool, command: &Verify) -> String {
     let all = found.judged.len();
     let proven = found.judged.iter().filter(|judged| judged.standing.proven()).count();
     let by = if command.rerun { "by running the gate again" } else { "by receipts" };
-    if all == 0 {
+    if all == 0 && found.findings.is_empty() {
         let word = if holds { "nothing to verify" } else { "not proven" };
         return format!("{word}: there is no commit that the base does not have");
     }
@@ -194,10 +196,15 @@ fn verdict(found: &Verification, holds: bool, command: &Verify) -> String {
             .filter(|judged| judged.standing == Standing::NotProven)
             .map(|judged| judged.commit.id.short())
             .collect();
+        let more = found.findings.len();
+        if those.is_empty() && more > 0 {
+            return format!("not proven: the branch is not what the night left ({more} found)");
+        }
+        let more = if more == 0 { String::new() } else { format!("; {more} more found") };
         let next = if command.rerun {
-            String::new()
+            more
         } else {
-            format!("; {NAME} verify --rerun runs the gate again")
+            format!("{more}; {NAME} verify --rerun runs the gate again")
         };
         return format!(
             "not proven: {} of {} ({}){next}",
@@ -251,6 +258,7 @@ fn as_json(found: &Verification, holds: bool, command: &Verify, cleaner: &Cleane
         "gate_file": found.ground.file(),
         "tip": found.tip,
         "commits": commits,
+        "findings": lines(&found.findings),
         "notes": lines(&found.notes),
     })
 }

@@ -76,6 +76,7 @@ pub fn show(vault: &Vault, user: &UserRepository, night: &NightId) -> Result<(),
 #[derive(Debug)]
 pub struct Shelf {
     by_tree: BTreeMap<TreeId, Vec<(NightId, Oid)>>,
+    unreadable: Vec<String>,
 }
 
 /// One receipt, as it was found.
@@ -100,11 +101,18 @@ impl Shelf {
             refs.extend(found.into_iter().map(|(name, at)| (name[space.len()..].to_owned(), at)));
         }
         let mut by_tree: BTreeMap<TreeId, Vec<(NightId, Oid)>> = BTreeMap::new();
+        let mut unreadable = Vec::new();
         for (night, at) in refs {
             let Ok(night) = NightId::new(night) else { continue };
-            // A ref that stands at no commit with a tree holds no receipts.
             let tree = handles.read.find_commit(oid(at.as_str())).and_then(|found| found.tree());
-            let Ok(tree) = tree else { continue };
+            let Ok(tree) = tree else {
+                unreadable.push(format!(
+                    "{} stands at {}, which is no commit with a tree here: no receipt is read from it",
+                    night.receipts_ref(),
+                    at.short()
+                ));
+                continue;
+            };
             for entry in tree.iter().filter(|entry| entry.kind() == Some(ObjectType::Blob)) {
                 let name = entry.name().unwrap_or_default();
                 let Some(tree) = name.get(..40).and_then(|hash| TreeId::new(hash).ok()) else {
@@ -116,23 +124,28 @@ impl Shelf {
                 }
             }
         }
-        Ok(Shelf { by_tree })
+        Ok(Shelf { by_tree, unreadable })
     }
 
     /// Receipts that are named by this tree.
     pub fn of(&self, vault: &Vault, tree: &TreeId) -> Result<Vec<Found>, Error> {
-        let handles = vault.open()?;
-        let all = handles.read.odb().map_err(git("read receipts"))?;
-        let read = |id: Oid| {
-            let (size, _) = all.read_header(id).map_err(|problem| problem.message().to_owned())?;
-            if size > LARGEST {
-                return Err(format!("it has {size} bytes, {LARGEST} at most are read"));
-            }
-            let blob = all.read(id).map_err(|problem| problem.message().to_owned())?;
-            Receipt::read(blob.data())
-        };
         let found = self.by_tree.get(tree).into_iter().flatten();
-        Ok(found.map(|(night, id)| Found { night: night.clone(), receipt: read(*id) }).collect())
+        read(vault, found)
+    }
+
+    /// Receipts that stand among those of a night, with the tree that each is named by.
+    pub fn of_night(&self, vault: &Vault, night: &NightId) -> Result<Vec<(TreeId, Found)>, Error> {
+        let mut all = Vec::new();
+        for (tree, known) in &self.by_tree {
+            let found = read(vault, known.iter().filter(|(of, _)| of == night))?;
+            all.extend(found.into_iter().map(|found| (tree.clone(), found)));
+        }
+        Ok(all)
+    }
+
+    /// Refs that hold no receipts because of where they stand, in words.
+    pub fn unreadable(&self) -> &[String] {
+        &self.unreadable
     }
 
     /// How many trees have one.
@@ -144,6 +157,23 @@ impl Shelf {
     pub fn is_empty(&self) -> bool {
         self.by_tree.is_empty()
     }
+}
+
+fn read<'f>(
+    vault: &Vault,
+    found: impl Iterator<Item = &'f (NightId, Oid)>,
+) -> Result<Vec<Found>, Error> {
+    let handles = vault.open()?;
+    let all = handles.read.odb().map_err(git("read receipts"))?;
+    let read = |id: Oid| {
+        let (size, _) = all.read_header(id).map_err(|problem| problem.message().to_owned())?;
+        if size > LARGEST {
+            return Err(format!("it has {size} bytes, {LARGEST} at most are read"));
+        }
+        let blob = all.read(id).map_err(|problem| problem.message().to_owned())?;
+        Receipt::read(blob.data())
+    };
+    Ok(found.map(|(night, id)| Found { night: night.clone(), receipt: read(*id) }).collect())
 }
 
 #[cfg(test)]

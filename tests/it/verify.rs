@@ -713,3 +713,144 @@ fn a_receipt_is_named_by_its_tree_and_holds_no_secret() {
     // What is masked cannot be computed again.
     scene.clone().is_not_proven(&[], &[("HEAD", "another gate: its steps were")]);
 }
+
+#[test]
+fn a_branch_is_judged_as_the_remote_has_it_and_what_stands_here_is_named() {
+    let scene = Scene::new();
+    let branch = format!("nightshift/{}", scene.name);
+    let stale = scene.clone();
+    stale.git(&["branch", "-q", &branch, "HEAD"]);
+    let old = stale.short("HEAD");
+    let other = scene.clone();
+    other.write("src/t3.txt", "more\n");
+    other.commit(&["--amend", "--no-edit"]);
+    let new = other.short("HEAD");
+    other.git(&["push", "-q", "-f", "origin", &format!("HEAD:{branch}")]);
+
+    let range = format!("origin/main..{branch}");
+    let tracking = format!("origin/{branch}");
+    let judged = |fresh: &Fresh, what: &[&str]| {
+        let (exit, said) = fresh.verify(what);
+        assert_eq!(exit, 1, "{what:?}: {said}");
+        assert!(said.contains(&format!("  NO    {new}")), "{what:?}: {said}");
+        let looked = format!("note: looked at {branch} of origin, which is at {new}; ");
+        let here = format!("refs/remotes/origin/{branch} is at {old} here");
+        assert!(said.contains(&looked) && said.contains(&here), "{what:?}: {said}");
+        said
+    };
+    for what in [scene.name.as_str(), &branch, &tracking, &range] {
+        let said = judged(&stale, &[what]);
+        assert!(said.contains(&format!("refs/heads/{branch} is at {old} here")), "{said}");
+    }
+    // Bare, on the night's branch; and where the night ran.
+    stale.git(&["checkout", "-q", &branch]);
+    judged(&stale, &[]);
+    let own = scene.night.command(&["verify"]).output().unwrap();
+    assert_eq!(own.status.code(), Some(1), "{own:?}");
+    // What is here is meant when the remote may not be asked.
+    stale.is_proven(&[&scene.name, "--no-fetch"]);
+    fs::rename(scene.night.remote(), scene.night.path("gone")).unwrap();
+    let said = stale.is_proven(&[&scene.name]);
+    let looked = format!("looked at refs/heads/{branch}, which is at {old}");
+    assert!(said.contains("note: could not ask origin: ") && said.contains(&looked), "{said}");
+}
+
+#[test]
+fn a_night_is_compared_with_what_landed_in_it() {
+    let scene = Scene::new();
+    let branch = format!("nightshift/{}", scene.name);
+    let fresh = scene.clone();
+    let tip = fresh.git(&["rev-parse", "HEAD"]);
+    let shorts = ["HEAD~2", "HEAD~1", "HEAD"].map(|at| fresh.short(at));
+    let missing = |task: usize| {
+        format!("  NO    landed and not here: task t{task}, commit {}\n", shorts[task - 1])
+    };
+    let check = |found: &[String]| {
+        fresh.git(&["push", "-q", "-f", "origin", &format!("HEAD:{branch}")]);
+        let (exit, said) = fresh.verify(&[&scene.name]);
+        assert_eq!(exit, i32::from(!found.is_empty()), "{said}");
+        let findings =
+            said.lines().filter(|l| l.contains("not here:") || l.contains("on its branch"));
+        assert_eq!(findings.count(), found.len(), "{said}");
+        for one in found {
+            assert!(said.contains(one), "no `{one}` in:\n{said}");
+        }
+        fresh.git(&["reset", "-q", "--hard", &tip]);
+        said
+    };
+    let foreign = |fresh: &Fresh| {
+        format!("not of night {}, and on its branch: commit {}\n", scene.name, fresh.short("HEAD"))
+    };
+    check(&[]);
+
+    fresh.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    let said = check(&[missing(3)]);
+    assert!(
+        said.ends_with("not proven: the branch is not what the night left (1 found)\n"),
+        "{said}"
+    );
+
+    fresh.write("src/t3.txt", "more\n");
+    fresh.commit(&["--amend", "-m", "nothing of ours"]);
+    check(&[missing(3), foreign(&fresh)]);
+
+    fresh.git(&["reset", "-q", "--hard", "origin/main"]);
+    fresh.write("src/mine.txt", "x\n");
+    fresh.commit(&["-m", "mine"]);
+    check(&[missing(1), missing(2), missing(3), foreign(&fresh)]);
+
+    fresh.git(&["reset", "-q", "--hard", "origin/main"]);
+    check(&[missing(1), missing(2), missing(3)]);
+
+    // Work of a person on top of it all.
+    fresh.write("src/mine.txt", "x\n");
+    fresh.commit(&["-m", "mine"]);
+    check(&[foreign(&fresh)]);
+
+    // A squash of all has all; a squash of two has two.
+    fresh.git(&["reset", "-q", "--soft", "origin/main"]);
+    fresh.commit(&["-m", "Everything"]);
+    check(&[]);
+    fresh.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    fresh.git(&["reset", "-q", "--soft", "origin/main"]);
+    fresh.commit(&["-m", "The first two"]);
+    check(&[missing(3)]);
+
+    // Merged with a merge commit, the branch is what it was.
+    fresh.git(&["checkout", "-q", "-B", "other", "origin/main"]);
+    fresh.git(&["merge", "-q", "--no-ff", "-m", "merged", &tip]);
+    fresh.git(&["push", "-q", "origin", "other:main"]);
+    fresh.git(&["checkout", "-q", "work"]);
+    assert!(check(&[]).contains("is merged; looked at from"));
+}
+
+#[test]
+fn nights_are_counted_back_and_a_ref_that_holds_no_receipts_is_named() {
+    let ran = TestNight::new().task("t1", "Add one").agent(AGENT).run(&[]).exit(0);
+    let first = Scene::of(ran);
+    let night = first.night;
+    night.git(&["merge", "-q", "--ff-only", &format!("nightshift/{}", first.name)]);
+    fs::write(night.repo().join("PROJECT_PLAN.md"), plan_of(&night)).unwrap();
+    night.git(&["commit", "-qam", "plan"]);
+    night.git(&["push", "-q", "origin", "main"]);
+    let second = Scene::of(night.run(&[]).exit(0).says("LANDED 1"));
+    let own = |what: &str| {
+        let output = second.night.command(&["verify", what]).output().unwrap();
+        let text = [&*output.stderr, &*output.stdout].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    for (what, name) in [("last", &second.name), ("last~0", &second.name), ("last~1", &first.name)]
+    {
+        let (exit, said) = own(what);
+        assert!(exit == Some(0) && said.contains(&format!("night {name} at ")), "{said}");
+    }
+    let (exit, said) = own("last~2");
+    assert!(exit == Some(2) && said.contains("there is no night `last~2` here"), "{said}");
+
+    let fresh = second.clone();
+    let blob = git(&second.night.remote(), &["rev-parse", "main:PROJECT_PLAN.md"]);
+    git(&second.night.remote(), &["update-ref", &second.receipts(), &blob]);
+    let said = fresh.is_not_proven(&[&second.name], &[("HEAD", "no receipt for its tree")]);
+    let named = format!("note: {} stands at {}, which is no commit", second.receipts(), &blob[..7]);
+    assert!(said.contains(&named), "{said}");
+}

@@ -8,6 +8,7 @@ mod ground;
 mod judge;
 mod range;
 pub mod rerun;
+mod whole;
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ pub use self::ground::Ground;
 /// What a person asks.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// A revision, a range, a pull request or a night; `None` = the last night here, else HEAD.
+    /// A revision, a range, a pull request or a night; `None` = the last night here, else HEAD. A branch is
+    /// meant as the remote has it, where the remote may be asked.
     pub what: Option<String>,
     /// Where the line left its base, instead of the remote's default branch.
     pub base: Option<String>,
@@ -104,16 +106,20 @@ pub struct Verification {
     pub tip_how: String,
     /// The commits, parents before children.
     pub judged: Vec<Judged>,
+    /// What else keeps it from being proven: what a night landed and its branch has not, and the reverse.
+    pub findings: Vec<String>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
 
 impl Verification {
-    /// True when every commit is proven or none of ours, and where `all` is asked, every one is proven.
+    /// True when every commit is proven or none of ours, and where `all` is asked, every one is proven; and
+    /// nothing else was found.
     pub fn holds(&self, all: bool) -> bool {
-        self.judged.iter().all(|judged| {
-            judged.standing.proven() || (!all && judged.standing == Standing::NotOurs)
-        })
+        self.findings.is_empty()
+            && self.judged.iter().all(|judged| {
+                judged.standing.proven() || (!all && judged.standing == Standing::NotOurs)
+            })
     }
 }
 
@@ -132,7 +138,8 @@ pub fn verify(
                 return Ok(true);
             }
         }
-        Ok(commits.is_empty() && line.merged)
+        // What is not on a night's branch is known by its receipts alone.
+        Ok(line.night.is_some() || (commits.is_empty() && line.merged))
     };
     if wanted(&line.commits)? && question.fetch {
         fetch_receipts(surroundings, home, &mut notes);
@@ -148,8 +155,13 @@ pub fn verify(
         judged.push(judge::judge(&home.vault, &ground, commit, found, question.all));
     }
     missing_tasks(&judged, &mut notes);
+    notes.extend(shelf.unreadable().iter().cloned());
+    let findings = match &line.night {
+        Some(night) => whole::compare(&home.vault, &shelf, night, &judged, line.merged)?,
+        None => Vec::new(),
+    };
     let (tip, tip_how, base_how) = (line.tip, line.tip_how, line.base_how);
-    Ok(Verification { ground, base_how, tip, tip_how, judged, notes })
+    Ok(Verification { ground, base_how, tip, tip_how, judged, findings, notes })
 }
 
 fn fetch_receipts(surroundings: &Surroundings, home: &Home, notes: &mut Vec<String>) {

@@ -32,21 +32,39 @@ pub(super) struct Line {
     pub(super) commits: Vec<Commit>,
     /// True for a night or a pull request that is part of its base by now.
     pub(super) merged: bool,
+    /// The night whose branch it is, where that was asked about.
+    pub(super) night: Option<NightId>,
 }
 
 /// A person's word, understood.
 #[derive(Debug, PartialEq, Eq)]
 enum Word {
     Night(NightId),
-    Pull { number: u64, of: Option<String> },
-    Range { base: String, tip: String },
+    /// The nth last night here, 0 = the last.
+    Back(usize),
+    Branch(String),
+    Pull {
+        number: u64,
+        of: Option<String>,
+    },
+    Range {
+        base: String,
+        tip: String,
+    },
     Revision(String),
 }
 
 fn understand(word: &str) -> Word {
     let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.len() < 10);
-    if let Ok(night) = NightId::new(word) {
+    let own = format!("{NAME}/");
+    if let Ok(night) = NightId::new(word.strip_prefix(&own).unwrap_or(word)) {
         return Word::Night(night);
+    }
+    if matches!(word, "last" | "latest") {
+        return Word::Back(0);
+    }
+    if let Some(back) = word.strip_prefix("last~").and_then(|back| back.parse().ok()) {
+        return Word::Back(back);
     }
     if let Some(number) = word.strip_prefix('#').and_then(number).or_else(|| number(word)) {
         return Word::Pull { number, of: None };
@@ -75,21 +93,29 @@ pub(super) fn find(
 ) -> Result<Line, Refused> {
     let place = Place { surroundings, home, fetch: question.fetch };
     let word = match question.what.as_deref() {
-        Some("last") | None => match last_night(home)? {
-            Some(night) => Word::Night(night),
-            None if question.what.is_some() => {
-                return Err(Refused::usage(
-                    "no night has landed anything here",
-                    "name a night, a branch, a range or a pull request",
-                ));
+        None => match (last_night(home)?, home.user.head_branch()?) {
+            (Some(night), _) => Word::Night(night),
+            (None, Some(branch)) if matches!(understand(&branch), Word::Night(_)) => {
+                understand(&branch)
             }
-            None => Word::Revision("HEAD".to_owned()),
+            (None, _) => Word::Revision("HEAD".to_owned()),
         },
         Some(word) => understand(word),
     };
+    let word = match word {
+        Word::Back(back) => Word::Night(earlier_night(home, back)?),
+        Word::Revision(word) => match place.branch_of(&word)? {
+            Some(branch) => match understand(&branch) {
+                night @ Word::Night(_) => night,
+                _ => Word::Branch(branch),
+            },
+            None => Word::Revision(word),
+        },
+        word => word,
+    };
     let (tip, tip_how, own_base) = match &word {
         Word::Night(night) => {
-            let (tip, how) = place.night(night)?;
+            let (tip, how) = place.night(night, notes)?;
             (tip, how, base_of_night(home, night)?)
         }
         Word::Pull { number, of } => {
@@ -97,9 +123,19 @@ pub(super) fn find(
         }
         Word::Range { base, tip } => {
             let base = place.revision(base)?;
-            (place.revision(tip)?, tip.clone(), Some((base, "as you named it".to_owned())))
+            let at = match place.branch_of(tip)? {
+                Some(branch) => place.branch(&branch, notes)?,
+                None => None,
+            };
+            let at = at.map_or_else(|| place.revision(tip), Ok)?;
+            (at, tip.clone(), Some((base, "as you named it".to_owned())))
+        }
+        Word::Branch(branch) => {
+            let found = place.branch(branch, notes)?;
+            (found.map_or_else(|| place.revision(branch), Ok)?, branch.clone(), None)
         }
         Word::Revision(word) => (place.revision(word)?, word.clone(), None),
+        Word::Back(_) => unreachable!("`last` and its like became a night above"),
     };
     let (from, base_how) = match (&question.base, own_base) {
         (Some(word), _) => (place.revision(word)?, format!("`{word}`, given with --base")),
@@ -137,7 +173,8 @@ pub(super) fn find(
         return Err(cut_off());
     }
     let merged = commits.is_empty() && matches!(word, Word::Night(_) | Word::Pull { .. });
-    Ok(Line { base, base_how, tip, tip_how, commits, merged })
+    let night = if let Word::Night(night) = word { Some(night) } else { None };
+    Ok(Line { base, base_how, tip, tip_how, commits, merged, night })
 }
 
 impl Line {
@@ -179,6 +216,20 @@ fn last_night(home: &Home) -> Result<Option<NightId>, Refused> {
         }
     }
     Ok(None)
+}
+
+/// The nth last night that was begun here, as `show` counts them.
+fn earlier_night(home: &Home, back: usize) -> Result<NightId, Refused> {
+    let begun = |id: &NightId| {
+        let reading = journal::read(&home.places.night(id).journal());
+        reading.map_or(true, |reading| !reading.entries.is_empty())
+    };
+    home.places.all_nights().into_iter().rev().filter(begun).nth(back).ok_or_else(|| {
+        Refused::usage(
+            format!("there is no night `last~{back}` here"),
+            "name a night, a branch, a range or a pull request",
+        )
+    })
 }
 
 /// Where a night of this machine began, by its own record.
@@ -229,27 +280,82 @@ impl Place<'_> {
         }
     }
 
-    /// Where a night's branch stands: the person's, else the remote's, else ours.
-    fn night(&self, night: &NightId) -> Result<(CommitId, String), Refused> {
+    /// The branch that a word names, here or as it was last fetched. A tag of that name goes first, as in git.
+    fn branch_of(&self, word: &str) -> Result<Option<String>, Refused> {
+        let user = &self.home.user;
+        if word == "HEAD" || user.resolve(&format!("refs/tags/{word}"))?.is_some() {
+            return Ok(None);
+        }
+        let full = word.strip_prefix("refs/heads/").unwrap_or(word);
+        if user.resolve(&format!("refs/heads/{full}"))?.is_some() {
+            return Ok(Some(full.to_owned()));
+        }
+        let Some(remote) = &self.home.remote else { return Ok(None) };
+        let word = word.strip_prefix("refs/").unwrap_or(word);
+        let word = word.strip_prefix("remotes/").unwrap_or(word);
+        let word = word.strip_prefix(&format!("{}/", remote.name)).unwrap_or(word);
+        let tracked = user.resolve(&format!("refs/remotes/{}/{word}", remote.name))?;
+        Ok(tracked.filter(|_| word != "HEAD").map(|_| word.to_owned()))
+    }
+
+    /// Where a branch stands: on the remote where that may be asked, else the person's, else the last fetched,
+    /// else ours. Where it stands elsewhere too, a note says so.
+    fn branch(&self, branch: &str, notes: &mut Vec<String>) -> Result<Option<CommitId>, Refused> {
         let Home { user, vault, remote, .. } = self.home;
-        let how = format!("night {night}");
-        let tracking = remote
-            .as_ref()
-            .map(|remote| format!("refs/remotes/{}/{}", remote.name, night.branch()));
-        for name in [night.branch_ref()].into_iter().chain(tracking) {
-            if let Some(found) = user.resolve(&name)? {
-                return Ok((found, how));
+        let name = format!("refs/heads/{branch}");
+        let tracking = remote.as_ref().map(|it| format!("refs/remotes/{}/{branch}", it.name));
+        let mut here = Vec::new();
+        for name in [name.clone()].into_iter().chain(tracking) {
+            here.extend(user.resolve(&name)?.map(|at| (name, at)));
+        }
+        if here.is_empty() {
+            here.extend(vault.resolve(&name)?.map(|at| (format!("{NAME}'s own {branch}"), at)));
+        }
+        let there = match self.fetched(&name) {
+            Err(problem) if here.is_empty() => return Err(problem),
+            there => there,
+        };
+        let first = here.first().cloned();
+        let (of, tip) = match (&there, remote, first) {
+            (Ok(Some(tip)), Some(remote), _) => {
+                (format!("{branch} of {}", remote.name), tip.clone())
             }
+            (_, _, Some(first)) => first,
+            (_, _, None) => return Ok(None),
+        };
+        let why = match (there, remote) {
+            (Err(problem), _) => Some(problem.message),
+            (Ok(None), Some(remote)) if self.fetch => {
+                Some(format!("{} has no branch {branch}", remote.name))
+            }
+            (Ok(_), _) => None,
+        };
+        let others: Vec<String> = here
+            .iter()
+            .filter(|(_, at)| *at != tip)
+            .map(|(name, at)| format!("{name} is at {} here", at.short()))
+            .collect();
+        if why.is_some() || !others.is_empty() {
+            let looked = format!("looked at {of}, which is at {}", tip.short());
+            let said: Vec<String> = why.into_iter().chain([looked]).chain(others).collect();
+            notes.push(said.join("; "));
         }
-        if let Some(found) =
-            self.fetched(&night.branch_ref())?.or(vault.resolve(&night.branch_ref())?)
-        {
-            return Ok((found, how));
-        }
-        Err(Refused::usage(
-            format!("there is no branch {} here{}", night.branch(), self.or_there()),
-            "a branch that was deleted after its merge is verified by the commits it left: BASE..REV",
-        ))
+        Ok(Some(tip))
+    }
+
+    /// Where a night's branch stands.
+    fn night(
+        &self,
+        night: &NightId,
+        notes: &mut Vec<String>,
+    ) -> Result<(CommitId, String), Refused> {
+        let found = self.branch(&night.branch(), notes)?.ok_or_else(|| {
+            Refused::usage(
+                format!("there is no branch {} here{}", night.branch(), self.or_there()),
+                "a branch that was deleted after its merge is verified by the commits it left: BASE..REV",
+            )
+        })?;
+        Ok((found, format!("night {night}")))
     }
 
     fn pull(&self, number: u64, of: Option<&str>) -> Result<CommitId, Refused> {
@@ -295,8 +401,11 @@ impl Place<'_> {
             )
         };
         let there = network.list(&remote.fetch, name).map_err(refused)?;
-        if !there.iter().any(|(found, _)| found == name) {
+        let Some((_, at)) = there.into_iter().find(|(found, _)| found == name) else {
             return Ok(None);
+        };
+        if self.home.has(&at) {
+            return Ok(Some(at));
         }
         let below = name.trim_start_matches("refs/");
         let ours = format!("{REF_NAMESPACE}fetched/{below}");
@@ -348,7 +457,10 @@ mod tests {
             ("main..x", range("main", "x")),
             ("main...x", range("main", "x")),
             ("main..", range("main", "HEAD")),
-            ("nightshift/2026-11-21", revision("nightshift/2026-11-21")),
+            ("nightshift/2026-11-21", Word::Night(NightId::new("2026-11-21").unwrap())),
+            ("last", Word::Back(0)),
+            ("last~2", Word::Back(2)),
+            ("last~x", revision("last~x")),
             ("feature/pull/7", revision("feature/pull/7")),
             ("HEAD~2", revision("HEAD~2")),
             // Ten digits are a commit's, not a number's.
