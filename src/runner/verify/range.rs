@@ -56,8 +56,7 @@ enum Word {
 
 fn understand(word: &str) -> Word {
     let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.len() < 10);
-    let own = format!("{NAME}/");
-    if let Ok(night) = NightId::new(word.strip_prefix(&own).unwrap_or(word)) {
+    if let Some(night) = NightId::new(word).ok().or_else(|| night_of(word)) {
         return Word::Night(night);
     }
     if matches!(word, "last" | "latest") {
@@ -84,6 +83,12 @@ fn understand(word: &str) -> Word {
     }
 }
 
+/// The night that a branch belongs to by its name.
+fn night_of(branch: &str) -> Option<NightId> {
+    let name = branch.strip_prefix(NAME)?.strip_prefix('/')?;
+    NightId::new(name).ok()
+}
+
 /// Finds the line that is asked about.
 pub(super) fn find(
     surroundings: &Surroundings,
@@ -92,27 +97,24 @@ pub(super) fn find(
     notes: &mut Vec<String>,
 ) -> Result<Line, Refused> {
     let place = Place { surroundings, home, fetch: question.fetch };
-    let word = match question.what.as_deref() {
-        None => match (last_night(home)?, home.user.head_branch()?) {
-            (Some(night), _) => Word::Night(night),
-            (None, Some(branch)) if matches!(understand(&branch), Word::Night(_)) => {
-                understand(&branch)
-            }
-            (None, _) => Word::Revision("HEAD".to_owned()),
+    let mut word = match question.what.as_deref() {
+        None => match last_night(home)? {
+            Some(night) => Word::Night(night),
+            None => home
+                .user
+                .head_branch()?
+                .and_then(|branch| night_of(&branch))
+                .map_or(Word::Revision("HEAD".to_owned()), Word::Night),
         },
         Some(word) => understand(word),
     };
-    let word = match word {
-        Word::Back(back) => Word::Night(earlier_night(home, back)?),
-        Word::Revision(word) => match place.branch_of(&word)? {
-            Some(branch) => match understand(&branch) {
-                night @ Word::Night(_) => night,
-                _ => Word::Branch(branch),
-            },
-            None => Word::Revision(word),
-        },
-        word => word,
-    };
+    if let Word::Back(back) = word {
+        word = Word::Night(earlier_night(home, back)?);
+    } else if let Word::Revision(text) = &word
+        && let Some(branch) = place.branch_of(text)?
+    {
+        word = night_of(&branch).map_or(Word::Branch(branch), Word::Night);
+    }
     let (tip, tip_how, own_base) = match &word {
         Word::Night(night) => {
             let (tip, how) = place.night(night, notes)?;
