@@ -12,7 +12,7 @@ use super::{
     shapes::regex,
     source::{self, Family, Line, language_of},
     tested::{Convention, convention},
-    weaker::Weaker,
+    weaker::{Weaker, Weight},
 };
 use crate::{
     diff::{ChangeKind, FileChange},
@@ -38,7 +38,7 @@ pub(super) fn of(change: &FileChange) -> Vec<Weaker> {
         (source.bare.lines().collect(), source.code.lines().collect());
     let mut say = |number: u32, message: &str| {
         let place = format!("{}:{number}", change.path);
-        found.push(Weaker { grave: true, place, message: message.to_owned() });
+        found.push(Weaker { weight: Weight::Grave, place, message: message.to_owned() });
     };
     for (number, line) in &change.added_lines {
         let at = number.saturating_sub(1) as usize;

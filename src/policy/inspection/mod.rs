@@ -17,7 +17,9 @@ use super::{
     risk,
     rules::{Case, globs, is_test_or_doc, is_test_place},
     secrets::{Found, RULES_FILE},
-    source, weaker, words,
+    source,
+    weaker::{self, Weight},
+    words,
 };
 use place::is_invisible;
 pub use place::reserved;
@@ -377,25 +379,26 @@ impl Inspector<'_> {
         }
     }
 
-    /// Tests that say less than before, unless the task's own words ask for it.
+    /// Tests that say less than before, unless the task's title asks for that.
     fn weaker_tests(&mut self, diff: &Diff) -> Vec<TestDelta> {
-        let task = self.task.task();
-        let seen = weaker::look(diff, task);
-        let verdict = match self.rules.policy.weaker_tests {
-            WeakerTests::Never if weaker::asked_for(task) => Verdict::Report,
-            WeakerTests::Never => Verdict::Refuse,
-            WeakerTests::Ask => Verdict::Ask,
-            WeakerTests::Allow => Verdict::Report,
-        };
+        let mut seen = weaker::look(diff, self.task.task());
+        // What weighs most comes first: else many that are excused would crowd out one that is not.
+        seen.weaker.sort_by_key(|found| std::cmp::Reverse(found.weight));
         let more = seen.weaker.len().saturating_sub(MOST);
         for found in seen.weaker.into_iter().take(MOST) {
-            let verdict = if found.grave { verdict } else { Verdict::Report };
+            let verdict = match (found.weight, self.rules.policy.weaker_tests) {
+                (Weight::Light, _)
+                | (_, WeakerTests::Allow)
+                | (Weight::Asked, WeakerTests::Never) => Verdict::Report,
+                (Weight::Grave, WeakerTests::Never) => Verdict::Refuse,
+                (Weight::Asked | Weight::Grave, WeakerTests::Ask) => Verdict::Ask,
+            };
             let rule = Rule(WEAKER.0, verdict, WEAKER.2, WEAKER.3);
             let rest = if more > 0 { format!("; {more} more like it") } else { String::new() };
-            let help = if found.grave {
-                "put it back and make the code right; where the test is wrong, the task must say so"
-            } else {
+            let help = if found.weight == Weight::Light {
                 ""
+            } else {
+                "put it back and make the code right; where a test must go, the task's title must say so"
             };
             let message = format!("{}{rest}", found.message);
             self.no_with_help(rule, found.place, "no test says less than before", message, help);
@@ -574,6 +577,23 @@ mod tests {
         }
         let refusal = said(&policy, &task, vec![modified("AGENTS.md", &[])]).remove(0);
         assert_eq!(refusal.severity, Severity::Critical);
+    }
+
+    #[test]
+    fn tests_that_may_go_hide_no_run_that_was_loosened() {
+        let of = |lines: &[&str]| {
+            let tests = (0..=MOST).map(|n| format!("def test_{n}():\n    assert f({n}) == {n}\n"));
+            let mut change = modified("tests/test_a.py", lines);
+            change.old_text = Some(tests.collect());
+            let old = change.old_text.iter().flat_map(|text| text.lines());
+            change.removed_lines = (1..).zip(old.map(str::to_owned)).collect();
+            judged(&Policy::default(), &ready("Remove the old tests"), vec![change])
+        };
+        let weaker = |verdict| ("inspection.weaker-tests".to_owned(), verdict);
+        let (gone, loosened) = (of(&["import sys"]), of(&["import sys", "sys.exit(0)"]));
+        assert!(gone.contains(&weaker(Verdict::Report)), "{gone:?}");
+        assert!(!gone.contains(&weaker(Verdict::Refuse)), "{gone:?}");
+        assert!(loosened.contains(&weaker(Verdict::Refuse)), "{loosened:?}");
     }
 
     #[test]
