@@ -10,6 +10,7 @@ pub mod recognise;
 pub mod verdict;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
@@ -294,19 +295,74 @@ pub fn id<'e>(
     GateId::new(hex(&hash.finalize())).expect("SHA-256 has 64 hexadecimal digits")
 }
 
-/// Files of the base that the steps name: `bash scripts/check.sh` names `scripts/check.sh`.
+/// Files of the base that the steps name: `bash scripts/check.sh` names `scripts/check.sh`, and so do
+/// `cd scripts && ./check.sh`, `"$PWD"/scripts//check.sh` and `sh -c 'scripts/check.sh'`. A file too many is only
+/// protected; patterns and values of variables are not read.
 pub fn named_files(steps: &[Step], files: &[TreeEntry]) -> Vec<RepoPath> {
+    let known: BTreeSet<&RepoPath> = files.iter().map(|entry| &entry.path).collect();
     let mut named: Vec<RepoPath> = Vec::new();
     for step in steps {
-        let words = step.run.split(|c: char| c.is_whitespace() || "\"';|&()<>=`$".contains(c));
-        for word in words.filter(|word| !word.is_empty()) {
-            let path = RepoPath::from(word.trim_start_matches("./"));
-            if files.iter().any(|entry| entry.path == path) && !named.contains(&path) {
-                named.push(path);
+        let gap = |c: char| c.is_whitespace() || ";|&()<>=`".contains(c);
+        let apart = step.run.split(|c: char| gap(c) || "\"'$\\:".contains(c));
+        let joined = step.run.replace("\\\n", "").replace(['"', '\'', '\\'], "");
+        let quoted = step.run.split(['"', '\'']).map(str::trim);
+        for words in [apart.collect(), joined.split(gap).collect(), quoted.collect::<Vec<_>>()] {
+            for path in spelled(&words).into_iter().map(|path| RepoPath::from(path.as_str())) {
+                if known.contains(&path) && !named.contains(&path) {
+                    named.push(path);
+                }
             }
         }
     }
     named
+}
+
+/// Paths that the words of a command may mean, from the root and from each directory that it enters.
+fn spelled(words: &[&str]) -> Vec<String> {
+    const ENTERS: [&str; 8] =
+        ["cd", "pushd", "-C", "--prefix", "--directory", "--cwd", "--chdir", "PYTHONPATH"];
+    // What these are given may lack its ending.
+    const LOADERS: [&str; 5] = ["node", "nodejs", "bun", "tsx", "ts-node"];
+    const ENDINGS: [&str; 6] = [".js", ".cjs", ".mjs", ".ts", ".json", "/index.js"];
+    let (mut places, mut before, mut loads) = (vec![String::new()], "", false);
+    let mut paths = Vec::new();
+    for word in words.iter().copied().filter(|word| !word.is_empty()) {
+        let mut ways = vec![word.to_owned()];
+        // `$PWD/a` and the like: what the variable holds is taken for a place already known.
+        ways.extend(word.strip_prefix('$').and_then(|rest| Some(rest.split_once('/')?.1.into())));
+        if before.starts_with('-') && !before.starts_with("--") && before.ends_with('m') {
+            let module = word.replace('.', "/");
+            ways.extend([format!("{module}.py"), format!("{module}/__main__.py")]);
+        }
+        if loads {
+            ways.extend(ENDINGS.iter().map(|ending| format!("{word}{ending}")));
+        }
+        if ENTERS.contains(&before) {
+            let from = places.last().map_or("", String::as_str);
+            let entered: Vec<String> = ways.iter().filter_map(|way| resolved(from, way)).collect();
+            places.extend(entered);
+        }
+        for place in &places {
+            paths.extend(ways.iter().filter_map(|way| resolved(place, way)));
+        }
+        loads |= LOADERS.contains(&word.rsplit('/').next().unwrap_or(word));
+        before = word;
+    }
+    paths
+}
+
+/// A path from the root without `.`, `..` and doubled slashes; `None` for one that leaves the root. The first slash
+/// says nothing: before it may have stood a variable.
+fn resolved(place: &str, word: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in place.split('/').chain(word.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            _ => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 fn file_name(name: &str) -> String {
@@ -342,6 +398,41 @@ mod tests {
         let steps = [step("q", "CI=1 bash ./scripts/check.sh && make -f Makefile")];
         let named = named_files(&steps, &files);
         assert_eq!(named, ["scripts/check.sh", "Makefile"].map(RepoPath::from));
+    }
+
+    #[test]
+    fn a_step_protects_the_files_that_it_names_in_another_spelling() {
+        let files =
+            ["ci/check.sh", "ci/run.js", "tools/gate.py", "tools/all/__main__.py", "a b/x.sh"]
+                .map(|path| entry(path, 'a'));
+        for (run, expected) in [
+            ("cd ci && ./check.sh", "ci/check.sh"),
+            ("(cd ./ci//; sh check.sh)", "ci/check.sh"),
+            ("cd tools && sh ../ci/check.sh", "ci/check.sh"),
+            ("cd tools/all && cd ../../ci && sh check.sh", "ci/check.sh"),
+            ("cd \"$PWD/ci\" && sh check.sh", "ci/check.sh"),
+            ("sh ci//./check.sh", "ci/check.sh"),
+            ("sh \"$PWD\"/ci/check.sh", "ci/check.sh"),
+            ("sh ${PWD}/ci/check.sh", "ci/check.sh"),
+            ("\"$(pwd)/ci/check.sh\" --all", "ci/check.sh"),
+            ("sh -c 'cd ci && sh \"check.sh\"'", "ci/check.sh"),
+            ("sh -c \"sh \\\"ci/check.sh\\\"\"", "ci/check.sh"),
+            ("sh ci/'check.sh'", "ci/check.sh"),
+            ("sh ci/che\\\nck.sh || env -C ci sh check.sh", "ci/check.sh"),
+            ("python3 -m tools.gate --fast", "tools/gate.py"),
+            ("python -Im tools.all", "tools/all/__main__.py"),
+            ("cd tools && python -m gate", "tools/gate.py"),
+            ("PYTHONPATH=tools python -m gate", "tools/gate.py"),
+            ("node --test ci/run", "ci/run.js"),
+            ("cd ci; node run", "ci/run.js"),
+            ("sh 'a b/x.sh'", "a b/x.sh"),
+        ] {
+            assert_eq!(named_files(&[step("q", run)], &files), [RepoPath::from(expected)], "{run}");
+        }
+        for run in ["sh check.sh", "cd .. && sh ci/none.sh", "sh ../ci/check.sh", "cargo test gate"]
+        {
+            assert_eq!(named_files(&[step("q", run)], &files), [] as [RepoPath; 0], "{run}");
+        }
     }
 
     #[test]
