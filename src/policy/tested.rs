@@ -135,8 +135,43 @@ pub(super) fn read(path: &RepoPath, text: &str, runs: bool) -> Option<Tested> {
     } else {
         tests.iter().map(|test| test.assertions).sum()
     };
-    let dead = count(&shapes.dead, &source.bare);
+    let of_tests = separable(path) || ["tests.rs", "test.rs"].iter().any(|end| file_is(path, end));
+    let dead = if family == Family::Rust && !of_tests {
+        dead_beside_code(&source, &tests, &brackets, shapes)
+    } else {
+        count(&shapes.dead, &source.bare)
+    };
     Some(Tested { family, source, tests, assertions, dead })
+}
+
+fn file_is(path: &RepoPath, name: &str) -> bool {
+    path.components().last() == Some(name.as_bytes())
+}
+
+/// Marks that take a part out, in a file of code with tests in it. A condition that never holds counts inside of
+/// tests and their modules alone: in the code it is ordinary. A `cfg` stands outside of what it takes out.
+fn dead_beside_code(source: &Source, tests: &[Test], brackets: &Brackets, shapes: &Shapes) -> u32 {
+    static MODULE: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"#\[\s*cfg\(\s*(?:all\(\s*)?test\b[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*",
+            r"(?:pub(?:\([^)]*\))?\s+)?(?:async\s+|const\s+|unsafe\s+)*(?:mod|fn|impl)\b[^{};]*\{"
+        ))
+    });
+    let mut spans: Vec<Range<usize>> = tests.iter().map(|test| test.span.clone()).collect();
+    spans.extend(MODULE.find_iter(&source.bare).map(|head| {
+        let open = head.end() - 1;
+        open..brackets.closed(open)
+    }));
+    spans.sort_by_key(|span| span.start);
+    let (mut dead, mut next, mut inside) = (0, 0, 0);
+    for mark in shapes.dead.find_iter(&source.bare) {
+        while let Some(span) = spans.get(next).filter(|span| span.start <= mark.start()) {
+            inside = inside.max(span.end);
+            next += 1;
+        }
+        dead += u32::from(mark.start() < inside || !mark.as_str().starts_with("if"));
+    }
+    dead
 }
 
 /// True when a line of the file without strings asserts something that can fail.
@@ -691,6 +726,21 @@ test.describe('z', () => { test.beforeEach('no', () => {}); });
             assert_eq!(tests.len(), 1, "{body}");
             assert_eq!(tests[0].assertions, 0, "{body}");
         }
+    }
+
+    #[test]
+    fn what_never_runs_counts_in_tests_and_not_in_the_code_beside_them() {
+        let code = "fn f() { if false { unreachable!() } }\n";
+        let test = "#[test]\nfn a() { assert!(f()); }\n";
+        let never = "#[test]\nfn b() { if false { assert!(f()); } }\n";
+        let module = "#[cfg(test)]\nmod tests {\n fn holds() { if false { assert!(f()); } }\n}\n";
+        let out = "#[cfg(any())]\nmod tests { }\n";
+        let dead = |path: &str, text: &str| read(&path.into(), text, true).unwrap().dead;
+        assert_eq!(dead("src/a.rs", &[code, test, code].concat()), 0);
+        assert_eq!(dead("src/a.rs", &[code, never, code].concat()), 1);
+        assert_eq!(dead("src/a.rs", &[code, module, code].concat()), 1);
+        assert_eq!(dead("src/a.rs", &[code, out].concat()), 1);
+        assert_eq!(dead("tests/a.rs", code), 1, "all of a file of tests is tests");
     }
 
     #[test]
