@@ -88,10 +88,8 @@ mod tests {
 
     #[test]
     fn an_approval_that_nobody_could_read_is_seen() {
-        for (source, reads) in [
-            ("## Pending\n1. x\n", true),
-            ("## Pending\n1. ```\n2. y\n", false),
-        ] {
+        for (source, reads) in [("## Pending\n1. x\n", true), ("## Pending\n1. ```\n2. y\n", false)]
+        {
             let tasks = read(source.as_bytes()).0.tasks;
             let edited = approve(source.as_bytes(), &tasks[0], "2026-11-21", "ada").unwrap();
             let words = SectionWords::default();

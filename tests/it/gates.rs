@@ -135,7 +135,8 @@ fn a_green_run_that_tested_nothing_is_red() {
 fn fewer_tests_alone_are_shown_and_land() {
     let night =
         counting().agent("sed -i 's/three/four/' src/a.txt; sed -i 's/three/four/' tests/three.t");
-    night.run(&[]).exit(0).landed(["t1"]).says("tests=3");
+    // The base's test does not hold on the changed word, in whatever language it is written.
+    night.run(&[]).exit(1).landed([]).says("tests=3").says("HELD FOR YOU 1");
     let fewer = "echo 'count=0; for test in tests/one.t tests/two.t; do count=$((count + 1)); sh $test || exit 1; done; \
                  echo \"# tests $count\"' > src/run_tests.sh";
     let ran = counting().agent(fewer).run(&[]).exit(0).landed(["t1"]).says("tests=3→2");
