@@ -23,7 +23,7 @@ use crate::{
     plan::{self, SectionWords},
     policy::{AdmittedTask, RuleSet},
     process::{Environment, Stop, Supervisor},
-    receipt::Receipt,
+    receipt::{ProtectedFile, Receipt},
     redact::Redactor,
     report,
     runner::{
@@ -69,6 +69,8 @@ pub struct Hands {
     pub environment: Environment,
     /// The night's policy, compiled when it is first asked for.
     pub rules: OnceLock<RuleSet>,
+    /// The base's protected files, found when they are first asked for.
+    pub protected: OnceLock<Vec<ProtectedFile>>,
     /// Headings of the plan.
     pub words: SectionWords,
     /// Known secrets.

@@ -350,6 +350,7 @@ impl Equipment {
             remote: remote(surroundings, home).filter(|_| !wishes.no_push),
             environment: self.environment,
             rules: OnceLock::new(),
+            protected: OnceLock::new(),
             words: self.words,
             redactor: redactor(surroundings, &self.included.secrets),
             included: self.included,

@@ -12,6 +12,7 @@ use crate::{
         receipts,
     },
     ids::{CommitId, NAME, NightId},
+    night::Opening,
     receipt::{ProtectedFile, Receipt},
     runner::{
         deed::{Deed, Error},
@@ -27,18 +28,27 @@ impl Hands {
         if brief.receipts.is_empty() {
             return Ok(());
         }
+        let protected = self.protected(opening)?;
+        for receipt in &brief.receipts {
+            let receipt = Receipt { protected: protected.to_vec(), ..receipt.clone() };
+            receipts::keep(&self.vault, &receipt, &self.seen(&receipt))?;
+        }
+        Ok(())
+    }
+
+    /// The base's protected files. Found once a night: it takes a look at each file of the base, 40 ms at 100,000.
+    fn protected(&self, opening: &Opening) -> Result<&[ProtectedFile], Error> {
+        if let Some(known) = self.protected.get() {
+            return Ok(known);
+        }
         let rules = self.rules(opening)?;
         let base = self.vault.list(&opening.base.tree)?;
-        let protected: Vec<ProtectedFile> = base
+        let found = base
             .into_iter()
             .filter(|entry| rules.protects(&entry.path) && entry.path != opening.plan.path)
             .map(|entry| ProtectedFile { path: entry.path, mode: entry.mode, blob: entry.blob })
             .collect();
-        for receipt in &brief.receipts {
-            let receipt = Receipt { protected: protected.clone(), ..receipt.clone() };
-            receipts::keep(&self.vault, &receipt, &self.seen(&receipt))?;
-        }
-        Ok(())
+        Ok(self.protected.get_or_init(|| found))
     }
 
     /// A receipt as it may be seen: as JSON, one field a line, without secrets.

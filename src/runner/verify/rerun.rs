@@ -188,6 +188,7 @@ impl Rerun {
             reserve: Mutex::new(None::<Reserve>),
             making_cache: tokio::sync::Mutex::default(),
             rules: OnceLock::new(),
+            protected: OnceLock::new(),
             agent: Arc::new(CommandAgent::new("none", agent, supervisor.clone())),
             supervisor,
             yard,
