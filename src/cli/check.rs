@@ -294,6 +294,12 @@ fn rows<'p>(preparation: &'p Preparation, only: &[TaskId]) -> Vec<Row<'p>> {
                 },
                 Decision::Waiting(refusals) if asks => Fate::No(Verdict::Ask, refusals.clone()),
                 Decision::Refused(refusals) if asks => Fate::No(Verdict::Refuse, refusals.clone()),
+                Decision::Refused(refusals)
+                    if task.readiness() == Readiness::NeedsApproval
+                        && let Some(first) = refusals.first() =>
+                {
+                    Fate::Silent(format!("{}; no approval frees it", first.message))
+                }
                 Decision::Waiting(_) | Decision::Refused(_) => Fate::Silent(silent(task)),
             };
             Row { task, admission, fate }

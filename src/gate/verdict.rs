@@ -145,6 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_ends_well_and_names_failing_tests_is_not_green() {
+        let named = |names: &[&str]| {
+            let unheard = names.iter().map(|name| (*name).to_owned()).collect();
+            report(vec![StepReport { unheard, ..step("t", 0, Some(3), &[], 1) }])
+        };
+        let base = named(&[]);
+        assert_eq!(
+            vacuous(&named(&["test_a", "test_b"]), &base, false).as_deref(),
+            Some("the step `t` ended with 0 and names failing tests: test_a and 1 more")
+        );
+        assert_eq!(vacuous(&named(&[]), &base, false), None);
+        // A log that always looks so says nothing new; one more name does.
+        assert_eq!(vacuous(&named(&["test_a"]), &named(&["test_a"]), false), None);
+        assert!(vacuous(&named(&["test_a", "test_b"]), &named(&["test_a"]), false).is_some());
+    }
+
+    #[test]
     fn only_what_failed_on_the_base_with_its_name_is_excused() {
         let base =
             report(vec![step("t", 1, Some(10), &["a", "b"], 1), step("lint", 0, None, &[], 1)]);
