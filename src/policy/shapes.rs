@@ -57,7 +57,7 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
         ),
         excuse: None,
         dead: regex(
-            r"(?m)\bif\s+(?:False|0)\s*:|^__test__\s*=\s*False|^pytestmark\s*=.*\bskip\b|\ballow_module_level\s*=\s*True|^collect_ignore(?:_glob)?\b|\bdef\s+pytest_ignore_collect\b|\bitems\.clear\(\)|\bitems\[:\]\s*=\s*\[\]|\.outcome\s*=|\bsuppress\(\s*(?:AssertionError|Exception|BaseException)\b|\bexcept\s+(?:AssertionError|BaseException)\b[^\n]*:\s*\n?\s*(?:pass|return)\b|\btry\s*:(?:[^\n]*\n){1,6}?[^\n]*\bassert[^\n]*\n(?:[^\n]*\n){0,3}?\s*except\b[^\n]*:\s*\n?\s*(?:pass|return|continue)\b|^\s+def\s+(?:run|assert(?:Equal|NotEqual|True|False|Raises|In|Is|IsNone|IsNotNone|AlmostEqual))\s*\(|^def\s+load_tests\b",
+            r"(?m)\bif\s+(?:False|0)\s*:|^__test__\s*=\s*False|^pytestmark\s*=.*\bskip\b|\ballow_module_level\s*=\s*True|^collect_ignore(?:_glob)?\b|\bdef\s+pytest_ignore_collect\b|\bitems\.clear\(\)|\bitems\[:\]\s*=\s*\[\]|\.outcome\s*=|\bsuppress\(\s*(?:AssertionError|Exception|BaseException)\b|\bexcept\s+(?:AssertionError|BaseException)\b[^\n]*:\s*\n?\s*(?:pass|return)\b|\btry\s*:(?:[^\n]*\n){1,6}?[^\n]*\bassert[^\n]*\n(?:[^\n]*\n){0,3}?\s*except\b[^\n]*:\s*\n?\s*(?:pass|return|continue)\b|^\s+def\s+(?:run|assert(?:Equal|NotEqual|True|False|Raises|In|Is|IsNone|IsNotNone|AlmostEqual))\s*\(|^def\s+load_tests\b|\bassert[A-Z]\w*\s*=[^=]",
         ),
     });
     static SCRIPT: LazyLock<Shapes> = LazyLock::new(|| Shapes {

@@ -110,7 +110,9 @@ impl Hands {
             let mut paths = apart.tests;
             // Without our tick a change of nothing but tests gives the base's own tree, which has its receipt.
             paths.push(brief.opening.plan.path.clone());
-            let tree = mixed::with_files_of(&self.vault, &new, &old, &paths)?;
+            // As the night found them: what one task of it did to a test is no measure for the next.
+            let found = &brief.opening.base.tree;
+            let tree = mixed::with_files_of(&self.vault, &new, found, &paths)?;
             let logs = logs("former-tests");
             let trial = Trial { commit, tree: &tree, logs: logs.clone(), of: Whose::Candidate };
             let Some(report) = self.judged(brief, &trial).await? else { return Ok(None) };

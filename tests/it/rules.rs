@@ -28,8 +28,8 @@ fn every_rule_that_the_code_can_say_stands_in_the_table() {
             }
         }
     }
-    // Keys of the configuration that other rooms name, and that hold no value of their own.
-    said.retain(|id| id != "gate.canary");
+    // Keys of the configuration that other rooms name, and that hold no value of their own; a file's name.
+    said.retain(|id| id != "gate.canary" && id != "tests.rs");
     let rows: BTreeSet<String> = RULES.iter().map(|rule| rule.id.to_owned()).collect();
     let missing: Vec<&String> = said.difference(&rows).collect();
     assert!(missing.is_empty(), "add to src/policy/registry.rs: {missing:?}");
