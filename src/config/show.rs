@@ -411,6 +411,8 @@ fn scalar(text: &str) -> String {
         && !text.ends_with(' ')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./* ".contains(c))
         && !text.starts_with("..")
+        // Before a bracket one of our readers takes it for the beginning of a list.
+        && text.split(' ').all(|part| part != "-")
         && text != "."
         && text != "_"
         && text.parse::<f64>().is_err();
@@ -534,7 +536,7 @@ mod tests {
             \x20 paths: {allow: [['src/**'], ['**/*.rs', 'docs/**']], delete: allow}, decisions: {low: ask},\n\
             \x20 risk: {low: {upto: 10, proof: 95}, medium: {upto: 20, do: ask, proof: none}, high: {upto: 30}, critical: {do: block}}}\n\
             gate: {canary: ci/x.patch, baseline: compare, flaky_reruns: 0, steps: [{name: a, run: 'x # y', timeout: 61s, weight: 7, junit: out/x.xml}, {name: b, run: z, required: false}],\n\
-            \x20 network: [a.example, '*.b.example:8443'], setup: [npm ci, 'cargo fetch'], setup_timeout: 7m, env: [A]}\n\
+            \x20 network: [a.example, '*.b.example:8443'], setup: [npm ci, 'make -'], setup_timeout: 7m, env: [A]}\n\
             agent: {use: mine, model: opus, fallback: {models: [], at: off}, retry: [1500ms, 2s], env: [TZ], context: []}\n\
             pr: {base: develop, draft: never, labels: ['a b', 'x: y'], reviewers: [ann, acme/backend]}\n";
         let (settings, _) = parse_repository("c.yml", rich).unwrap();
