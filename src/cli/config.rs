@@ -24,7 +24,7 @@ pub(super) struct Config {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Every setting in force, as a file that reads back to the same settings [default]
+    /// Every setting in force, as a file that reads back to the same settings (the default)
     Show(Show),
     /// One setting, such as `limits.tasks`, or one section
     Get {
