@@ -244,7 +244,7 @@ fn agent(surroundings: &Surroundings) -> String {
     let token = surroundings
         .value("CLAUDE_CODE_OAUTH_TOKEN")
         .map(|token| Credential::OAuthToken(Secret::new(token)));
-    let supervisor = Supervisor { exe: surroundings.exe.clone() };
+    let supervisor = Supervisor::new(surroundings.exe.clone());
     let environment = Environment::from_allowed(&surroundings.environment, &[]);
     match ClaudeAgent::new(supervisor, key.or(token)).preflight(&environment) {
         Ok(facts) => {

@@ -108,6 +108,9 @@ pub struct Vault {
 #[derive(Default)]
 struct Idle(Vec<Handles>);
 
+/// The vault's part that has no refs and no objects of its own, in the vault's directory.
+const PACKING: &str = "packing";
+
 /// More than this many at a time are not kept: a deed uses two, and so does each of two things made beside it.
 const IDLE: usize = 6;
 
@@ -117,12 +120,15 @@ impl fmt::Debug for Idle {
     }
 }
 
-/// Two handles on the vault: one sees everything, the other writes.
+/// Handles on the vault: one sees everything, one writes, one packs.
 pub(crate) struct Handles {
     /// Reads our objects and the user's.
     pub(crate) read: Repository,
     /// Sees our own store only: what it writes is really there.
     pub(crate) own: Repository,
+    /// Reads what `read` does, and has no refs: libgit2 looks at every ref for each pack that it makes,
+    /// and there is one for each attempt that was ever kept.
+    pub(crate) pack: Repository,
 }
 
 /// Handles in use. Idle again when they are dropped.
@@ -193,16 +199,16 @@ impl Vault {
         sys::isolate_libgit2();
         let open = || Repository::open_bare(&self.directory).map_err(git("open the vault"));
         let (read, own) = (open()?, open()?);
-        let odb = read.odb().map_err(git("open the vault's objects"))?;
-        for alternate in &self.alternates {
-            let path = alternate.to_str().ok_or_else(|| Error::Unusable {
-                message: format!("the path {} is not UTF-8", alternate.display()),
-                help: "move the repository to a path that is".to_owned(),
-            })?;
-            odb.add_disk_alternate(path).map_err(git(format!("read the objects in {path}")))?;
+        let packing = self.directory.join(PACKING);
+        if !packing.join("HEAD").exists() {
+            make(&packing)?;
         }
-        drop(odb);
-        Ok(Handles { read, own })
+        let pack = Repository::open_bare(&packing).map_err(git("open the vault"))?;
+        let objects = self.directory.join("objects");
+        let alternates = self.alternates.iter();
+        reads(&read, alternates.clone())?;
+        reads(&pack, std::iter::once(&objects).chain(alternates))?;
+        Ok(Handles { read, own, pack })
     }
 
     /// Removes the locks that a killed night left on refs of the vault. Only the holder of the night's lock
@@ -280,6 +286,22 @@ impl Vault {
         let handles = self.open()?;
         move_ref(&handles.own, name, expected, to)
     }
+}
+
+/// Lets a handle read the objects in `directories` too. In memory only.
+fn reads<'d>(
+    handle: &Repository,
+    directories: impl Iterator<Item = &'d PathBuf>,
+) -> Result<(), Error> {
+    let odb = handle.odb().map_err(git("open the vault's objects"))?;
+    for directory in directories {
+        let path = directory.to_str().ok_or_else(|| Error::Unusable {
+            message: format!("the path {} is not UTF-8", directory.display()),
+            help: "move the repository to a path that is".to_owned(),
+        })?;
+        odb.add_disk_alternate(path).map_err(git(format!("read the objects in {path}")))?;
+    }
+    Ok(())
 }
 
 /// Makes a vault beside its place and moves it there in one step: somebody who looks at the same moment

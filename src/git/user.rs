@@ -292,7 +292,7 @@ impl UserRepository {
             return Ok(());
         }
         let wrap = || git("write a pack into your repository");
-        let mut pack = handles.read.packbuilder().map_err(wrap())?;
+        let mut pack = handles.pack.packbuilder().map_err(wrap())?;
         for id in missing {
             pack.insert_object(id, None).map_err(wrap())?;
         }

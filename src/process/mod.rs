@@ -16,6 +16,7 @@ mod launch;
 mod probe;
 mod pump;
 mod running;
+mod spare;
 mod stop;
 mod supervisor;
 mod tree;
@@ -41,6 +42,7 @@ pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;
 
 use crate::sandbox::{Network, Tier, Walls};
+use spare::Spare;
 use wire::{Failed, Frame, Spec};
 
 /// The hidden first argument that makes our binary a supervisor.
@@ -223,7 +225,9 @@ pub struct Completed {
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     /// Our own binary, which runs as the supervisor when started with `__supervise`.
-    pub exe: PathBuf,
+    exe: PathBuf,
+    /// Where one waits for the next program, if that is wanted.
+    spare: Option<Spare>,
 }
 
 /// Processes that this door started and that have not ended. Anything else below us is an orphan.
@@ -259,6 +263,25 @@ pub fn find_program(name: &str, environment: &Environment) -> Option<PathBuf> {
 }
 
 impl Supervisor {
+    /// One that runs our binary `exe`.
+    pub fn new(exe: PathBuf) -> Supervisor {
+        Supervisor { exe, spare: None }
+    }
+
+    /// The same, which has the next supervisor ready when a program behind walls of tier T2 has ended. Its clones
+    /// share that one. To be [retired](Supervisor::retire) at the end.
+    #[must_use]
+    pub fn with_spare(self) -> Supervisor {
+        Supervisor { spare: Some(Spare::default()), ..self }
+    }
+
+    /// Ends the supervisor that waits for a program, and waits for none from now on.
+    pub async fn retire(&self) {
+        if let Some(spare) = &self.spare {
+            spare.end().await;
+        }
+    }
+
     /// Starts a program and comes back when it runs.
     pub async fn start(&self, program: Program) -> Result<Running, Error> {
         let name = program.argv.first().cloned().unwrap_or_default();
@@ -275,14 +298,39 @@ impl Supervisor {
             output_limit: program.output_limit,
             walls: program.walls.clone(),
         }));
-        let mut frames = vec![spec];
-        if let Some(walls) = program.walls.filter(|walls| walls.tier == Tier::T2) {
-            frames.insert(0, Frame::Apart { host_network: walls.network == Network::Host });
+        // The network of one that starts apart from the machine; `None` = it stays.
+        let apart = program
+            .walls
+            .filter(|walls| walls.tier == Tier::T2)
+            .map(|walls| walls.network == Network::Host);
+        let waiting = apart.and_then(|network| self.spare.as_ref()?.take(network));
+        let was_waiting = waiting.is_some();
+        let fresh = || {
+            apart.map_or_else(|| running::launch(&self.exe), |host| spare::apart(&self.exe, host))
+        };
+        let launch = |channels: std::io::Result<running::Channels>| {
+            channels
+                .and_then(|channels| {
+                    Running::launch(channels, &spec, program.label.clone(), &marker)
+                })
+                .map_err(|error| not_started(error.to_string()))
+        };
+        let mut running = launch(waiting.map_or_else(fresh, Ok))?;
+        let mut word = running.first_word().await;
+        if word.is_none() && was_waiting {
+            // It was ended while it waited, or now; then what it started is ended too.
+            running.lost().await;
+            running = launch(fresh())?;
+            word = running.first_word().await;
         }
-        let mut running = Running::launch(&self.exe, &frames, program.label, &marker)
-            .map_err(|error| not_started(error.to_string()))?;
-        match running.first_word().await {
-            Some(Ok(())) => Ok(running),
+        match word {
+            Some(Ok(())) => {
+                if let (Some(spare), Some(host_network)) = (self.spare.clone(), apart) {
+                    let exe = self.exe.clone();
+                    running.then(move || spare.refill(&exe, host_network));
+                }
+                Ok(running)
+            }
             Some(Err((kind, message))) => Err(match kind {
                 Failed::NotFound => Error::NotFound { program: name },
                 Failed::NotExecutable => Error::NotExecutable { program: name, message },

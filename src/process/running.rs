@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     os::unix::net::UnixStream,
@@ -53,6 +54,15 @@ pub struct Running {
     swept: Option<Swept>,
     /// How many freezes were asked for: an answer that nobody waited for is not the next one's.
     turn: u64,
+    next: Option<Next>,
+}
+
+struct Next(Box<dyn FnOnce() + Send + Sync>);
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next")
+    }
 }
 
 #[derive(Debug)]
@@ -74,19 +84,15 @@ enum Answer {
 }
 
 impl Running {
-    /// Starts a supervisor and gives it `frames`; its program will carry `marker`.
+    /// Gives its program, which will carry `marker`, to a supervisor that was just started, or that waits apart.
     pub(super) fn launch(
-        exe: &Path,
-        frames: &[Frame],
+        (supervisor, channel, control, status): Channels,
+        spec: &Frame,
         label: String,
         marker: &str,
     ) -> std::io::Result<Running> {
-        let frames: Vec<Vec<u8>> = frames.iter().map(Frame::encode).collect::<Result<_, _>>()?;
-        let (supervisor, channel, control, status) = launch(exe)?;
-        for frame in frames {
-            // Fails only if the supervisor is gone, and then the status channel says so.
-            let _ = control.send(frame);
-        }
+        // Fails only if the supervisor is gone, and then the status channel says so.
+        let _ = control.send(spec.encode()?);
         Ok(Running {
             control,
             status,
@@ -100,7 +106,13 @@ impl Running {
             ended: None,
             swept: None,
             turn: 0,
+            next: None,
         })
+    }
+
+    /// What is done when nothing is left of it: the next one is made ready.
+    pub(super) fn then(&mut self, next: impl FnOnce() + Send + Sync + 'static) {
+        self.next = Some(Next(Box::new(next)));
     }
 
     /// Whether the program runs, as the supervisor says first of all; `None` when it said nothing of the
@@ -184,6 +196,9 @@ impl Running {
         let (Some(swept), Some((ended, millis))) = (self.swept.take(), self.ended) else {
             return Err(self.lost().await);
         };
+        if let Some(Next(next)) = self.next.take() {
+            next();
+        }
         Ok(Exit {
             ended,
             survivors: swept.survivors,
@@ -314,10 +329,12 @@ impl Running {
     }
 }
 
-type Channels = (i32, UnixStream, blocking::Sender<Vec<u8>>, mpsc::UnboundedReceiver<Status>);
+/// A supervisor: its process id, our end of its channel, the way to it, and what it says.
+pub(super) type Channels =
+    (i32, UnixStream, blocking::Sender<Vec<u8>>, mpsc::UnboundedReceiver<Status>);
 
 /// Starts a supervisor. Two threads carry its channels, so that nothing here ever blocks on it.
-fn launch(exe: &Path) -> std::io::Result<Channels> {
+pub(super) fn launch(exe: &Path) -> std::io::Result<Channels> {
     let (channel, theirs) = UnixStream::pair()?;
     let mut writer = channel.try_clone()?;
     let nothing: [(String, String); 0] = [];

@@ -169,6 +169,7 @@ impl<'l> Runner<'l> {
         for held in self.hands.conversations.release_all() {
             held.end().await;
         }
+        self.hands.supervisor.retire().await;
         self.hands.free_reserve();
         let reason = self.night.stop_reason(clock::now());
         let exit = exit(&self.night, reason.as_ref());

@@ -150,7 +150,7 @@ pub fn open(
     yard.make_room(home, &lock, &store, &preparation.base, None);
     yard.has_room(home, &store, preparation.settings.limits.parallel)?;
     let agent_spec = agent_spec(surroundings, preparation, &yard)?;
-    let supervisor = Supervisor { exe: surroundings.exe.clone() };
+    let supervisor = Supervisor::new(surroundings.exe.clone()).with_spare();
     let steps: Vec<String> = preparation.gate.steps.iter().map(|step| step.run.clone()).collect();
     let policy = preparation.rules.policy();
     let agent = agent(surroundings, &agent_spec, &supervisor, &steps, &policy.protected);
@@ -210,7 +210,8 @@ pub fn open(
     let included = Arc::new(included);
     let equipment =
         Equipment { supervisor, yard, store, included, agent, forge, environment, words, stop };
-    let hands = equipment.hands(surroundings, home, night_places, wishes)?;
+    let mut hands = equipment.hands(surroundings, home, night_places, wishes)?;
+    hands.protected = OnceLock::from(preparation.protected.clone());
     let stop_files = StopFiles::of(home);
     let night = Night::open(opening);
     let first = Vec::new();
@@ -289,7 +290,7 @@ pub fn resume(
             format!("set it back, or begin a new night with {NAME} run --fresh"),
         ));
     }
-    let supervisor = Supervisor { exe: surroundings.exe.clone() };
+    let supervisor = Supervisor::new(surroundings.exe.clone()).with_spare();
     let steps: Vec<String> = opening.gate.steps.iter().map(|step| step.run.clone()).collect();
     let protected = &opening.policy.protected;
     let agent = agent(surroundings, &opening.agent, &supervisor, &steps, protected);

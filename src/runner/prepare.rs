@@ -19,6 +19,7 @@ use crate::{
     policy::{
         self, Admission, AdmittedTask, Decision, Origin, Refusal, RuleSet, Severity, Verdict,
     },
+    receipt::ProtectedFile,
     runner::{
         base, earlier,
         home::Home,
@@ -72,6 +73,8 @@ pub struct Preparation {
     pub gate_missing: Option<String>,
     /// The base's files.
     pub files: Vec<RepoPath>,
+    /// Those of them that the gate's identity counts.
+    pub protected: Vec<ProtectedFile>,
     /// What the person should know.
     pub notes: Vec<String>,
 }
@@ -157,8 +160,9 @@ impl Preparation {
             flaky_reruns,
             configured: _,
         } = settings.gate_here(user_settings.gate);
-        let counted = protected::files(&rules, plan_at, &listing);
-        let id = gate::id(&steps, &setup, &env, &network, counted);
+        let counted: Vec<_> = protected::files(&rules, plan_at, &listing).collect();
+        let id = gate::id(&steps, &setup, &env, &network, counted.iter().copied());
+        let protected = protected::kept(counted.into_iter());
         let canary = match canary {
             CanarySetting::Auto => Canary::Auto,
             CanarySetting::Patch(path) => patch_of(&listing, &settings, &path)?,
@@ -185,6 +189,7 @@ impl Preparation {
             gate,
             gate_missing,
             files: listing.into_iter().map(|entry| entry.path).collect(),
+            protected,
             notes,
         })
     }

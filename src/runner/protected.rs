@@ -7,6 +7,7 @@ use crate::{
     git::TreeEntry,
     ids::RepoPath,
     policy::RuleSet,
+    receipt::ProtectedFile,
     runner::refused::Refused,
 };
 
@@ -47,6 +48,17 @@ pub fn files<'l>(
     listing: &'l [TreeEntry],
 ) -> impl Iterator<Item = &'l TreeEntry> {
     listing.iter().filter(move |entry| rules.protects(&entry.path) && Some(&entry.path) != plan)
+}
+
+/// The same as a receipt holds them.
+pub fn kept<'l>(files: impl Iterator<Item = &'l TreeEntry>) -> Vec<ProtectedFile> {
+    files
+        .map(|entry| ProtectedFile {
+            path: entry.path.clone(),
+            mode: entry.mode,
+            blob: entry.blob.clone(),
+        })
+        .collect()
 }
 
 /// A path as a glob that matches only itself.

@@ -359,7 +359,7 @@ impl Scene {
         program.grace = Duration::ZERO;
         let leak = self.leak();
         let from_outside = attack.listens.then(|| self.knock());
-        let supervisor = Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() };
+        let supervisor = Supervisor::new(env!("CARGO_BIN_EXE_nightshift").into());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let result = runtime.block_on(supervisor.run(program, b"", LONG, &Stop::new()));
         drop(leak);

@@ -146,7 +146,7 @@ impl Scene {
 }
 
 fn supervisor() -> Supervisor {
-    Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() }
+    Supervisor::new(env!("CARGO_BIN_EXE_nightshift").into())
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ impl Scene {
             environment,
             walls: None,
         };
-        let supervisor = Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() };
+        let supervisor = Supervisor::new(env!("CARGO_BIN_EXE_nightshift").into());
         let key = Credential::ApiKey(Secret::new(KEY));
         let mut agent = ClaudeAgent::new(supervisor, Some(key));
         agent.program = program.to_string_lossy().into_owned();

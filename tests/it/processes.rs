@@ -108,7 +108,7 @@ pub(crate) fn alive(tag: &str) -> Vec<String> {
 }
 
 fn supervisor() -> Supervisor {
-    Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() }
+    Supervisor::new(env!("CARGO_BIN_EXE_nightshift").into())
 }
 
 #[test]
@@ -444,7 +444,7 @@ async fn what_cannot_be_started_is_said_in_words() {
     program.stdout = scene.path("no/such/out");
     let error = start(program).await;
     assert!(matches!(error, Error::Output { .. }), "{error}");
-    let wrong = Supervisor { exe: "/bin/true".into() };
+    let wrong = Supervisor::new("/bin/true".into());
     let error = wrong.start(scene.sh("true")).await.map(|_| ()).unwrap_err();
     assert_eq!(error.to_string(), "could not start `sh`: /bin/true is no supervisor");
 }

@@ -4,6 +4,7 @@
 
 mod ends;
 mod files;
+mod spare;
 
 use std::{
     fs,
@@ -134,7 +135,7 @@ impl Scene {
 }
 
 fn supervisor() -> Supervisor {
-    Supervisor { exe: env!("CARGO_BIN_EXE_nightshift").into() }
+    Supervisor::new(env!("CARGO_BIN_EXE_nightshift").into())
 }
 
 #[tokio::test]

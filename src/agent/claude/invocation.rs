@@ -407,7 +407,7 @@ mod tests {
 
     fn agent() -> ClaudeAgent {
         let credential = Credential::ApiKey(Secret::new("sk-secret"));
-        let mut agent = ClaudeAgent::new(Supervisor { exe: "/x".into() }, Some(credential));
+        let mut agent = ClaudeAgent::new(Supervisor::new("/x".into()), Some(credential));
         agent.bash = vec!["sh tests/run.sh".into()];
         agent.no_edit = vec![".github/**".into(), "/PROJECT_PLAN.md".into()];
         agent

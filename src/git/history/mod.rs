@@ -65,7 +65,7 @@ pub fn prepare(vault: &Vault, base: &CommitId, shared: &Path) -> Result<PathBuf,
     files::create_dir_all(&packs)?;
     let handles = vault.open()?;
     let found = Found::around(&handles.read, oid(base.as_str()), shared)?;
-    let store = found.pack(&handles.read, base, &packs)?;
+    let store = found.pack(&handles.pack, base, &packs)?;
     let below = found.index_below(shared);
     let index = found.index(&handles, &vault.tree_of(base)?, below.as_deref())?;
     store.lay_out(base, &index, &layer, shared)?;

@@ -177,7 +177,7 @@ impl Rerun {
             gate: spec,
         };
         let night_places = places.night(&night);
-        let supervisor = Supervisor { exe: surroundings.exe.clone() };
+        let supervisor = Supervisor::new(surroundings.exe.clone());
         // No order of ours starts it.
         let agent = vec![surroundings.exe.display().to_string(), DEMO_AGENT.to_owned()];
         let hands = Hands {

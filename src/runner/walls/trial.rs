@@ -179,7 +179,7 @@ impl<'s> Scene<'s> {
         "the trial of the walls".clone_into(&mut program.label);
         program.grace = Duration::ZERO;
         program.walls = walls;
-        let supervisor = Supervisor { exe: self.surroundings.exe.clone() };
+        let supervisor = Supervisor::new(self.surroundings.exe.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|problem| problem.to_string())?;
         let stop = Stop::new();

@@ -12,6 +12,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+
 use super::super::{Error, Overlay, Walls};
 
 /// What programs ask about the machine itself: how many processors there are.
@@ -257,6 +259,9 @@ pub(super) fn follow(path: &Path) -> io::Result<Real> {
     if !path.is_absolute() {
         return Err(io::Error::other("it is not absolute"));
     }
+    if let Some(real) = without_links(path) {
+        return Ok(real);
+    }
     let parts = |path: &Path| -> Vec<OsString> {
         path.components().map(|part| part.as_os_str().to_owned()).collect()
     };
@@ -290,6 +295,19 @@ pub(super) fn follow(path: &Path) -> io::Result<Real> {
         return Err(io::Error::other("the whole machine is no room"));
     }
     Ok(real)
+}
+
+/// A path that leads through no link: one call instead of one for each of its parts, of which an agent's walls have
+/// 400. `None` where that is not so, or cannot be said in one call.
+fn without_links(path: &Path) -> Option<Real> {
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if !path.components().all(plain) || path == Path::new("/") {
+        return None;
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()?;
+    let directory = FileType::from_raw_mode(fstat(&found).ok()?.st_mode).is_dir();
+    Some(Real { path: path.components().collect(), directory, links: Vec::new() })
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl Drop for Scene {
     }
 }
 
-fn kill(pid: i32) {
+pub(super) fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
