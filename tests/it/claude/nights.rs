@@ -199,11 +199,8 @@ fn kill_once(home: &str, task: &str) -> bool {
             if !ours || !program.to_string_lossy().contains("claude") {
                 continue;
             }
-            // Its file is there: it waits for the answer after it.
-            let wrote = environment.split('\0').find_map(|pair| pair.strip_prefix("PWD="));
-            let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-            let wrote = wrote.map_or(cwd.clone(), Into::into).join(format!("src/{task}.txt"));
-            if wrote.exists() || cwd.join(format!("src/{task}.txt")).exists() {
+            // Its file is there, as its own mounts show it: it waits for the answer after it.
+            if fs::exists(format!("/proc/{pid}/cwd/src/{task}.txt")).unwrap_or_default() {
                 std::thread::sleep(Duration::from_millis(500));
                 let killed = std::process::Command::new("kill")
                     .args(["-9", &pid.to_string()])
@@ -228,11 +225,13 @@ async fn a_killed_runner_goes_on_in_the_same_conversation_and_files() {
     let home = night.path("home").to_str().unwrap().to_owned();
     let mut runner = night.command(&["run"]).spawn().unwrap();
     let work = night.path("home/.cache/nightshift/repos");
+    // In a pool, or in the upper directory of layers.
+    let written = ["tree/src/t1.txt", "upper/src/t1.txt"];
     let wrote = || {
         let repos = fs::read_dir(&work).into_iter().flatten().flatten();
         repos.into_iter().any(|repo| {
-            let places = fs::read_dir(repo.path().join("work")).into_iter().flatten().flatten();
-            places.into_iter().any(|place| place.path().join("tree/src/t1.txt").exists())
+            let mut places = fs::read_dir(repo.path().join("work")).into_iter().flatten().flatten();
+            places.any(|place| written.iter().any(|file| place.path().join(file).exists()))
         })
     };
     for _ in 0..600 {
