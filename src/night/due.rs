@@ -136,10 +136,15 @@ impl Night {
                     Command::ProveTests { attempt, base: c.base.clone(), commit: c.commit.clone() }
                 }
                 Stage::Gated(c) if needs_review(&self.opening, task) => {
-                    if self.only_lands() || task.not_before.is_some_and(|at| now < at) {
+                    if self.stop.is_some() || task.not_before.is_some_and(|at| now < at) {
                         continue;
                     }
                     let Ok(model) = self.model_for(id, now) else { continue };
+                    // What others have reserved and do not need comes back.
+                    let reserved = self.in_flight.iter().chain(&due).any(Command::starts_an_agent);
+                    if reserved && left.is_some_and(|left| left < REVIEW) {
+                        continue;
+                    }
                     let budget = self.reservation(id, task, left).min(REVIEW);
                     let budget = if budget.is_zero() { REVIEW } else { budget };
                     left = left.map(|left| left.minus(budget));
@@ -249,10 +254,19 @@ impl Night {
             && self.tasks.iter().all(|(id, task)| match task.stage {
                 Stage::Waiting => self.why_not_started(id, now).is_some(),
                 Stage::Held(_) | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => true,
-                // A second opinion is an agent's.
-                Stage::Gated(_) => self.only_lands() && needs_review(&self.opening, task),
+                Stage::Gated(_) => self.lacks_opinion(id, task, now),
                 Stage::Editing | Stage::Ungated(_) | Stage::Landing(_) => false,
             })
+    }
+
+    /// True when a gated task needs a second opinion that nobody can give tonight. A resumed night asks for it.
+    fn lacks_opinion(&self, id: &TaskId, task: &TaskState, now: Timestamp) -> bool {
+        if !matches!(task.stage, Stage::Gated(_)) || !needs_review(&self.opening, task) {
+            return false;
+        }
+        let at = self.starts_at(id, task, now);
+        // A second opinion is an agent's: none is started after a stop.
+        self.stop.is_some() || (at > now && at >= self.deadline())
     }
 
     /// True when nothing is left to do: the night may be ended.
@@ -271,6 +285,9 @@ impl Night {
         let trouble = self.only_landing.as_ref().and_then(|landing| landing.trouble.as_ref());
         if let Some(reason) = trouble.or(self.stop.as_ref()) {
             return Some(reason.clone());
+        }
+        if self.tasks().any(|(id, task)| self.lacks_opinion(id, task, now)) {
+            return Some(self.no_model(now));
         }
         let waiting = self.tasks().find_map(|(id, task)| {
             (task.stage == Stage::Waiting).then(|| self.why_not_started(id, now)).flatten()
@@ -324,20 +341,19 @@ impl Night {
         seen.push(id.clone());
         self.needs(id)
             .iter()
-            .find(|need| match self.tasks.get(need).map(|task| &task.stage) {
+            .find(|need| {
                 // Not of tonight: admission saw that it is done.
-                None => false,
-                Some(Stage::Held(_) | Stage::Failed(_) | Stage::Parked(_)) => true,
-                Some(Stage::Waiting) => {
-                    seen.contains(need) || self.blocked(need, now, seen).is_some()
+                let Some(task) = self.tasks.get(need) else { return false };
+                match task.stage {
+                    Stage::Held(_) | Stage::Failed(_) | Stage::Parked(_) => true,
+                    Stage::Waiting => {
+                        seen.contains(need) || self.blocked(need, now, seen).is_some()
+                    }
+                    Stage::Gated(_) => self.lacks_opinion(need, task, now),
+                    Stage::Editing | Stage::Ungated(_) | Stage::Landing(_) | Stage::Landed(_) => {
+                        false
+                    }
                 }
-                Some(
-                    Stage::Editing
-                    | Stage::Ungated(_)
-                    | Stage::Gated(_)
-                    | Stage::Landing(_)
-                    | Stage::Landed(_),
-                ) => false,
             })
             .map(|need| NotStarted::Needs(need.clone()))
     }

@@ -386,6 +386,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// True for what asks a model, and so costs money.
+    pub fn starts_an_agent(&self) -> bool {
+        matches!(self, Command::RunAgent { .. } | Command::Review { .. })
+    }
+
     /// The attempt that a command belongs to, where it belongs to one.
     pub fn attempt(&self) -> Option<&AttemptId> {
         match self {

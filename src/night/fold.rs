@@ -332,8 +332,7 @@ impl Night {
 
     /// The state's part of an order: an order that is not redoable is a stage, not only an in-flight mark.
     fn began(&mut self, at: Timestamp, command: &Command) -> Result<(), &'static str> {
-        let starts_an_agent = matches!(command, Command::RunAgent { .. } | Command::Review { .. });
-        if starts_an_agent && self.only_lands() {
+        if command.starts_an_agent() && self.only_lands() {
             return Err("only what was approved lands");
         }
         match command {

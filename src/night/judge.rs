@@ -124,7 +124,9 @@ impl Night {
             return Setback { failure: end(), then, same_as: None };
         }
         let judged = self.judge(now, attempt, end());
-        if matches!(judged.then, Then::StopNight(_)) {
+        // Money that is gone does not come back when the night is resumed.
+        let unpaid = review.ended == AgentEnd::BudgetTooSmall;
+        if matches!(judged.then, Then::StopNight(_)) && !unpaid {
             return judged;
         }
         let task = self.task(&attempt.task);

@@ -47,6 +47,9 @@ fn paths(value: &Value, below: &str, found: &mut BTreeSet<String>) {
         Value::Mapping(map) => {
             for (key, value) in map {
                 let key = key.as_str().unwrap_or("?");
+                // A person's own word: any path is one.
+                let named = below == "repos" && (key.starts_with('/') || key.starts_with("~/"));
+                let key = if named { "(a path)" } else { key };
                 let path = if below.is_empty() { key.to_owned() } else { format!("{below}.{key}") };
                 paths(value, &path, found);
                 found.insert(path);
