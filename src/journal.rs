@@ -226,6 +226,9 @@ pub struct Holder {
     pub since: String,
     /// The night, once it has a name.
     pub night: Option<NightId>,
+    /// The repository, where the lock is not one of a repository's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
 }
 
 /// The outcome of asking for the lock.
@@ -277,6 +280,7 @@ impl Lock {
                     pid: 0,
                     since: String::new(),
                     night: None,
+                    repository: None,
                 }))
             }
         }
@@ -286,7 +290,7 @@ impl Lock {
 impl Holder {
     /// This process.
     pub fn this(since: String, night: Option<NightId>) -> Holder {
-        Holder { pid: std::process::id(), since, night }
+        Holder { pid: std::process::id(), since, night, repository: None }
     }
 }
 

@@ -66,6 +66,26 @@ pub struct AgentReport {
     pub notes: Vec<String>,
 }
 
+impl AgentReport {
+    /// A report that knows nothing but how it ended.
+    pub fn of(ended: AgentEnd) -> AgentReport {
+        AgentReport {
+            ended,
+            spent: Spend::default(),
+            seconds: 0,
+            turns: None,
+            conversation: None,
+            model: None,
+            last_words: None,
+            survivors: 0,
+            total: None,
+            window: None,
+            reply: Reply::default(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// How much of a usage window is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageWindow {

@@ -236,18 +236,9 @@ impl Job {
             return Err(AgentError::StillRunning { attempt: self.attempt.clone(), count: left });
         }
         Ok(AgentReport {
-            ended,
-            spent: crate::budget::Spend::default(),
             seconds: exit.map_or(0, |exit| exit.millis.div_ceil(1000)),
-            turns: None,
-            conversation: None,
-            model: None,
-            last_words: None,
             survivors: exit.map_or(0, |exit| exit.survivors),
-            total: None,
-            window: None,
-            reply: Reply::default(),
-            notes: Vec::new(),
+            ..AgentReport::of(ended)
         })
     }
 

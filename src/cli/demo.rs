@@ -76,7 +76,7 @@ pub(super) fn demo(
     if !output.is_json() && !output.is_quiet() {
         tell(&night, &repo, &text, untouched, would_be, throw_away.is_none(), output);
     }
-    let interrupted = matches!(would_be, code::INTERRUPTED | code::TERMINATED);
+    let interrupted = matches!(would_be, code::INTERRUPTED | code::TERMINATED | code::HUNG_UP);
     if let Some(temporary) = throw_away {
         let path = temporary.keep();
         if as_scripted || interrupted {
@@ -97,7 +97,8 @@ fn one_night(own: &Surroundings, repo: &Path, output: &Output) -> Result<(Night,
         repository: repo.to_owned(),
         base: None,
         tasks: Vec::new(),
-        overrides: vec![Override::Agent("demo".to_owned())],
+        // One after another: it shows each step to whoever watches.
+        overrides: vec![Override::Agent("demo".to_owned()), Override::Jobs(1)],
         style: output.style(),
     };
     let home = Home::open(own, repo)?;

@@ -99,6 +99,16 @@ impl<'o> Live<'o> {
     }
 }
 
+impl Live<'_> {
+    fn print(&self, at: Timestamp, line: &str) {
+        match self {
+            Live::Lines { output, stamped, .. } => output.note(&stamp(*stamped, at, line)),
+            Live::Terminal { bar, .. } => bar.println(line),
+            Live::Json(_) | Live::Quiet { .. } => {}
+        }
+    }
+}
+
 impl Watch for Live<'_> {
     fn entry(&mut self, entry: &Entry, night: &Night) {
         if let Live::Json(output) = self {
@@ -142,6 +152,10 @@ impl Watch for Live<'_> {
             }
             Live::Json(_) | Live::Quiet { .. } => {}
         }
+    }
+
+    fn waits(&mut self, now: Timestamp, for_what: &str) {
+        self.print(now, &format!("{:<10} waits    for {for_what}", "night"));
     }
 }
 

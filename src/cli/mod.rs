@@ -90,7 +90,7 @@ enum Command {
     /// Exit codes: 0 all that was tried landed, or nothing was ready · 1 something failed, was refused or
     /// waits for you · 2 wrong argument, configuration or plan · 3 refused before the start (red gate, no
     /// agent, no token) · 4 stopped early, `resume` goes on · 5 another night is running · 6 commits are
-    /// safe but not published · 70 a fault of ours · 130, 143 interrupted.
+    /// safe but not published · 70 a fault of ours · 129, 130, 143 interrupted.
     Run(run::Run),
     /// Say what a night would do and why, without starting anything
     Check(check::Check),
@@ -149,6 +149,8 @@ pub mod code {
     pub const BUG: u8 = 70;
     /// Interrupted by SIGINT.
     pub const INTERRUPTED: u8 = 130;
+    /// Ended by SIGHUP: the terminal or the session closed.
+    pub const HUNG_UP: u8 = 129;
     /// Ended by SIGTERM.
     pub const TERMINATED: u8 = 143;
 }

@@ -1,7 +1,12 @@
 //! `nightshift resume`: lifts a stop and goes on with what was interrupted.
 
+use std::time::Duration;
+
 use crate::{
-    cli::{Global, Output, code, run::drive},
+    cli::{
+        Global, Output, code,
+        run::{self, drive},
+    },
     ids::NAME,
     process::Stop,
     runner::{
@@ -19,6 +24,10 @@ pub(super) struct Resume {
     /// Only lift the stop; start nothing
     #[arg(long)]
     only_lift: bool,
+    /// Wait for a night that runs here, at most so long; without D until it has ended
+    #[arg(long, value_name = "D", num_args = 0..=1, require_equals = true, value_parser = run::wait,
+          default_missing_value = "always")]
+    wait: Option<Duration>,
 }
 
 pub(super) fn resume(
@@ -28,8 +37,9 @@ pub(super) fn resume(
     output: &mut Output,
 ) -> Result<u8, Refused> {
     let home = Home::open(surroundings, &global.repository())?;
-    let lock = open::lock(&home, None)?;
     let files = StopFiles::of(&home);
+    // Who only lifts needs no turn: a night that is on its way to its end is no reason to wait.
+    let lock = if command.only_lift { None } else { Some(run::lock(&home, command.wait, output)?) };
     let stopped = files.asked();
     if let Some(path) = files.lift()? {
         return Err(Refused::usage(
@@ -40,9 +50,7 @@ pub(super) fn resume(
     if let Some(asked) = stopped {
         output.note(&format!("the stop by {} is lifted", asked.by));
     }
-    if command.only_lift {
-        return Ok(code::DONE);
-    }
+    let Some(lock) = lock else { return Ok(code::DONE) };
     let Some((id, _)) = open::unfinished(&home)? else {
         if output.is_json() {
             output.json("resume", &serde_json::json!({"outcome": "nothing_to_resume"}));

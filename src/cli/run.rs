@@ -1,12 +1,13 @@
 //! `nightshift run`: one night, from the lock to the exit code.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     cli::{Global, Output, check, code, live::Live},
     config::{Override, parse_duration, parse_money},
     files,
     ids::{NAME, TaskId},
+    journal::Lock,
     night::{Night, Publication, Stage},
     outcome::StopReason,
     process::{self, Stop, Urgency},
@@ -42,6 +43,13 @@ pub(super) struct Run {
     /// US dollars for the night, at most; 0 = no limit
     #[arg(long, value_name = "USD", value_parser = parse_money)]
     pub(super) max_cost: Option<crate::budget::Usd>,
+    /// Tasks to work on at the same time
+    #[arg(short = 'j', long = "jobs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) jobs: Option<u32>,
+    /// Wait for a night that runs here, at most so long; without D until it has ended
+    #[arg(long, value_name = "D", num_args = 0..=1, require_equals = true, value_parser = wait,
+          default_missing_value = "always")]
+    pub(super) wait: Option<Duration>,
     /// Do not stop after failures in a row
     #[arg(long)]
     pub(super) keep_going: bool,
@@ -79,6 +87,22 @@ fn duration(text: &str) -> Result<Seconds, String> {
     parse_duration(text).map(Seconds)
 }
 
+/// How long to wait: a duration, or `always`.
+pub(super) fn wait(text: &str) -> Result<Duration, String> {
+    match text {
+        "always" => Ok(Duration::MAX),
+        _ => parse_duration(text).map(Duration::from_secs),
+    }
+}
+
+/// The repository's lock, at once or within the time that the person gives it.
+pub(super) fn lock(home: &Home, wait: Option<Duration>, output: &Output) -> Result<Lock, Refused> {
+    match wait {
+        None => open::lock(home, None),
+        Some(limit) => open::lock_within(home, limit, |busy| output.note(busy)),
+    }
+}
+
 impl Run {
     /// What to prepare.
     pub(super) fn request(&self, global: &Global, output: &Output) -> Request {
@@ -86,6 +110,7 @@ impl Run {
         overrides.extend(self.max_tasks.map(Override::MaxTasks));
         overrides.extend(self.max_time.map(|Seconds(seconds)| Override::MaxTime(seconds)));
         overrides.extend(self.max_cost.map(Override::MaxCost));
+        overrides.extend(self.jobs.map(Override::Jobs));
         overrides.extend(self.keep_going.then_some(Override::KeepGoing));
         overrides.extend(self.plan.clone().map(Override::Plan));
         overrides.extend(self.agent.clone().map(Override::Agent));
@@ -113,7 +138,7 @@ pub(super) fn run(
     }
     let home = Home::open(surroundings, &request.repository)?;
     open::not_stopped(&home)?;
-    let lock = open::lock(&home, None)?;
+    let lock = lock(&home, command.wait, output)?;
     let wishes = Wishes {
         no_push: command.no_push,
         no_pr: command.no_pr,
@@ -128,7 +153,7 @@ pub(super) fn run(
             ));
             None
         }
-        Ok(left) => left.filter(|(_, night)| !command.fresh && night.ended().is_none()),
+        Ok(left) => left.filter(|(_, night)| !command.fresh && was_cut_off(night)),
         // An old record that cannot be trusted stops nobody from a new night.
         Err(damage) => {
             output.note(&format!("the last night cannot be gone on with: {damage}"));
@@ -156,6 +181,15 @@ pub(super) fn run(
     let stop = Stop::new();
     let opened = open::open(surroundings, &preparation, &request.tasks, wishes, lock, stop)?;
     drive(surroundings, opened, output).map(|(_, code)| code)
+}
+
+/// True for a night that the machine ended: by a crash, or by the signals of a shutdown and of a closed session. One
+/// that a person stopped waits for them.
+fn was_cut_off(night: &Night) -> bool {
+    match night.ended() {
+        None => true,
+        Some((_, exit)) => matches!(*exit, code::TERMINATED | code::HUNG_UP),
+    }
 }
 
 /// A night in which nothing is to be done leaves a line, not a night.
@@ -226,7 +260,7 @@ pub(super) fn drive(
     let stop = opened.hands.stop.clone();
     let stamped = surroundings.value("JOURNAL_STREAM").is_none();
     let mut live = Live::new(output, stamped, clock::now());
-    let Opened { night, journal, hands, stop_files, lock, entries, first } = opened;
+    let Opened { night, journal, hands, stop_files, slots, lock, entries, first } = opened;
     if first.is_empty() {
         for entry in &entries {
             crate::runner::Watch::entry(&mut live, entry, &night);
@@ -241,7 +275,7 @@ pub(super) fn drive(
     let code = std::cell::Cell::new(code::BUG);
     let ended = tokio.block_on(async {
         let signal = watch_signals(stop, output.attended());
-        let mut runner = Runner::new(night, journal, hands, stop_files, &mut live);
+        let mut runner = Runner::new(night, journal, hands, stop_files, slots, &mut live);
         for event in first {
             runner.record(event)?;
         }
@@ -251,8 +285,10 @@ pub(super) fn drive(
         };
         runner.run(exit).await
     });
-    // Whatever a deed left behind dies with its supervisor: the runtime's threads hold the pipes.
-    drop(tokio);
+    // Whatever a deed left behind dies with its supervisor: the runtime's threads hold the pipes. One that waits for
+    // the network is not waited for.
+    tokio.shutdown_timeout(Duration::from_secs(3));
+    process::end_probes();
     let kept = live.finish();
     drop(lock);
     let night = ended.map_err(|problem: anyhow::Error| Refused {
@@ -323,9 +359,13 @@ pub(super) fn watch_signals(stop: Stop, attended: bool) -> Signal {
     let signals = [
         (SignalKind::interrupt(), code::INTERRUPTED),
         (SignalKind::terminate(), code::TERMINATED),
-        (SignalKind::hangup(), code::TERMINATED),
+        (SignalKind::hangup(), code::HUNG_UP),
     ];
     for (kind, exit) in signals {
+        // `nohup` asked for it: the night goes on when its terminal closes.
+        if kind == SignalKind::hangup() && process::ignores_hangup() {
+            continue;
+        }
         let (seen, stop) = (seen.clone(), stop.clone());
         // Without a handler the signal ends the process, which is no worse than before.
         let Ok(mut stream) = signal(kind) else { continue };

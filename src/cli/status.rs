@@ -9,12 +9,16 @@ use crate::{
         find::{self, Found, Selector},
         tell::{self, Cleaner},
     },
+    diagnostic::Style,
     ids::{NAME, NightId, TaskId},
     journal::Holder,
-    night::Publication,
+    night::{Command, Night, Publication},
     outcome::StopReason,
     report,
-    runner::{clock, home::Home, places::Surroundings, refused::Refused, stop::StopFiles},
+    runner::{
+        clock, home::Home, places::Surroundings, prepare::user_settings, refused::Refused, slots,
+        stop::StopFiles,
+    },
 };
 
 /// Say how the last night went, or how far the running one is
@@ -43,6 +47,8 @@ struct View<'a> {
     stopped: Option<String>,
     slot: Option<Slot>,
     uncommitted: Option<usize>,
+    /// For whose places the running night's agents wait.
+    waits: Option<String>,
 }
 
 pub(super) fn status(
@@ -65,10 +71,18 @@ pub(super) fn status(
     let slot = last_slot(&home, &cleaner)
         .filter(|_| last)
         .filter(|slot| found.as_ref().is_none_or(|found| slot.at > found.night.last_fact()));
+    let holder = tell::holder(&home).filter(|_| last);
+    let waits = match (&holder, &found) {
+        (Some(holder), Some(found)) if tell::is_at(holder, &found.night) => {
+            waits(surroundings, &found.night)?
+        }
+        _ => None,
+    };
     let view = View {
         last,
+        waits,
+        holder,
         found: found.as_ref(),
-        holder: tell::holder(&home).filter(|_| last),
         stopped: StopFiles::of(&home).asked().map(|asked| cleaner.line(&asked.by)),
         slot,
         uncommitted: home.user.uncommitted(),
@@ -84,6 +98,7 @@ pub(super) fn status(
                 .as_ref()
                 .and(view.found)
                 .map(|found| report::phase(&found.night, clock::now())),
+            "waits_for": view.waits,
             "stopped_by": view.stopped,
             "last_start": view.slot.as_ref().map(|slot| {
                 json!({"at": slot.at, "outcome": slot.outcome, "message": slot.message})
@@ -96,6 +111,17 @@ pub(super) fn status(
         output.result(&words(&view, &cleaner));
     }
     Ok(exit)
+}
+
+/// For which places the night's next agent waits, where every one is taken.
+fn waits(surroundings: &Surroundings, night: &Night) -> Result<Option<String>, Refused> {
+    if !night.due(clock::now()).iter().any(Command::asks_a_model) {
+        return Ok(None);
+    }
+    let most = slots::most(&user_settings(surroundings, Style::Plain)?);
+    let taken = slots::holders(&surroundings.agent_slots(), most);
+    let full = taken.len() >= usize::try_from(most).unwrap_or(usize::MAX);
+    Ok(full.then(|| slots::in_words(&taken, most)))
 }
 
 fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
@@ -123,6 +149,9 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
         };
         below.push(format!("{}: {phase}", tell::holder_in_words(holder)));
     }
+    if let Some(places) = &view.waits {
+        below.push(format!("waits for {}", cleaner.line(places)));
+    }
     if let Some(slot) = &view.slot {
         below.push(format!(
             "last start: {} {}{}{}",
@@ -133,7 +162,7 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
         ));
     }
     if let Some(by) = &view.stopped {
-        below.push(format!("stopped by {by}; nothing starts until {NAME} resume"));
+        below.push(format!("stopped by {by}; {NAME} resume lifts it"));
     }
     match view.uncommitted {
         None | Some(0) => {}

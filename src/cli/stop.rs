@@ -1,5 +1,7 @@
 //! `nightshift stop`: asks the running night to end, and keeps others from starting.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
         home::Home,
         places::Surroundings,
         refused::Refused,
-        stop::{StopFiles, StopOrder},
+        stop::{self, StopFiles, StopOrder},
     },
 };
 
@@ -21,6 +23,9 @@ pub(super) struct Stop {
     /// End agents and gates at once; their attempts do not count
     #[arg(long)]
     now: bool,
+    /// The stop lifts itself after this time: 2h, 30m
+    #[arg(long = "for", value_name = "D", value_parser = super::run::wait)]
+    lasts: Option<Duration>,
     /// Why, for whoever finds the night stopped
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -35,10 +40,12 @@ pub(super) fn stop(
     let home = Home::open(surroundings, &global.repository())?;
     let files = StopFiles::of(&home);
     let before = files.asked().map(|asked| asked.by);
+    let now = clock::now();
     let order = StopOrder {
         by: surroundings.account.clone(),
-        at: clock::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        at: now.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         now: command.now,
+        until: command.lasts.and_then(|lasts| now.checked_add(lasts).ok()),
         reason: command.reason.as_deref().map(text::inline_plain),
     };
     files.ask(&order)?;
@@ -66,6 +73,10 @@ pub(super) fn stop(
         (None, _) => "no night is running; none will start".to_owned(),
     };
     let again = if before.is_some() { "stopped, as it was already" } else { "stopped" };
-    output.result(&format!("{again}: {happens}\nnext: {NAME} resume lifts it"));
+    let lifts = match order.until {
+        Some(until) => format!("next: it lifts itself at {}, or {NAME} resume", stop::local(until)),
+        None => format!("next: {NAME} resume lifts it"),
+    };
+    output.result(&format!("{again}: {happens}\n{lifts}"));
     Ok(code::DONE)
 }

@@ -105,6 +105,7 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("git", Later),
     ("sandbox", UserOnly),
     ("workspaces", UserOnly),
+    ("agents_at_once", UserOnly),
     ("agents", UserOnly),
     ("repos", UserOnly),
 ];
@@ -114,6 +115,7 @@ const USER: &[(&str, Key)] = &[
     ("version", Value),
     ("sandbox", Value),
     ("workspaces", Value),
+    ("agents_at_once", Value),
     ("agent", Section),
     ("agent.sandbox", Value),
     ("agent.use", Later),

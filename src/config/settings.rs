@@ -180,6 +180,8 @@ pub struct UserSettings {
     pub walls: WallSettings,
     /// How workspaces are made.
     pub workspaces: Workspaces,
+    /// Agents at work at once, of all nights of this account; `None` = what fits the machine.
+    pub agents_at_once: Option<u32>,
     /// Programs that `agent.use` and `--agent` may name.
     pub agents: BTreeMap<String, AgentProfile>,
     /// What holds for the gates of all repositories.

@@ -335,6 +335,11 @@ pub(super) const USER: &[Field] = &[
         "where a repository says a number too, the smaller one holds",
     ),
     field("workspaces", Word(&["auto", "pool", "overlay"]), "how workspaces are made"),
+    field(
+        "agents_at_once",
+        Number(1, 256),
+        "agents at work on this machine, of all nights together; as many as processors, and at least 4, when not set",
+    ),
     field("agent.sandbox", Word(SANDBOX), "the same as `sandbox`"),
     field(
         "agents",

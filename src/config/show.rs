@@ -242,6 +242,10 @@ pub fn user_values(user: &UserSettings) -> Vec<(&'static str, Value)> {
         ("gate.canary", Value::from(if user.gate.canary_off { "off" } else { "auto" })),
         ("agents", Value::Mapping(agents.collect())),
     ];
+    // Without a word of the user's the machine says how many.
+    if let Some(most) = user.agents_at_once {
+        values.push(("agents_at_once", most.into()));
+    }
     // Without a word of the user's the repository's number holds.
     if let Some(reruns) = user.gate.flaky_reruns {
         values.push(("gate.flaky_reruns", reruns.into()));
@@ -563,7 +567,7 @@ mod tests {
     #[test]
     fn the_users_file_reads_back() {
         let text = "sandbox: {use: t1, read: [/opt/a b], memory: 8GiB, disk_reserve: 0, file_size: 100MiB, processes: 99}\n\
-            workspaces: pool\ngate: {canary: off, flaky_reruns: 3}\nagents: {mine: {command: [sh, -c, 'a: b']}}\nlimits: {tasks: 3}\n\
+            workspaces: pool\nagents_at_once: 6\ngate: {canary: off, flaky_reruns: 3}\nagents: {mine: {command: [sh, -c, 'a: b']}}\nlimits: {tasks: 3}\n\
             repos:\n  ~/work/my.app: {limits: {tasks: 9}, policy: {paths: {allow: ['**']}, risk: {low: {upto: 5}}}}\n";
         let user = parse_user("mine", text).unwrap();
         let mut read = parse_user("mine", &user_file(&user)).unwrap();

@@ -44,6 +44,8 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSett
             );
         }
     }
+    settings.agents_at_once =
+        root.find("agents_at_once").and_then(|spot| reader.number(&spot, range("agents_at_once")));
     if let Some(spot) = root.find("gate.canary") {
         // What is to be tried is the repository's to say; here it can only be left out.
         let word: Option<Canary> = reader.word(&spot, &["auto", "off"]);

@@ -38,6 +38,15 @@ fn going_on(task: &TaskState) -> Option<&Conversation> {
     let last = task.attempts.last()?;
     let conversation = last.conversation.as_ref()?;
     let Some(setback) = &last.setback else { return Some(conversation) }; // a crash cut it off
+    // What failed on a new tip is not in the conversation's own files, which stand on the old one.
+    let moved = last.candidate.as_ref().is_some_and(|candidate| candidate.base != last.base);
+    let of_the_tree = matches!(
+        setback.failure,
+        Failure::Gate(_) | Failure::Unproven(_) | Failure::Disagreed { .. }
+    );
+    if moved && of_the_tree {
+        return None;
+    }
     let now = kind(&setback.failure)?;
     let before = task.attempts.iter().rev().skip(1);
     let poisoned = before

@@ -85,6 +85,8 @@ impl Night {
                 matches!(command, Command::RunGate { .. } | Command::ProveTests { .. })
             }) || self.tasks.values().any(|task| self.lands_next(task));
         let parallel = usize::try_from(self.opening.limits.parallel.max(1)).unwrap_or(1);
+        // What these give back may be needed.
+        let mut asking = self.in_flight.iter().any(Command::asks_a_model);
         for id in &self.order {
             let task = &self.tasks[id];
             let last = task.attempts.last().map_or(0, |record| record.number);
@@ -99,6 +101,10 @@ impl Night {
                         continue;
                     }
                     let Ok(model) = self.model_for(id, now) else { continue };
+                    if asking && (tokens.is_some() || self.would_be_short(id, task, left)) {
+                        continue;
+                    }
+                    asking = true;
                     busy += 1;
                     started += usize::from(task.attempts.is_empty());
                     let budget = self.reservation(id, task, left);
@@ -145,6 +151,7 @@ impl Night {
                     if reserved && left.is_some_and(|left| left < REVIEW) {
                         continue;
                     }
+                    asking = true;
                     let budget = self.reservation(id, task, left).min(REVIEW);
                     let budget = if budget.is_zero() { REVIEW } else { budget };
                     left = left.map(|left| left.minus(budget));
@@ -429,6 +436,12 @@ impl Night {
         let limit = self.admitted(id)?.limits().cost;
         (limit > Usd::ZERO && !self.opening.agent.subscription)
             .then(|| limit.minus(task.spent().usd))
+    }
+
+    /// True when less is left of the night's money than the task may have by itself: while others hold money that
+    /// they may give back, starting it would end it for want of what there is.
+    fn would_be_short(&self, id: &TaskId, task: &TaskState, left: Option<Usd>) -> bool {
+        left.is_some_and(|left| self.task_money_left(id, task).is_none_or(|own| left < own))
     }
 
     /// What an attempt may spend; zero = no limit. All that the task has left: each call is reserved before it

@@ -194,6 +194,8 @@ pub enum Event {
         /// What lost agent runs are charged with.
         charges: Vec<Charge>,
     },
+    /// Time went by in which nobody looked: the machine slept, its clock was set, or this process was stopped.
+    TimePassed(Gap),
     /// The night is over.
     Ended {
         /// Why, when it was before its work was done.
@@ -201,6 +203,20 @@ pub enum Event {
         /// The exit code of the process.
         exit: u8,
     },
+}
+
+/// A gap between two looks of the runner, by what made it. Seconds; each is 0 when it was no cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The machine slept. Nobody worked then: an attempt's time does not count it, the night's does.
+    #[serde(default)]
+    pub slept_s: u64,
+    /// The clock was set, negative = back. No time passed: every time of ours moves with it.
+    #[serde(default)]
+    pub clock_s: i64,
+    /// The machine was awake and this process did not run. Agents and gates went on, so everything counts it.
+    #[serde(default)]
+    pub stopped_s: u64,
 }
 
 /// The cost of an agent's run that a crash cut off.
@@ -403,6 +419,20 @@ impl Command {
             Command::CheckBase { .. } | Command::ProveGate { .. } | Command::Publish { .. } => None,
         }
     }
+
+    /// True for orders that start an agent.
+    pub fn asks_a_model(&self) -> bool {
+        match self {
+            Command::RunAgent { .. } | Command::Review { .. } => true,
+            Command::CheckBase { .. }
+            | Command::ProveGate { .. }
+            | Command::RunGate { .. }
+            | Command::ProveTests { .. }
+            | Command::Restack { .. }
+            | Command::Land { .. }
+            | Command::Publish { .. } => false,
+        }
+    }
 }
 
 impl Event {
@@ -416,7 +446,8 @@ impl Event {
             | Event::TestsProven { .. }
             | Event::Reviewed { .. } => StreamKind::Verification,
             Event::Began(Command::CheckBase { .. } | Command::ProveGate { .. })
-            | Event::Restarted { .. } => StreamKind::Analysis,
+            | Event::Restarted { .. }
+            | Event::TimePassed(_) => StreamKind::Analysis,
             Event::Began(_) => StreamKind::Step,
             Event::AgentEnded { .. }
             | Event::Restacked { .. }

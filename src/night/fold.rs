@@ -8,7 +8,7 @@ use crate::{
     budget::{Spend, Usd},
     ids::{AttemptId, TaskId},
     night::{
-        AttemptRecord, BaseGate, Baseline, Charge, Command, Event, IllegalEvent, Night,
+        AttemptRecord, BaseGate, Baseline, Charge, Command, Event, Gap, IllegalEvent, Night,
         OnlyLanding, Publication, Setback, Stage, TaskState, Then, Trigger,
         conversation::{needs_review, needs_test_proof},
         illegal,
@@ -246,6 +246,7 @@ impl Night {
                 self.paused += at.duration_since(before).max(SignedDuration::ZERO);
                 self.restarted(charges);
             }
+            Event::TimePassed(gap) => self.time_passed(gap),
             Event::Ended { reason, exit } => match self.only_landing.take() {
                 None => self.ended = Some((reason, exit)),
                 // A night that was cut off before is cut off still.
@@ -326,6 +327,7 @@ impl Night {
             | Event::Published { .. }
             | Event::NotPublished { .. }
             | Event::StopAsked { .. }
+            | Event::TimePassed(_)
             | Event::Ended { .. } => true,
         }
     }
@@ -485,6 +487,21 @@ impl Night {
         self.ended = None;
         // A person's decision is no trouble that the night recovered from.
         self.restarts += u32::from(!self.only_lands());
+    }
+
+    /// What was closed by our own guess is tried anew. Times that we worked out from the clock move with it; those
+    /// that a service named are its own.
+    fn time_passed(&mut self, gap: Gap) {
+        let moved = SignedDuration::from_secs(gap.clock_s);
+        let by = |at: Timestamp| at.checked_add(moved).unwrap_or(at);
+        self.paused += moved;
+        for task in self.tasks.values_mut() {
+            task.not_before = task.not_before.map(by);
+        }
+        self.closings.retain(|closing| closing.trigger == Trigger::Limit);
+        for closing in self.closings.iter_mut().filter(|closing| !closing.told) {
+            closing.until = by(closing.until);
+        }
     }
 
     /// A candidate that passed everything and of which a rule says that a person must see it first stays where

@@ -20,7 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use due::NotStarted;
 pub use event::{
-    Actor, Charge, Closing, Command, Conversation, Entry, Event, Setback, StreamKind, Then, Trigger,
+    Actor, Charge, Closing, Command, Conversation, Entry, Event, Gap, Setback, StreamKind, Then,
+    Trigger,
 };
 pub use findings::{of_gate, of_tests};
 pub use opening::{
@@ -63,7 +64,7 @@ pub struct Night {
     restarts: u32,
     last: Timestamp,
     closings: Vec<Closing>,
-    /// Time between processes.
+    /// Time that does not count: between processes, and by which the clock was set.
     paused: SignedDuration,
     /// Set while only what a person approved is to land.
     only_landing: Option<OnlyLanding>,

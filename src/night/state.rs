@@ -235,6 +235,18 @@ impl TaskState {
         }
     }
 
+    /// True when nothing more will be done about it tonight without a person: it landed, failed, or waits for one.
+    pub fn is_settled(&self) -> bool {
+        match self.stage {
+            Stage::Held(_) | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => true,
+            Stage::Waiting
+            | Stage::Editing
+            | Stage::Ungated(_)
+            | Stage::Gated(_)
+            | Stage::Landing(_) => false,
+        }
+    }
+
     /// The candidate that waits for a person, when there is one.
     pub fn held(&self) -> Option<&Candidate> {
         if let Stage::Held(candidate) = &self.stage { Some(candidate) } else { None }

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
 pub use guard::Breach;
-pub use probe::{Output, probe};
+pub use probe::{Output, end_probes, probe};
 pub use running::{Frozen, Running};
 pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;
@@ -246,6 +246,21 @@ pub fn adopt_orphans() -> std::io::Result<()> {
     tree::adopt_orphans()?;
     REAPER.store(true, Ordering::SeqCst);
     Ok(())
+}
+
+/// True when whoever started us asked that the end of the terminal should not end us, as `nohup` does.
+#[cfg(target_os = "linux")]
+pub fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1) // SIGHUP is 1, the lowest bit
+}
+
+/// Not known here: a signal that is ignored is heard all the same.
+#[cfg(not(target_os = "linux"))]
+pub fn ignores_hangup() -> bool {
+    false
 }
 
 /// Where a program is: the path itself if it is one, else the first fit in the environment's `PATH`.

@@ -3,9 +3,10 @@
 //! Never used for anything that an agent or a repository could have written.
 
 use std::{
+    collections::BTreeSet,
     io::{PipeReader, Read},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,6 +16,20 @@ use std::os::unix::process::CommandExt;
 use rustix::process::Signal;
 
 use super::{Ended, Environment, Error, children, tree};
+
+/// Programs of this file that run.
+static UNDER_WAY: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn under_way() -> MutexGuard<'static, BTreeSet<i32>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every program of this kind that runs: the night is to stop at once, and the network may let them hang.
+pub fn end_probes() {
+    for pid in under_way().iter() {
+        tree::signal_group(*pid, Signal::KILL);
+    }
+}
 
 /// Bytes kept of each stream; the rest is read and dropped.
 const CAPTURE: usize = 1024 * 1024;
@@ -89,6 +104,7 @@ pub fn probe(
         children.insert(pid);
         (handle, pid)
     };
+    under_way().insert(pid);
     // The expression holds the writing ends: with it open, the output would never end.
     drop(expression);
     let (out, err) = (Capture::of(out), Capture::of(err));
@@ -106,6 +122,7 @@ pub fn probe(
         }
         Err(error) => Err(failed(error)),
     };
+    under_way().remove(&pid);
     children().remove(&pid);
     let until = Instant::now() + LINGER;
     Ok(Output { ended: ended?, stdout: out.take(until), stderr: err.take(until) })

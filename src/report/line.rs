@@ -3,7 +3,7 @@
 
 use crate::{
     ids::AttemptId,
-    night::{Command, Entry, Event, Night, Setback, Then, Trigger},
+    night::{Command, Entry, Event, Gap, Night, Setback, Then, Trigger},
     outcome::{AgentEnd, Failure, GateReport, StopReason},
     report::{facts, gates, text},
 };
@@ -123,6 +123,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
         }
         Event::StopAsked { reason } => format!("{night_word} stop     {}", stop_reason(reason)),
         Event::Restarted { .. } => format!("{night_word} resume   {}", opening.night),
+        Event::TimePassed(gap) => format!("{night_word} clock    {}", passed(*gap)),
         Event::Ended { reason, exit } => {
             let landed = night.tasks().filter(|(_, task)| task.landed().is_some()).count();
             let failed = night.tasks().filter(|(_, task)| task.failed().is_some()).count();
@@ -142,6 +143,23 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             )
         }
     })
+}
+
+/// What a gap in time was, in words.
+fn passed(gap: Gap) -> String {
+    let mut words = Vec::new();
+    let minutes = |seconds: u64| format!("{}m{:02}s", seconds / 60, seconds % 60);
+    if gap.slept_s > 0 {
+        words.push(format!("the machine slept for {}", minutes(gap.slept_s)));
+    }
+    if gap.clock_s != 0 {
+        let way = if gap.clock_s > 0 { "forward" } else { "back" };
+        words.push(format!("the clock was set {way} by {}", minutes(gap.clock_s.unsigned_abs())));
+    }
+    if gap.stopped_s > 0 {
+        words.push(format!("this process did not run for {}", minutes(gap.stopped_s)));
+    }
+    words.join(", ")
 }
 
 /// Why a result waits from now on, where it does.

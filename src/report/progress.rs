@@ -17,7 +17,8 @@ pub fn progress(night: &Night, now: Timestamp, activity: &[(AttemptId, String)])
     let landed = count(night, |task| task.landed().is_some());
     let failed = count(night, |task| task.failed().is_some());
     let asks = count(night, |task| task.parked().is_some());
-    let minutes = now.duration_since(night.opening().at).as_mins();
+    // A clock that was set back shall not make it a night of the future.
+    let minutes = now.duration_since(night.opening().at).as_mins().max(0);
     let recoveries: usize = facts::recoveries(night).iter().map(|(_, times)| times).sum();
     let decisions: usize = night.tasks().map(|(_, task)| facts::decisions(task).len()).sum();
     format!(
@@ -48,7 +49,10 @@ pub fn at_work(night: &Night, now: Timestamp, activity: &[(AttemptId, String)]) 
     let doing: Vec<String> = activity
         .iter()
         .filter(|(_, what)| !what.trim().is_empty())
-        .map(|(_, what)| text::head(&text::inline_plain(what), ACTIVITY))
+        .map(|(attempt, what)| {
+            let what = text::head(&text::inline_plain(what), ACTIVITY);
+            if activity.len() > 1 { format!("{} {what}", attempt.task) } else { what }
+        })
         .collect();
     let phase = phase(night, now);
     if doing.is_empty() { phase } else { format!("{phase}: {}", doing.join("; ")) }
@@ -88,13 +92,7 @@ pub fn phase(night: &Night, now: Timestamp) -> String {
 }
 
 fn percent(night: &Night) -> usize {
-    let settled = |task: &TaskState| {
-        task.landed().is_some()
-            || task.failed().is_some()
-            || task.parked().is_some()
-            || task.held().is_some()
-    };
-    count(night, settled) * 100 / night.tasks().count().max(1)
+    count(night, TaskState::is_settled) * 100 / night.tasks().count().max(1)
 }
 
 fn minutes_left(night: &Night, now: Timestamp) -> i64 {

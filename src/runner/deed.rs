@@ -71,6 +71,8 @@ pub enum Deed {
     Review(Option<Review>),
     /// A candidate was rebuilt, or did not fit.
     Restack(Result<Candidate, Failure>),
+    /// The night was stopped at once before it was done, or on its way.
+    Stopped,
     /// The branch stands at the candidate.
     Landed,
     /// The branch stands elsewhere; nothing was moved.

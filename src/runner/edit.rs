@@ -115,7 +115,12 @@ impl Hands {
             environment: self.environment.clone(),
             walls: self.yard.around(&workspace, &private, Network::Nobody)?,
         };
-        let ran = self.agent.run(&job, session, &self.stop).await;
+        // Its files took a while: nothing new is started after a stop.
+        let ran = if self.stop.asked().is_some() {
+            Ok(Ran { report: AgentReport::of(AgentEnd::Interrupted), session })
+        } else {
+            self.agent.run(&job, session, &self.stop).await
+        };
         self.conversations.done(edit.attempt);
         let Ran { report, session } = ran?;
         let report = self.redactor.redact_all(report);

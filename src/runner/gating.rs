@@ -161,6 +161,7 @@ impl Hands {
                 0 => trial.logs.clone(),
                 earlier => format!("{}/run-{}", trial.logs, earlier + 1),
             };
+            let _place = self.gate_place.lock().await;
             let (workspace, warm) = self.gate_ground(trial).await?;
             let ran = self.gate_in(brief, trial, &logs, &workspace).await;
             let mut report = match ran {

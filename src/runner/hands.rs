@@ -22,7 +22,7 @@ use crate::{
     outcome::{Candidate, Failure, GateReport},
     plan::{self, SectionWords},
     policy::{AdmittedTask, RuleSet},
-    process::{Environment, Stop, Supervisor},
+    process::{self, Environment, Stop, Supervisor},
     receipt::{ProtectedFile, Receipt},
     redact::Redactor,
     report,
@@ -81,6 +81,8 @@ pub struct Hands {
     pub conversations: Conversations,
     /// Room on the disk, held back until the night writes down how it ended.
     pub reserve: Mutex<Option<Reserve>>,
+    /// Held while a gate's place is in use.
+    pub gate_place: tokio::sync::Mutex<()>,
     /// Held while the base's cache is looked for, and made where it is missing.
     pub making_cache: tokio::sync::Mutex<()>,
 }
@@ -222,8 +224,28 @@ impl Hands {
                     Err(problem) => Err(problem.into()),
                 }
             }
-            Command::Publish { tip } => self.publish(brief, tip).await,
+            Command::Publish { tip } => self.publish_unless_stopped(brief, tip).await,
         }
+    }
+
+    /// A push that hangs would keep a night from its end for half an hour. What was on its way is found, or sent
+    /// again, by the next try.
+    async fn publish_unless_stopped(&self, brief: &Brief, tip: &CommitId) -> Result<Deed, Error> {
+        let publishing = self.publish(brief, tip);
+        tokio::pin!(publishing);
+        tokio::select! {
+            deed = &mut publishing => return deed,
+            () = self.stop.now() => {}
+        }
+        // A program that was ended makes room for a second try, which is ended too.
+        for _ in 0..8 {
+            process::end_probes();
+            let little = std::time::Duration::from_millis(250);
+            if let Ok(deed) = tokio::time::timeout(little, &mut publishing).await {
+                return deed;
+            }
+        }
+        Ok(Deed::Stopped)
     }
 
     /// The night's policy. Compiled once: its patterns cost more than all that they are asked.

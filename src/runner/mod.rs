@@ -26,7 +26,9 @@ pub mod refused;
 mod review;
 pub mod rules;
 pub mod stop;
+pub mod slots;
 pub mod storage;
+pub mod turn;
 pub mod verify;
 pub mod walls;
 mod words;
@@ -47,6 +49,7 @@ use crate::{
     runner::{
         deed::Deed,
         hands::{Brief, Hands},
+        slots::AgentSlots,
     },
 };
 
@@ -59,6 +62,8 @@ pub trait Watch {
     fn entry(&mut self, entry: &Entry, night: &Night);
     /// A moment passed. `activity` is what agents are at.
     fn tick(&mut self, now: Timestamp, night: &Night, activity: &[(AttemptId, String)]);
+    /// An agent could be started and has no place yet. Told once for each wait.
+    fn waits(&mut self, now: Timestamp, for_what: &str);
 }
 
 /// A night under way in this process.
@@ -69,6 +74,8 @@ pub struct Runner<'l> {
     hands: Arc<Hands>,
     stop: Stop,
     stop_files: stop::StopFiles,
+    slots: AgentSlots,
+    watchman: clock::Watchman,
     watch: &'l mut dyn Watch,
 }
 
@@ -79,6 +86,7 @@ impl<'l> Runner<'l> {
         journal: Journal,
         hands: Hands,
         stop_files: stop::StopFiles,
+        slots: AgentSlots,
         watch: &'l mut dyn Watch,
     ) -> Runner<'l> {
         Runner {
@@ -88,6 +96,8 @@ impl<'l> Runner<'l> {
             journal,
             hands: Arc::new(hands),
             stop_files,
+            slots,
+            watchman: clock::Watchman::begin(),
             watch,
         }
     }
@@ -119,35 +129,54 @@ impl<'l> Runner<'l> {
     ) -> anyhow::Result<Night> {
         self.set_refs()?;
         let mut running: JoinSet<(Command, Timestamp, Result<Deed, deed::Error>)> = JoinSet::new();
+        let mut waits = false;
         loop {
+            self.look_at_clock().await?;
             self.look_for_stop()?;
             let at_once = self.stop.asked() == Some(Urgency::Now);
             let now = clock::now();
             self.watch.tick(now, &self.night, &self.hands.conversations.activity());
             let mut orders = Vec::new();
+            let waited = std::mem::take(&mut waits);
             if !at_once {
                 for command in self.night.due(now) {
+                    // Before the order: who waits for a place has not begun, and no time runs.
+                    let place = if command.asks_a_model() {
+                        let Some(place) = self.slots.take() else {
+                            waits = true;
+                            continue;
+                        };
+                        Some(place)
+                    } else {
+                        None
+                    };
                     self.note(Event::Began(command.clone()))?;
-                    orders.push((Brief::of(&self.night, &self.opening, &command), command));
+                    orders.push((Brief::of(&self.night, &self.opening, &command), command, place));
                 }
+            }
+            if waits && !waited {
+                self.watch.waits(now, &self.slots.taken_by());
             }
             // Before anything is done on the word of a line, and before anything waits.
             self.journal.sync()?;
-            for (brief, command) in orders {
+            for (brief, command, place) in orders {
                 let hands = self.hands.clone();
                 running.spawn(async move {
                     let deed = hands.carry_out(&command, &brief, now).await;
+                    drop(place);
                     (command, now, deed)
                 });
             }
             self.release().await;
             // Nothing runs and nothing is due: only the end of a pause or of a limit can change that.
-            if running.is_empty() && (at_once || self.night.wake_at(now).is_none()) {
+            if running.is_empty() && !waits && (at_once || self.night.wake_at(now).is_none()) {
                 break;
             }
             tokio::select! {
                 Some(done) = running.join_next() => {
                     let (command, _, deed) = done.context("a deed panicked")?;
+                    // First: what follows is reckoned from the time of day.
+                    self.look_at_clock().await?;
                     match deed {
                         Ok(deed) => {
                             if let Some(event) = self.event(&command, deed) {
@@ -199,6 +228,23 @@ impl<'l> Runner<'l> {
         Ok(())
     }
 
+    /// Writes down that time went by unseen, and looks again at what may have changed meanwhile: whether the agent
+    /// may still be used. Deadline, pauses and limits are asked anew at every turn.
+    async fn look_at_clock(&mut self) -> anyhow::Result<()> {
+        let Some(gap) = self.watchman.look() else { return Ok(()) };
+        self.record(Event::TimePassed(gap))?;
+        if self.night.stop().is_some() {
+            return Ok(());
+        }
+        let hands = self.hands.clone();
+        let looked = hands::blocking(move || hands.agent.preflight(&hands.environment));
+        if let Err(unusable) = looked.await {
+            let message = format!("{} ({})", unusable.message, unusable.help);
+            self.record(Event::StopAsked { reason: StopReason::AgentUnusable { message } })?;
+        }
+        Ok(())
+    }
+
     /// Takes in what a STOP file or a signal asks for.
     fn look_for_stop(&mut self) -> anyhow::Result<()> {
         if let Some(asked) = self.stop_files.asked() {
@@ -226,7 +272,8 @@ impl<'l> Runner<'l> {
                 Deed::Gate(None)
                 | Deed::GateProof(None)
                 | Deed::TestProof(None)
-                | Deed::Review(None),
+                | Deed::Review(None)
+                | Deed::Stopped,
                 _,
             ) => return None,
             (Deed::Gate(Some(report)), None) => Event::BaseChecked { report },

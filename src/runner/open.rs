@@ -16,7 +16,7 @@ use crate::{
     files,
     forge::{Forge, Local},
     ids::{BRANCH_NAMESPACE, NAME, NightId, TaskId},
-    journal::{self, Holder, Journal, Lock, Locking},
+    journal::{self, Journal, Lock},
     night::{
         AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, Publication, PublishSpec,
     },
@@ -34,6 +34,7 @@ use crate::{
         places::{NightPlaces, Surroundings},
         prepare::{Preparation, section_words},
         refused::{Refused, RefusedKind},
+        slots::AgentSlots,
         stop::StopFiles,
         storage::{RESERVED, Reserve},
         walls,
@@ -41,6 +42,8 @@ use crate::{
     },
     workspace::Store,
 };
+
+pub use crate::runner::turn::{lock, lock_within, not_stopped};
 
 /// Nights back that may still have something to publish.
 const LOOKED_AT: usize = 14;
@@ -75,44 +78,14 @@ pub struct Opened {
     pub hands: Hands,
     /// Where stops are asked for.
     pub stop_files: StopFiles,
+    /// Places of agents, of which other nights have some.
+    pub slots: AgentSlots,
     /// Held until the process ends.
     pub lock: Lock,
     /// The facts so far.
     pub entries: Vec<Entry>,
     /// Facts to write down before anything else is done; empty for a fresh night.
     pub first: Vec<Event>,
-}
-
-/// Asks for the repository's lock, and clears what a killed night left behind.
-pub fn lock(home: &Home, night: Option<NightId>) -> Result<Lock, Refused> {
-    let since = clock::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
-    match Lock::ask(&home.places.lock(), &Holder::this(since, night))? {
-        Locking::Held(lock) => {
-            home.vault.clear_stale_locks()?;
-            home.user.clear_stale_locks()?;
-            Ok(lock)
-        }
-        Locking::Busy(holder) => {
-            let who = holder.map_or("another process".to_owned(), |holder| holder.to_string());
-            Err(Refused::new(
-                RefusedKind::Busy,
-                format!("another night is running here: {who}"),
-                format!("{NAME} status shows how far it is; {NAME} stop ends it"),
-            ))
-        }
-    }
-}
-
-/// Says no when the repository is stopped.
-pub fn not_stopped(home: &Home) -> Result<(), Refused> {
-    match StopFiles::of(home).asked() {
-        None => Ok(()),
-        Some(asked) => Err(Refused::new(
-            RefusedKind::Stopped,
-            format!("nights of this repository are stopped by {}", asked.by),
-            asked.lift,
-        )),
-    }
 }
 
 /// Opens a night with what was prepared. The caller holds the lock.
@@ -162,16 +135,6 @@ pub fn open(
     notes.extend(facts.warnings);
     notes.extend(included.notes.iter().chain(&yard.notes).cloned());
     notes.extend(two_credentials(surroundings, &agent_spec));
-    let mut limits = preparation.settings.limits.clone();
-    if limits.parallel > 1 {
-        if preparation.settings.origin("limits.parallel") != crate::policy::Origin::Default {
-            notes.push(format!(
-                "limits.parallel is {}; this version runs one task at a time",
-                limits.parallel
-            ));
-        }
-        limits.parallel = 1;
-    }
     let forge = forge(surroundings, home, wishes)?;
     let night = claim(surroundings, home)?;
     let pr = &preparation.settings.pr;
@@ -183,7 +146,7 @@ pub fn open(
         repository: home.user.root().display().to_string(),
         base: preparation.base.clone(),
         plan,
-        limits,
+        limits: preparation.settings.limits.clone(),
         policy: policy.clone(),
         tasks,
         refused: preparation.refused(only),
@@ -215,7 +178,8 @@ pub fn open(
     let stop_files = StopFiles::of(home);
     let night = Night::open(opening);
     let first = Vec::new();
-    Ok(Opened { night, journal, hands, stop_files, lock, entries: vec![entry], first })
+    let slots = AgentSlots::of(surroundings, home, night.opening().night.clone())?;
+    Ok(Opened { night, journal, hands, stop_files, slots, lock, entries: vec![entry], first })
 }
 
 /// The night that has something left to do: the last one, else an earlier one that was cut off or did not
@@ -313,7 +277,9 @@ pub fn resume(
         Equipment { supervisor, yard, store, included, agent, forge, environment, words, stop };
     let first = vec![Event::Restarted { charges: charges(&night, &night_places) }];
     let hands = equipment.hands(surroundings, home, night_places, wishes)?;
-    Ok(Opened { night, journal, hands, stop_files: StopFiles::of(home), lock, entries, first })
+    let slots = AgentSlots::of(surroundings, home, id.clone())?;
+    let stop_files = StopFiles::of(home);
+    Ok(Opened { night, journal, hands, stop_files, slots, lock, entries, first })
 }
 
 /// What a fresh night and a resumed one find in different ways.
@@ -358,6 +324,7 @@ impl Equipment {
             stop: self.stop,
             conversations: Conversations::default(),
             reserve: Mutex::new(Some(Reserve::hold(&home.places.reserve(), RESERVED)?)),
+            gate_place: tokio::sync::Mutex::default(),
             making_cache: tokio::sync::Mutex::default(),
         })
     }

@@ -64,6 +64,11 @@ impl Surroundings {
         })
     }
 
+    /// The directory of the places that agents of all nights of this account share.
+    pub fn agent_slots(&self) -> PathBuf {
+        self.state.join("agents")
+    }
+
     /// One variable; empty counts as unset.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -13,6 +13,7 @@ use crate::{
     },
     ids::{CommitId, NAME, NightId},
     night::Opening,
+    process::Urgency,
     receipt::{ProtectedFile, Receipt},
     runner::{
         deed::{Deed, Error},
@@ -79,6 +80,9 @@ impl Hands {
             Ok(published) => published,
             Err(problem) => return Ok(refused(problem.message, problem.help)),
         };
+        if self.stop.asked() == Some(Urgency::Now) {
+            return Ok(Deed::Stopped);
+        }
         let mut notes = Vec::new();
         if opening.publish.push
             && let Some((network, url)) = &self.remote
@@ -91,6 +95,9 @@ impl Hands {
             }
         }
         let to_forge = opening.publish.push && opening.publish.pull_request;
+        if self.stop.asked() == Some(Urgency::Now) {
+            return Ok(Deed::Stopped);
+        }
         let (done, number) = match self.forge.as_ref().filter(|_| to_forge) {
             None => (local, None),
             Some(forge) => match forge.publish(&draft).await {

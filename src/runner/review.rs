@@ -10,6 +10,7 @@ use crate::{
     ids::{AttemptId, CommitId},
     night::in_question,
     outcome::{AgentEnd, Review},
+    process::Urgency,
     prompt::{self, Opinion, ReviewInput},
     runner::{
         deed::{Deed, Error},
@@ -51,6 +52,9 @@ impl Hands {
         let mut spent = Spend::default();
         for again in 0.. {
             let left = Usd::minus(budget, spent.usd);
+            if self.stop.asked() == Some(Urgency::Now) {
+                return Ok(Deed::Review(None));
+            }
             let run_dir = self.night_places.attempt(attempt).join(format!("review-{}", again + 1));
             let workspace = run_dir.join("empty");
             files::create_private_dir(&workspace)?;

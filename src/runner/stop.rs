@@ -5,13 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     files,
     ids::{NAME, REPO_DIRECTORY},
     process::Urgency,
-    runner::home::Home,
+    runner::{clock, home::Home},
 };
 
 /// What `stop` writes.
@@ -25,6 +26,9 @@ pub struct StopOrder {
     pub now: bool,
     /// Why, in the person's words.
     pub reason: Option<String>,
+    /// When it lifts itself; `None` = when somebody lifts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// A stop that was asked for.
@@ -36,6 +40,18 @@ pub struct Asked {
     pub by: String,
     /// How to lift it, in words.
     pub lift: String,
+}
+
+impl StopOrder {
+    /// True until it lifts itself.
+    fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// A time as this machine's people read it.
+pub fn local(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// Where stops are asked for.
@@ -54,10 +70,15 @@ impl StopFiles {
 
     /// What is asked for now.
     pub fn asked(&self) -> Option<Asked> {
-        if let Some(order) = read(&self.ours) {
+        self.asked_at(clock::now())
+    }
+
+    fn asked_at(&self, now: Timestamp) -> Option<Asked> {
+        if let Some(order) = read(&self.ours).filter(|order| order.holds(now)) {
             let urgency = if order.now { Urgency::Now } else { Urgency::Soon };
             let reason = order.reason.map_or(String::new(), |reason| format!(": {reason}"));
-            let by = format!("{} at {}{reason}", order.by, order.at);
+            let end = order.until.map_or(String::new(), |until| format!(" until {}", local(until)));
+            let by = format!("{} at {}{end}{reason}", order.by, order.at);
             return Some(Asked { urgency, by, lift: format!("{NAME} resume lifts it") });
         }
         let checkout = self.checkout.as_ref().filter(|path| path.symlink_metadata().is_ok())?;
@@ -87,5 +108,34 @@ fn read(path: &Path) -> Option<StopOrder> {
         at: "an unknown time".to_owned(),
         now: false,
         reason: None,
+        until: None,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_with_an_end_lifts_itself_and_an_unreadable_one_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = StopFiles { ours: directory.path().join("stop.json"), checkout: None };
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        assert!(files.asked_at(at(0)).is_none());
+        let order = StopOrder {
+            by: "ada".to_owned(),
+            at: "then".to_owned(),
+            now: false,
+            reason: None,
+            until: Some(at(100)),
+        };
+        files.ask(&order).unwrap();
+        assert!(files.asked_at(at(99)).unwrap().by.starts_with("ada at then until 1970-01-01"));
+        assert!(files.asked_at(at(100)).is_none());
+        // Of a version that knew no end.
+        files::write_atomic(&files.ours, b"{\"by\":\"a\",\"at\":\"b\",\"now\":true}").unwrap();
+        assert_eq!(files.asked_at(at(100)).unwrap().urgency, Urgency::Now);
+        files::write_atomic(&files.ours, b"{").unwrap();
+        assert!(files.asked_at(at(100)).is_some());
+    }
 }

@@ -366,7 +366,7 @@ fn status_says_who_runs_and_what_is_under_way() {
     assert!(!ran.stdout.contains("at work"), "{}", ran.stdout);
     scene.run(&["show", "task_1"]).holds(&["the agent was cut off"]);
     let lock = scene.preparation().home.places.lock();
-    let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
+    let holder = Holder { pid: 4711, since: "02:00".into(), night: None, repository: None };
     let Locking::Held(_lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
     let ran = scene.run(&["status"]);
     ran.holds(&[
@@ -520,7 +520,7 @@ fn a_night_that_waits_says_until_when() {
     let scene = Scene::ready();
     Past::asked(&scene, true);
     let lock = scene.preparation().home.places.lock();
-    let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
+    let holder = Holder { pid: 4711, since: "02:00".into(), night: None, repository: None };
     let Locking::Held(lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
     let status = scene.run(&["status"]);
     status.holds(&[
@@ -583,7 +583,7 @@ fn logs_follow_a_transcript_that_grows() {
     let directory = past.places.directory().join("attempts/task_1@1");
     fs::remove_file(directory.join("transcript.log")).unwrap();
     let lock = scene.preparation().home.places.lock();
-    let holder = Holder { pid: 4711, since: "02:00".into(), night: None };
+    let holder = Holder { pid: 4711, since: "02:00".into(), night: None, repository: None };
     let Locking::Held(lock) = Lock::ask(&lock, &holder).unwrap() else { panic!("locked") };
     let mut follow = Program::new(env!("CARGO_BIN_EXE_nightshift"));
     follow.args(["logs", "task_1", "-f"]).current_dir(scene.repository());

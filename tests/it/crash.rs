@@ -3,6 +3,7 @@
 //! The world is pretended here; the fold, the orders and the verdicts are the real ones. `resume.rs` cuts
 //! the real program.
 
+mod clocks;
 mod held;
 mod recovery;
 

@@ -140,6 +140,7 @@ fn what_does_not_fit_any_more_fails_with_its_reason_and_no_agent_goes_on() {
     let both = "case $NIGHTSHIFT_TASK in a) echo a > src/a.txt; chmod +x src/a.txt;; b) echo b > src/a.txt;; esac";
     drop(ran);
     let night = TestNight::new().task("a", "Change it").task("b", "Change it too").agent(both);
+    let night = night.one_at_a_time();
     let ran = night.run(&[]).exit(1).landed(["b"]);
     ran.then().call(&["approve", "a"]).exit(1).says("src/a.txt").landed(["b"]);
 }
@@ -241,6 +242,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 fn killed_at_any_line_an_approval_lands_once_by_resume_or_by_another() {
     let held = || {
         let night = TestNight::new().tier("off").task("a", "Add one").task("b", "Add two");
+        let night = night.one_at_a_time();
         night.agent(HELD_A).run(&[]).exit(1).landed(["b"]).then()
     };
     let night = held();
@@ -308,6 +310,7 @@ fn two_approvals_at_once_and_one_beside_a_night() {
     assert!(codes.contains(&0) && codes.iter().all(|code| [0, 5].contains(code)), "{codes:?}");
     assert_eq!(events(&night, "landed", 0).len(), 1);
     let night = TestNight::new()
+        .one_at_a_time()
         .task("a", "Add one")
         .task("b", "Wait")
         .agent("case $NIGHTSHIFT_TASK in a) chmod +x src/a.txt;; b) sleep 20;; esac");
@@ -329,10 +332,15 @@ fn two_approvals_at_once_and_one_beside_a_night() {
 
 #[test]
 fn a_night_that_was_killed_goes_on_after_an_approval() {
-    let night = TestNight::new().tier("off").task("a", "Add one").task("b", "Wait once").agent(
-        "case $NIGHTSHIFT_TASK in a) chmod +x src/a.txt;;
+    let night = TestNight::new()
+        .tier("off")
+        .one_at_a_time()
+        .task("a", "Add one")
+        .task("b", "Wait once")
+        .agent(
+            "case $NIGHTSHIFT_TASK in a) chmod +x src/a.txt;;
         b) [ -e \"$(dirname \"$0\")/second\" ] || sleep 20; echo b > src/from_b.txt;; esac",
-    );
+        );
     let night = night.commit();
     let mut child = night.spawn(&[]);
     wait_for("the second task", || {

@@ -50,6 +50,16 @@ mod pools;
 #[cfg(target_os = "linux")]
 mod pools_scale;
 mod examples;
+#[cfg(target_os = "linux")]
+mod clocks;
+#[cfg(target_os = "linux")]
+mod soak;
+#[cfg(target_os = "linux")]
+mod stops;
 mod tidy;
+#[cfg(target_os = "linux")]
+mod together;
+#[cfg(target_os = "linux")]
+mod turns;
 mod verify;
 mod workspaces;

@@ -517,7 +517,7 @@ fn a_branch_that_the_person_checked_out_is_not_moved_under_them() {
     // Only without walls can an agent do what a person could do meanwhile.
     let night =
         TestNight::new().tier("off").task("a", "Add one").task("b", "Add two").agent(&script);
-    let night = night.commit();
+    let night = night.one_at_a_time().commit();
     assert!(night.command(&["run", "--agent", "test"]).status().unwrap().success());
     assert_eq!(night.git(&["status", "--porcelain"]), "", "the checkout is whole");
     assert_eq!(night.git(&["log", "--format=%s", "main..HEAD"]), "feat: add one");

@@ -68,7 +68,8 @@ fn killed_at_any_line_of_its_journal_a_night_is_resumed_and_ends_the_same() {
             .holds("src/from_b.txt", "b");
         let night = ran.then();
         let runs = std::fs::read_to_string(night.path("runs")).unwrap().lines().count();
-        assert!((3..=4).contains(&runs), "killed at line {line}: the agent ran {runs} times");
+        // Two agents at once: no more than these are repeated.
+        assert!((3..=5).contains(&runs), "killed at line {line}: the agent ran {runs} times");
     }
 }
 

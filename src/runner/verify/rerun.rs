@@ -186,6 +186,7 @@ impl Rerun {
             workspaces: home.workspaces(),
             local: Arc::new(Local::new(night_places.directory())),
             reserve: Mutex::new(None::<Reserve>),
+            gate_place: tokio::sync::Mutex::default(),
             making_cache: tokio::sync::Mutex::default(),
             rules: OnceLock::new(),
             protected: OnceLock::new(),

@@ -23,6 +23,7 @@ pub(crate) struct TestNight {
     flaky_reruns: u32,
     committed: bool,
     remote: bool,
+    user: String,
     environment: Vec<(String, String)>,
 }
 
@@ -47,6 +48,7 @@ impl TestNight {
             flaky_reruns: 0,
             committed: false,
             remote: true,
+            user: String::new(),
             environment: Vec::new(),
         };
         fs::create_dir_all(night.repo()).unwrap();
@@ -148,6 +150,41 @@ impl TestNight {
         self
     }
 
+    /// Another line of the user's own file.
+    pub(crate) fn user(mut self, line: &str) -> Self {
+        self.user.push_str(&format!("{line}\n"));
+        self
+    }
+
+    /// Strictly one task after another: for tests in which their order is what is shown.
+    pub(crate) fn one_at_a_time(self) -> Self {
+        self.user("limits: {parallel: 1}")
+    }
+
+    /// A script that waits until [`TestNight::go`] is called for its task.
+    pub(crate) fn waits(script: &str) -> String {
+        format!(
+            "until grep -q \"^# GO $NIGHTSHIFT_TASK$\" \"$0\"; do sleep 0.02; done\n{script}\nexit 0\n"
+        )
+    }
+
+    /// Tells agents that wait: their own script is all that they can see of the world outside.
+    pub(crate) fn go(&self, tasks: &[&str]) {
+        let words: String = tasks.iter().map(|task| format!("# GO {task}\n")).collect();
+        let mut script = fs::OpenOptions::new().append(true).open(self.path("agent.sh")).unwrap();
+        std::io::Write::write_all(&mut script, words.as_bytes()).unwrap();
+    }
+
+    /// Agents of this night that run right now.
+    pub(crate) fn agents(&self) -> usize {
+        let line = format!("sh\0{}\0", self.path("agent.sh").display());
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let is_one = |entry: &fs::DirEntry| {
+            fs::read(entry.path().join("cmdline")).is_ok_and(|found| found == line.as_bytes())
+        };
+        processes.filter(is_one).count()
+    }
+
     pub(crate) fn without_remote(mut self) -> Self {
         self.remote = false;
         self
@@ -192,11 +229,12 @@ impl TestNight {
         let kind = if matches!(&*self.tier, "off" | "t1") { "auto" } else { &self.workspaces };
         let user = format!(
             "sandbox: {}\nworkspaces: {kind}\ngate: {{canary: {}, flaky_reruns: {}}}\n\
-             agents:\n  test: {{command: [sh, {}]}}\n",
+             agents:\n  test: {{command: [sh, {}]}}\n{}",
             self.tier,
             if self.canary { "auto" } else { "off" },
             self.flaky_reruns,
-            script.to_str().unwrap()
+            script.to_str().unwrap(),
+            self.user
         );
         fs::write(config.join("nightshift.yml"), user).unwrap();
     }
@@ -315,6 +353,15 @@ impl Ran {
     /// Exactly these tasks are on the branch, in this order, each commit with its own tree in its
     /// trailer, here and on the remote, and with a receipt.
     pub(crate) fn landed<const N: usize>(self, ids: [&str; N]) -> Ran {
+        self.check_landed(ids, false)
+    }
+
+    /// As [`Ran::landed`], in whatever order they were ready.
+    pub(crate) fn landed_in_any_order<const N: usize>(self, ids: [&str; N]) -> Ran {
+        self.check_landed(ids, true)
+    }
+
+    fn check_landed<const N: usize>(self, ids: [&str; N], in_any_order: bool) -> Ran {
         let Some(branch) = self.branch() else {
             assert_eq!(ids.len(), 0, "no branch:\n{}", self.all());
             return self;
@@ -336,6 +383,9 @@ impl Ran {
             assert!(receipts.contains(parts[0]), "a receipt for {line} in:\n{receipts}");
             found.push(parts[2].to_owned());
         }
+        if in_any_order {
+            found.sort();
+        }
         assert_eq!(found, ids, "{}", self.all());
         if self.night.remote && N > 0 {
             let tip = self.night.git(&["rev-parse", &branch]);
@@ -343,6 +393,11 @@ impl Ran {
             assert!(there.starts_with(&tip), "the remote has the branch: {there}");
         }
         self
+    }
+
+    /// What was printed and the exit code, of a run that was started by hand.
+    pub(crate) fn of(night: TestNight, output: Output) -> Ran {
+        Ran { night, output }
     }
 
     /// A file's contents at the branch's tip.
