@@ -357,9 +357,9 @@ pub(super) const USER: &[Field] = &[
     ),
 ];
 
-/// What `key` of a repository's file may hold.
+/// What `key` of a file may hold: of a repository's, or of the user's own.
 fn shape(key: &str) -> Shape {
-    let field = REPOSITORY.iter().find(|field| field.key == key);
+    let field = REPOSITORY.iter().chain(USER).find(|field| field.key == key);
     field.expect("every key that is read stands in the table; a test reads all of them").shape
 }
 

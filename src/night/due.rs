@@ -252,6 +252,7 @@ impl Night {
     pub fn deadline(&self) -> Timestamp {
         let time = i64::try_from(self.opening.limits.time_s).unwrap_or(i64::MAX);
         let time = SignedDuration::from_secs(time).saturating_add(self.paused);
+        let time = time.saturating_add(self.moved);
         self.opening.at.checked_add(time).unwrap_or(Timestamp::MAX)
     }
 

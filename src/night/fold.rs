@@ -494,7 +494,7 @@ impl Night {
     fn time_passed(&mut self, gap: Gap) {
         let moved = SignedDuration::from_secs(gap.clock_s);
         let by = |at: Timestamp| at.checked_add(moved).unwrap_or(at);
-        self.paused += moved;
+        self.moved = self.moved.saturating_add(moved);
         for task in self.tasks.values_mut() {
             task.not_before = task.not_before.map(by);
         }

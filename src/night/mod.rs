@@ -64,8 +64,10 @@ pub struct Night {
     restarts: u32,
     last: Timestamp,
     closings: Vec<Closing>,
-    /// Time that does not count: between processes, and by which the clock was set.
+    /// Time between processes.
     paused: SignedDuration,
+    /// By how much the clock was set, all in all.
+    moved: SignedDuration,
     /// Set while only what a person approved is to land.
     only_landing: Option<OnlyLanding>,
 }
@@ -111,6 +113,7 @@ impl Night {
             restarts: 0,
             closings: Vec::new(),
             paused: SignedDuration::ZERO,
+            moved: SignedDuration::ZERO,
             only_landing: None,
         }
     }
@@ -210,6 +213,11 @@ impl Night {
     /// When the last fact was written.
     pub fn last_fact(&self) -> Timestamp {
         self.last
+    }
+
+    /// How long the night has lasted at `now`, whatever was done to the clock. Never less than nothing.
+    pub fn lasted(&self, now: Timestamp) -> SignedDuration {
+        now.duration_since(self.opening.at).saturating_sub(self.moved).max(SignedDuration::ZERO)
     }
 
     /// Candidates on the branch, in the order of the branch.

@@ -17,8 +17,7 @@ pub fn progress(night: &Night, now: Timestamp, activity: &[(AttemptId, String)])
     let landed = count(night, |task| task.landed().is_some());
     let failed = count(night, |task| task.failed().is_some());
     let asks = count(night, |task| task.parked().is_some());
-    // A clock that was set back shall not make it a night of the future.
-    let minutes = now.duration_since(night.opening().at).as_mins().max(0);
+    let minutes = night.lasted(now).as_mins();
     let recoveries: usize = facts::recoveries(night).iter().map(|(_, times)| times).sum();
     let decisions: usize = night.tasks().map(|(_, task)| facts::decisions(task).len()).sum();
     format!(

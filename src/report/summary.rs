@@ -332,7 +332,7 @@ fn not_proven(night: &Night) -> Option<String> {
 
 fn spans(night: &Night) -> String {
     let (from, to) = (night.opening().at, night.last_fact());
-    let seconds = to.duration_since(from).as_secs().max(0).unsigned_abs();
+    let seconds = night.lasted(to).as_secs().unsigned_abs();
     format!("{} UTC, {}", from.strftime("%Y-%m-%d %H:%M"), line::seconds(seconds * 1000))
 }
 

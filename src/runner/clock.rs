@@ -74,6 +74,11 @@ impl Watchman {
         Watchman { last: look(began), began }
     }
 
+    /// The time of day at the last look: what is decided by it is decided after what [`Watchman::look`] found.
+    pub fn day(&self) -> Timestamp {
+        self.last.day
+    }
+
     /// What went by since the last look, where it was more than a minute of one kind.
     pub fn look(&mut self) -> Option<Gap> {
         let now = look(self.began);
@@ -93,7 +98,8 @@ fn gap(before: Look, after: Look) -> Option<Gap> {
     let awake = after.awake.saturating_sub(before.awake);
     let through = after.through.saturating_sub(before.through);
     let signed = SignedDuration::try_from(through).unwrap_or(SignedDuration::ZERO);
-    let set = after.day.duration_since(before.day).saturating_sub(signed).as_secs();
+    let set = after.day.duration_since(before.day).saturating_sub(signed);
+    let set = set.round(jiff::Unit::Second).map_or(0, |set| set.as_secs());
     let noticed = |seconds: u64| if seconds > NOTICED { seconds } else { 0 };
     let gap = Gap {
         slept_s: noticed(through.saturating_sub(awake).as_secs()),

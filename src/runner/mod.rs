@@ -134,7 +134,7 @@ impl<'l> Runner<'l> {
             self.look_at_clock().await?;
             self.look_for_stop()?;
             let at_once = self.stop.asked() == Some(Urgency::Now);
-            let now = clock::now();
+            let now = self.watchman.day();
             self.watch.tick(now, &self.night, &self.hands.conversations.activity());
             let mut orders = Vec::new();
             let waited = std::mem::take(&mut waits);
@@ -264,7 +264,7 @@ impl<'l> Runner<'l> {
     /// and a resumed night does it again.
     fn event(&self, command: &Command, deed: Deed) -> Option<Event> {
         let judge = |attempt: &AttemptId, failure: Failure| {
-            self.night.judge(clock::now(), attempt, failure)
+            self.night.judge(self.watchman.day(), attempt, failure)
         };
         let attempt = command.attempt().cloned();
         Some(match (deed, attempt) {
@@ -306,7 +306,7 @@ impl<'l> Runner<'l> {
             }
             (Deed::Review(Some(review)), Some(attempt)) => {
                 let setback = (!review.agree)
-                    .then(|| self.night.without_agreement(clock::now(), &attempt, &review));
+                    .then(|| self.night.without_agreement(self.watchman.day(), &attempt, &review));
                 Event::Reviewed { attempt, review, setback }
             }
             (Deed::Restack(result), Some(attempt)) => {
