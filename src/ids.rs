@@ -206,6 +206,11 @@ impl NightId {
         format!("{REF_NAMESPACE}receipts/{self}")
     }
 
+    /// The ref that keeps where the branch stood before something on it was reverted.
+    pub fn former_ref(&self, stood: &CommitId) -> String {
+        format!("{REF_NAMESPACE}former/{self}/{}", stood.short())
+    }
+
     /// The ref that keeps one attempt's work.
     pub fn attempt_ref(&self, attempt: &AttemptId) -> String {
         format!("{REF_NAMESPACE}attempts/{self}/{}/{}", attempt.task.in_ref(), attempt.number)

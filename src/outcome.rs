@@ -480,6 +480,14 @@ pub enum Failure {
         /// Who, as far as it is known.
         by: String,
     },
+    /// A person took the landed result from the branch again.
+    Reverted {
+        /// What the person said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Who, as far as it is known.
+        by: String,
+    },
     /// The second opinion does not agree with what the agent decided.
     Disagreed {
         /// What it was asked about.

@@ -148,7 +148,8 @@ fn keep_what_may_land(
     }
     let Some(over) = over else { return };
     for result in chosen.drain(..) {
-        let why = format!("night {} takes nothing more: {over}; the result is kept", result.id());
+        let why =
+            format!("night {} takes nothing more: {}; the result is kept", result.id(), over.words);
         let next = format!(
             "{NAME} run -t '{}' makes it anew on today's base; by hand: git cherry-pick {}",
             result.task,

@@ -72,6 +72,8 @@ pub(super) enum Outcome {
     Rejected,
     /// There was nothing to decide.
     Nothing,
+    /// It is taken from its night's branch, or a pull request takes it from the base.
+    Reverted,
     /// It still waits.
     Held,
     /// It did not fit any more.
@@ -85,9 +87,11 @@ pub(super) enum Outcome {
 impl Outcome {
     fn code(self) -> u8 {
         match self {
-            Outcome::Landed | Outcome::Approved | Outcome::Rejected | Outcome::Nothing => {
-                code::DONE
-            }
+            Outcome::Landed
+            | Outcome::Approved
+            | Outcome::Rejected
+            | Outcome::Reverted
+            | Outcome::Nothing => code::DONE,
             Outcome::Held | Outcome::Failed | Outcome::Refused => code::FINDINGS,
             Outcome::Unknown => code::USAGE,
         }
@@ -99,6 +103,7 @@ impl Outcome {
             Outcome::Approved => "approved",
             Outcome::Rejected => "rejected",
             Outcome::Nothing => "nothing to do",
+            Outcome::Reverted => "reverted",
             Outcome::Held => "held",
             Outcome::Failed => "failed",
             Outcome::Refused => "not approved",

@@ -129,7 +129,7 @@ fn write(
         return Ok((night, code::DONE));
     }
     if let Some(over) = runner::decide::outside(surroundings, home, &night).over {
-        output.note(&format!("the pull request's text stays as it is: {over}"));
+        output.note(&format!("the pull request's text stays as it is: {}", over.words));
         return Ok((night, code::DONE));
     }
     let wishes = Wishes { attended: output.attended(), ..Wishes::default() };

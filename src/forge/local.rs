@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Forge, ForgeError, Looking, Published, Publishing, PullRequestDraft};
+use super::{Closing, Forge, ForgeError, Looking, Published, Publishing, PullRequestDraft};
 use crate::files;
 
 /// The file's name.
@@ -42,6 +42,10 @@ impl Forge for Local {
                 }),
             }
         })
+    }
+
+    fn close<'a>(&'a self, _: &'a PullRequestDraft) -> Closing<'a> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     fn ended<'a>(&'a self, _: &'a PullRequestDraft) -> Looking<'a> {

@@ -16,8 +16,20 @@ pub use self::{github::GitHub, local::Local};
 pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, ForgeError>> + Send + 'a>>;
 
 /// As [`Publishing`], for a look.
-pub type Looking<'a> =
-    Pin<Box<dyn Future<Output = Result<Option<String>, ForgeError>> + Send + 'a>>;
+pub type Looking<'a> = Pin<Box<dyn Future<Output = Result<Option<Over>, ForgeError>> + Send + 'a>>;
+
+/// As [`Publishing`], for an end.
+pub type Closing<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Published>, ForgeError>> + Send + 'a>>;
+
+/// How a pull request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Such as `#7 is merged`.
+    pub words: String,
+    /// True when it was merged, false when it was closed.
+    pub merged: bool,
+}
 
 /// Everything a forge needs to know about a night's pull request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +82,10 @@ pub trait Forge: Send + Sync {
     /// Finds the night's open pull request or opens one, brings its text up to date, and returns its
     /// address. Safe to repeat: never two pull requests for one branch.
     fn publish<'a>(&'a self, draft: &'a PullRequestDraft) -> Publishing<'a>;
+
+    /// Closes the night's open pull request, which has no commit left, after its text was brought up to date; `None`
+    /// when there is none that is ours and open. Safe to repeat.
+    fn close<'a>(&'a self, draft: &'a PullRequestDraft) -> Closing<'a>;
 
     /// How the night's pull request ended, such as `#7 is merged`; `None` while it is open, and when there is none.
     /// Changes nothing.

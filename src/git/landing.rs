@@ -123,13 +123,14 @@ pub fn restack(
 
 /// Moves the night's branch from `from` to `to` in the vault and in the user's repository, after reading
 /// the commit again: its parent and its tree must be what the gate's pass was for. Safe to repeat.
+///
+/// The user's copy may still stand at one of `former`, where the branch stood before it went back.
 pub fn land(
     vault: &Vault,
     user: &UserRepository,
     night: &NightId,
-    from: &CommitId,
-    to: &CommitId,
-    tree: &TreeId,
+    former: &[CommitId],
+    (from, to, tree): (&CommitId, &CommitId, &TreeId),
 ) -> Result<(), Error> {
     {
         let handles = vault.open()?;
@@ -146,26 +147,90 @@ pub fn land(
     }
     // Looked at before anything moves: a branch that is no longer ours stops the landing as a whole.
     let branch = night.branch_ref();
-    let found = ours(vault, user, &branch, to)?;
+    let found = ours(vault, user, &branch, to, former)?;
     vault.move_ref(&branch, Some(from), to)?;
     show(vault, user, &branch, found.as_ref(), to)
 }
 
-/// Where the user's copy of the branch stands; an error when that is not behind `tip`.
+/// Moves the night's branch back from `from` to `to`, a commit behind it, in the vault and in the user's repository.
+/// Finds it anywhere between the two: an earlier move back may have been cut off. Safe to repeat. The caller keeps
+/// `from` behind another ref first.
+pub fn rewind(
+    vault: &Vault,
+    user: &UserRepository,
+    night: &NightId,
+    from: &CommitId,
+    to: &CommitId,
+) -> Result<(), Error> {
+    let branch = night.branch_ref();
+    if !vault.contains(from, to)? {
+        return Err(Error::Mismatch(format!(
+            "{} is not behind {}: {branch} stays where it is",
+            to.short(),
+            from.short()
+        )));
+    }
+    let found = ours(vault, user, &branch, from, &[])?;
+    let stands = vault.resolve(&branch)?;
+    let between = |at: &CommitId| vault.contains(from, at).unwrap_or(false);
+    if let Some(at) = stands.as_ref().filter(|at| !between(at)) {
+        return Err(moved(&branch, at, from));
+    }
+    vault.move_ref(&branch, stands.as_ref(), to)?;
+    show(vault, user, &branch, found.as_ref(), to)
+}
+
+/// Keeps where the branch stood before it goes back, with all commits that were on it. Safe to repeat.
+pub fn keep_former(
+    vault: &Vault,
+    user: &UserRepository,
+    night: &NightId,
+    stood: &CommitId,
+) -> Result<(), Error> {
+    let name = night.former_ref(stood);
+    vault.move_ref(&name, vault.resolve(&name)?.as_ref(), stood)?;
+    user.publish_ref(vault, &name, user.our_ref(&name)?.as_ref(), stood)
+}
+
+/// True when the person's copy of the branch is one of ours: not there, or behind `tip` or one of `former`.
+pub fn is_ours(
+    vault: &Vault,
+    user: &UserRepository,
+    night: &NightId,
+    tip: &CommitId,
+    former: &[CommitId],
+) -> Result<bool, Error> {
+    match ours(vault, user, &night.branch_ref(), tip, former) {
+        Ok(_) => Ok(true),
+        Err(Error::Moved { .. }) => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Where the user's copy of the branch stands; an error when that is neither behind `tip` nor behind one of `former`.
 fn ours(
     vault: &Vault,
     user: &UserRepository,
     branch: &str,
     tip: &CommitId,
+    former: &[CommitId],
 ) -> Result<Option<CommitId>, Error> {
     let found = user.our_ref(branch)?;
+    let behind = |at: &CommitId| {
+        let mut tips = std::iter::once(tip).chain(former);
+        tips.any(|tip| vault.contains(tip, at).unwrap_or(false))
+    };
     match &found {
-        Some(at) if !vault.contains(tip, at).unwrap_or(false) => Err(Error::Moved {
-            name: branch.to_owned(),
-            found: at.short().to_owned(),
-            expected: tip.short().to_owned(),
-        }),
+        Some(at) if !behind(at) => Err(moved(branch, at, tip)),
         Some(_) | None => Ok(found),
+    }
+}
+
+fn moved(branch: &str, found: &CommitId, expected: &CommitId) -> Error {
+    Error::Moved {
+        name: branch.to_owned(),
+        found: found.short().to_owned(),
+        expected: expected.short().to_owned(),
     }
 }
 
@@ -179,7 +244,7 @@ pub fn show_branch(
     tip: &CommitId,
 ) -> Result<(), Error> {
     let branch = night.branch_ref();
-    let found = ours(vault, user, &branch, tip)?;
+    let found = ours(vault, user, &branch, tip, &[])?;
     show(vault, user, &branch, found.as_ref(), tip)
 }
 

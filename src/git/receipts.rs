@@ -3,7 +3,7 @@
 //! Written into the vault, and from there into the user's repository when a night is published. Reading asks every ref of receipts that
 //! is here, whoever put it there, and believes none of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use git2::{ObjectType, Oid, Signature};
 
@@ -63,6 +63,39 @@ pub fn keep(vault: &Vault, receipt: &Receipt, text: &[u8]) -> Result<(), Error> 
     let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
     let commit = handles.own.commit(None, &by, &by, &message, &tree, &parents).map_err(wrap())?;
     move_ref(&handles.own, &name, old.as_ref(), &commit_id(commit))
+}
+
+/// Takes the receipts of commits between `base` and `tip` from the night's: the branch went back before them. The
+/// commits of the ref keep them, so a copy elsewhere moves on to it. Safe to repeat.
+pub fn forget(
+    vault: &Vault,
+    night: &NightId,
+    base: &CommitId,
+    tip: &CommitId,
+) -> Result<(), Error> {
+    let gone: BTreeSet<CommitId> =
+        vault.commits(base, tip)?.into_iter().map(|commit| commit.id).collect();
+    let handles = vault.open()?;
+    let wrap = || git("take back a receipt");
+    let name = night.receipts_ref();
+    let Some(old) = find_ref(&handles.own, &name)? else { return Ok(()) };
+    let parent = handles.own.find_commit(oid(old.as_str())).map_err(wrap())?;
+    let before = parent.tree().map_err(wrap())?;
+    let mut builder = handles.own.treebuilder(Some(&before)).map_err(wrap())?;
+    builder
+        .filter(|entry| {
+            let blob = handles.own.find_blob(entry.id()).ok();
+            let receipt = blob.and_then(|blob| Receipt::read(blob.content()).ok());
+            receipt.is_none_or(|receipt| !gone.contains(&receipt.commit))
+        })
+        .map_err(wrap())?;
+    let tree = builder.write().and_then(|tree| handles.own.find_tree(tree)).map_err(wrap())?;
+    if tree.id() == before.id() {
+        return Ok(());
+    }
+    let (by, message) = (parent.author(), format!("Receipts of night {night}, after a revert\n"));
+    let commit = handles.own.commit(None, &by, &by, &message, &tree, &[&parent]).map_err(wrap())?;
+    move_ref(&handles.own, &name, Some(&old), &commit_id(commit))
 }
 
 /// Brings a night's receipts into the user's repository. Safe to repeat.

@@ -70,6 +70,11 @@ impl Night {
     }
 
     fn due_on_green(&self, now: Timestamp) -> Vec<Command> {
+        // Nothing is built on a branch that is still to go back.
+        if let Some((from, to)) = self.rewind.clone() {
+            let rewind = Command::Rewind { from, to };
+            return if self.in_flight.is_empty() { vec![rewind] } else { Vec::new() };
+        }
         let mut due = Vec::new();
         let mut landing = self.tasks.values().any(|t| matches!(t.stage, Stage::Landing(_)));
         // A task has its slot from its start until it landed or failed: with one slot a task starts from
@@ -88,6 +93,10 @@ impl Night {
         // What these give back may be needed.
         let mut asking = self.in_flight.iter().any(Command::asks_a_model);
         for id in &self.order {
+            // What was on the branch lands again first, in its order: each was made on the one before.
+            if self.again.first().is_some_and(|first| first != id) {
+                continue;
+            }
             let task = &self.tasks[id];
             let last = task.attempts.last().map_or(0, |record| record.number);
             let attempt = AttemptId { task: id.clone(), number: last };
@@ -191,7 +200,7 @@ impl Night {
         if due.is_empty()
             && self.quiet(now)
             && self.publication == Publication::Open
-            && self.tip != self.opening.base.commit
+            && (self.tip != self.opening.base.commit || self.outside)
         {
             due.push(Command::Publish { tip: self.tip.clone() });
         }
@@ -259,6 +268,7 @@ impl Night {
     /// True when no task can move any more and nothing is under way.
     pub fn quiet(&self, now: Timestamp) -> bool {
         self.in_flight.is_empty()
+            && self.rewind.is_none()
             && self.tasks.iter().all(|(id, task)| match task.stage {
                 Stage::Waiting => self.why_not_started(id, now).is_some(),
                 Stage::Held(_) | Stage::Landed(_) | Stage::Failed(_) | Stage::Parked(_) => true,

@@ -161,6 +161,21 @@ pub enum Event {
         /// The new candidate, or the conflict.
         result: Result<Candidate, Setback>,
     },
+    /// A person takes a landed result from the branch again. What landed after it is built anew without it.
+    Reverted {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What the person said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Who, as far as it is known: an account on this machine.
+        by: String,
+    },
+    /// The branch moved back to before what was reverted.
+    Rewound {
+        /// Where the branch stands now.
+        to: CommitId,
+    },
     /// The branch moved to a gated candidate.
     Landed {
         /// Which attempt.
@@ -394,6 +409,13 @@ pub enum Command {
         /// The tree of `to`, read again before the move.
         tree: TreeId,
     },
+    /// Compare and swap: moves the branch back from `from` to `to`, or finds it already there.
+    Rewind {
+        /// Where the branch stands, or an earlier step on the way back from there.
+        from: CommitId,
+        /// Where it goes: a commit behind `from`.
+        to: CommitId,
+    },
     /// Find or create: one pull request per branch.
     Publish {
         /// Where the branch stands.
@@ -416,7 +438,10 @@ impl Command {
             | Command::Review { attempt, .. }
             | Command::Restack { attempt, .. }
             | Command::Land { attempt, .. } => Some(attempt),
-            Command::CheckBase { .. } | Command::ProveGate { .. } | Command::Publish { .. } => None,
+            Command::CheckBase { .. }
+            | Command::ProveGate { .. }
+            | Command::Rewind { .. }
+            | Command::Publish { .. } => None,
         }
     }
 
@@ -452,6 +477,8 @@ impl Event {
             Event::AgentEnded { .. }
             | Event::Restacked { .. }
             | Event::Decided { .. }
+            | Event::Reverted { .. }
+            | Event::Rewound { .. }
             | Event::Landed { .. }
             | Event::Published { .. }
             | Event::NotPublished { .. }
@@ -478,7 +505,7 @@ impl Entry {
         if let Event::StopAsked { reason: StopReason::Asked { by } } = &event {
             actor = Actor::Person { known_by: by.clone() };
         }
-        if let Event::Decided { by, .. } = &event {
+        if let Event::Decided { by, .. } | Event::Reverted { by, .. } = &event {
             actor = Actor::Person { known_by: by.clone() };
         }
         let decision = if let Event::AgentEnded { result: Err(setback), .. }

@@ -140,6 +140,17 @@ impl Night {
                 self.decided(attempt, approved, reason.clone(), by.clone())
                     .map_err(|why| illegal(&event, why))?;
             }
+            Event::Reverted { ref attempt, ref reason, ref by } => {
+                self.reverted(attempt, reason.clone(), by.clone())
+                    .map_err(|why| illegal(&event, why))?;
+            }
+            Event::Rewound { ref to } => {
+                let found = self.settle(|command| matches!(command, Command::Rewind { .. }));
+                if found.is_none() || self.rewind.as_ref().is_none_or(|(_, goal)| goal != to) {
+                    return Err(illegal(&event, "not where the branch was to go"));
+                }
+                self.rewind = None;
+            }
             Event::Reviewed { ref attempt, ref review, ref setback } => {
                 let order = self.settle(
                     |command| matches!(command, Command::Review { attempt: a, .. } if a == attempt),
@@ -257,6 +268,7 @@ impl Night {
                 }
             },
         }
+        self.rebuilt();
         Ok(())
     }
 
@@ -315,7 +327,9 @@ impl Night {
             | Event::Restacked { attempt, .. }
             | Event::Landed { attempt, .. } => is_last(attempt),
             // The one makes the attempt, the other asks for it itself.
-            Event::Began(Command::RunAgent { .. }) | Event::Decided { .. } => true,
+            Event::Began(Command::RunAgent { .. })
+            | Event::Decided { .. }
+            | Event::Reverted { .. } => true,
             Event::Began(command) => command.attempt().is_none_or(is_last),
             Event::Restarted { charges } => charges.iter().all(|charge| {
                 let attempts = task(&charge.attempt).map_or(&[][..], |task| &task.attempts);
@@ -324,6 +338,7 @@ impl Night {
             Event::Opened(_)
             | Event::BaseChecked { .. }
             | Event::GateProven { .. }
+            | Event::Rewound { .. }
             | Event::Published { .. }
             | Event::NotPublished { .. }
             | Event::StopAsked { .. }
@@ -430,7 +445,8 @@ impl Night {
                 else {
                     return Err("landed without a passing gate");
                 };
-                let same = candidate.base == *from
+                let same = self.rewind.is_none()
+                    && candidate.base == *from
                     && candidate.commit == *to
                     && candidate.tree == *tree
                     && *from == tip;
@@ -449,13 +465,15 @@ impl Night {
                 task.stage = Stage::Landing(candidate);
                 Ok(())
             }
-            Command::Publish { tip } => {
-                if *tip == self.tip {
-                    Ok(())
-                } else {
-                    Err("published another tip")
-                }
+            Command::Rewind { from, to } => match &self.rewind {
+                Some((stood, goal)) if stood == from && goal == to => Ok(()),
+                Some(_) | None => Err("the branch has no reason to go back"),
+            },
+            Command::Publish { tip } if *tip == self.tip => {
+                self.outside = true;
+                Ok(())
             }
+            Command::Publish { .. } => Err("published another tip"),
         }
     }
 
@@ -521,12 +539,13 @@ impl Night {
         let record = self.record(attempt);
         record.ended = at;
         record.setback = Some(setback.clone());
+        let again = self.again.contains(&attempt.task);
         let task = self.state(&attempt.task);
         match setback.then.clone() {
             Then::Retry => task.stage = Stage::Waiting,
             Then::FailTask => {
-                // What was approved long after its night says nothing about the night's other tasks.
-                let counts = !task.is_approved();
+                // What was approved or built anew long after its night says nothing about its other tasks.
+                let counts = !task.is_approved() && !again;
                 task.stage = Stage::Failed(setback);
                 self.failures_in_a_row += u32::from(counts);
             }

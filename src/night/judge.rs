@@ -81,7 +81,9 @@ impl Night {
             | Failure::Disagreed { .. }
             | Failure::Unproven(_)
             | Failure::Conflict { .. } => Then::Retry,
-            Failure::NoProgress { .. } | Failure::Rejected { .. } => Then::FailTask,
+            Failure::NoProgress { .. } | Failure::Rejected { .. } | Failure::Reverted { .. } => {
+                Then::FailTask
+            }
             Failure::Question { .. } => Then::Park,
         };
         let same_as = match &failure {
@@ -96,13 +98,14 @@ impl Night {
             | Failure::Disagreed { .. }
             | Failure::Unproven(_)
             | Failure::Rejected { .. }
+            | Failure::Reverted { .. }
             | Failure::Question { .. }
             | Failure::Conflict { .. } => None,
         };
         let out_of_tries = task.counted >= self.attempts_allowed(&attempt.task);
-        // A person approved this result, not another one: no agent goes on with it by itself.
-        let approved = task.is_approved();
-        let then = if then == Then::Retry && (same_as.is_some() || out_of_tries || approved) {
+        // A person approved or had this result, not another one: no agent goes on with it by itself.
+        let settled = task.is_approved() || self.rebuilds(&attempt.task);
+        let then = if then == Then::Retry && (same_as.is_some() || out_of_tries || settled) {
             Then::FailTask
         } else {
             then

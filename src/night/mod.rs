@@ -12,6 +12,7 @@ mod conversation;
 mod judge;
 mod models;
 mod opening;
+mod revert;
 mod state;
 
 use std::collections::BTreeMap;
@@ -70,6 +71,14 @@ pub struct Night {
     moved: SignedDuration,
     /// Set while only what a person approved is to land.
     only_landing: Option<OnlyLanding>,
+    /// The branch is to go back: from where, to where.
+    rewind: Option<(CommitId, CommitId)>,
+    /// Tasks that were on the branch and are to land anew, in the order of the branch.
+    again: Vec<TaskId>,
+    /// Where the branch stood before it went back, oldest first.
+    former: Vec<CommitId>,
+    /// True from the first order to publish on: there may be a branch outside.
+    outside: bool,
 }
 
 /// What stood before a person's decisions were carried out: it stands again after them.
@@ -115,6 +124,10 @@ impl Night {
             paused: SignedDuration::ZERO,
             moved: SignedDuration::ZERO,
             only_landing: None,
+            rewind: None,
+            again: Vec::new(),
+            former: Vec::new(),
+            outside: false,
         }
     }
 

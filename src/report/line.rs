@@ -33,6 +33,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             night.task(&attempt.task).map_or(attempt.number, |task| task.counted),
             night.attempts_allowed(&attempt.task)
         ),
+        Event::Began(Command::Rewind { .. }) => return None,
         Event::Began(Command::Publish { .. }) => {
             format!("{night_word} publish  {}", opening.night.branch())
         }
@@ -86,6 +87,12 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
                 reason.as_ref().map_or(String::new(), |r| format!(": {}", text::inline_plain(r)));
             format!("{} {what} by {}{why}", subject(attempt), text::inline_plain(by))
         }
+        Event::Reverted { attempt, reason, by } => {
+            let why =
+                reason.as_ref().map_or(String::new(), |r| format!(": {}", text::inline_plain(r)));
+            format!("{} revert   by {}{why}", subject(attempt), text::inline_plain(by))
+        }
+        Event::Rewound { to } => format!("{night_word} back     to {}", to.short()),
         Event::Reviewed { attempt, review, setback } => match setback {
             None => format!(
                 "{} reviewed agrees {}{}",
@@ -299,6 +306,10 @@ pub fn failure(failure: &Failure) -> String {
         }
         Failure::Rejected { reason, by } => {
             format!("rejected by {}: {}", text::plain(by), text::plain(reason))
+        }
+        Failure::Reverted { reason, by } => {
+            let why = reason.as_ref().map_or(String::new(), |r| format!(": {}", text::plain(r)));
+            format!("reverted by {}{why}", text::plain(by))
         }
         Failure::Disagreed { decisions, why } => {
             let decisions: Vec<&str> = decisions.iter().map(|d| d.what.as_str()).collect();

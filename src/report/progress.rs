@@ -78,6 +78,7 @@ pub fn phase(night: &Night, now: Timestamp) -> String {
             }
             Command::Restack { attempt, .. } => format!("{attempt} is rebuilt on the new tip"),
             Command::Land { attempt, .. } => format!("{attempt} lands"),
+            Command::Rewind { .. } => "the branch goes back".to_owned(),
             Command::Publish { .. } => "the branch is published".to_owned(),
         })
         .collect();

@@ -4,7 +4,9 @@
 //! Decides nothing: what follows is the night's to say. Never starts an agent.
 
 use crate::{
-    ids::{AttemptId, NAME, NightId, TaskId},
+    forge::Over,
+    git,
+    ids::{AttemptId, NAME, NightId, TaskId, TreeId},
     journal::{self, Journal, Lock},
     night::{Entry, Event, Night, Publication},
     outcome::StopReason,
@@ -37,7 +39,7 @@ pub struct Word {
 #[derive(Clone, Debug, Default)]
 pub struct Outside {
     /// Why nothing can be added to it any more.
-    pub over: Option<String>,
+    pub over: Option<Over>,
     /// What the person should know.
     pub notes: Vec<String>,
 }
@@ -83,7 +85,16 @@ pub fn outside(surroundings: &Surroundings, home: &Home, night: &Night) -> Outsi
     let branch = &opening.base.branch;
     match base::find(surroundings, home, None, Some(branch), &mut found.notes) {
         Ok(now) if home.vault.contains(&now.commit, night.tip()).unwrap_or(false) => {
-            found.over = Some(format!("{} is merged into {branch}", opening.night.branch()));
+            let words = format!("{} is merged into {branch}", opening.night.branch());
+            found.over = Some(Over { words, merged: true });
+            return found;
+        }
+        Ok(now) if now.commit != opening.base.commit && squashed(home, night, &now.tree) => {
+            let words = format!(
+                "all that {} changes is in {branch} already: it was merged as one commit",
+                opening.night.branch()
+            );
+            found.over = Some(Over { words, merged: true });
             return found;
         }
         Ok(now) if now.commit != opening.base.commit => found.notes.push(format!(
@@ -105,11 +116,25 @@ pub fn outside(surroundings: &Surroundings, home: &Home, night: &Night) -> Outsi
     found
 }
 
+/// True when every file that the night changed is in a tree as the night left it: its commits came there as one. The
+/// plan does not count, which people edit all day.
+fn squashed(home: &Home, night: &Night, now: &TreeId) -> bool {
+    let opening = night.opening();
+    let same = || -> Result<bool, git::Error> {
+        let tip = home.vault.tree_of(night.tip())?;
+        let mut changed = home.vault.changed_paths(&opening.base.tree, &tip)?;
+        changed.retain(|path| *path != opening.plan.path);
+        let differ = home.vault.changed_paths(&tip, now)?;
+        Ok(!changed.is_empty() && !changed.iter().any(|path| differ.contains(path)))
+    };
+    same().unwrap_or(false)
+}
+
 fn pull_request(
     surroundings: &Surroundings,
     home: &Home,
     night: &Night,
-) -> Result<Option<String>, String> {
+) -> Result<Option<Over>, String> {
     use crate::forge::Forge as _;
     let Some(access) = home.github(surroundings) else { return Ok(None) };
     let forge = access.forge().map_err(|problem| problem.to_string())?;
@@ -131,10 +156,23 @@ pub fn open(
     wishes: Wishes,
     lock: Lock,
 ) -> Result<Opened, Refused> {
+    let by = &surroundings.account;
+    open_with(surroundings, home, id, wishes, lock, |night| facts(night, words, by))
+}
+
+/// The same with any facts of a person's, made from the night as it stands.
+pub(super) fn open_with(
+    surroundings: &Surroundings,
+    home: &Home,
+    id: &NightId,
+    wishes: Wishes,
+    lock: Lock,
+    facts: impl FnOnce(&Night) -> Result<Vec<Event>, Refused>,
+) -> Result<Opened, Refused> {
     let wishes = Wishes { only_landing: true, ..wishes };
     let mut opened = open::resume(surroundings, home, id, wishes, lock, Stop::new())?;
     let mut first = vec![Event::StopAsked { reason: StopReason::OnlyLanding }];
-    first.extend(facts(&opened.night, words, &surroundings.account)?);
+    first.extend(facts(&opened.night)?);
     first.append(&mut opened.first);
     opened.first = first;
     Ok(opened)
@@ -183,7 +221,7 @@ fn facts(night: &Night, words: &[Word], by: &str) -> Result<Vec<Event>, Refused>
     Ok(facts)
 }
 
-fn impossible(why: &str) -> Refused {
+pub(super) fn impossible(why: &str) -> Refused {
     Refused {
         kind: super::refused::RefusedKind::Internal,
         message: format!("the decision does not fit the night's record: {why}"),

@@ -75,6 +75,8 @@ pub enum Deed {
     Stopped,
     /// The branch stands at the candidate.
     Landed,
+    /// The branch stands where it was to go back to.
+    Rewound,
     /// The branch stands elsewhere; nothing was moved.
     NotLanded {
         /// Where.

@@ -106,7 +106,7 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
         for task in &night.opening().tasks {
             let Some(state) = night.task(task.id()) else { continue };
             let key = (task.id().clone(), task.task().text_hash.clone());
-            if let Some(candidate) = state.landed() {
+            if let Some(candidate) = night.on_branch(task.id()) {
                 // Merged: the plan of the base says so too, and a task that is ready again is meant.
                 if home.vault.contains(base, &candidate.commit).unwrap_or(false) {
                     known.remove(&key);
@@ -154,8 +154,8 @@ pub fn rejections(home: &Home, tasks: &[AdmittedTask]) -> Vec<Rejection> {
             let Some(state) = night.task(task.id()) else { continue };
             if state.landed().is_some() {
                 known.remove(task.id());
-            } else if let Some(Failure::Rejected { reason, by }) =
-                state.failed().map(|setback| &setback.failure)
+            } else if let Some((reason, by)) =
+                state.failed().and_then(|setback| said_no(&setback.failure))
             {
                 let (task, night) = (task.id().clone(), night.opening().night.clone());
                 let (reason, by) = (reason.clone(), by.clone());
@@ -164,6 +164,26 @@ pub fn rejections(home: &Home, tasks: &[AdmittedTask]) -> Vec<Rejection> {
         }
     }
     known.into_values().collect()
+}
+
+/// What a person said against a result, and who: nothing is told of a no without words.
+fn said_no(failure: &Failure) -> Option<(&String, &String)> {
+    match failure {
+        Failure::Rejected { reason, by } | Failure::Reverted { reason: Some(reason), by } => {
+            Some((reason, by))
+        }
+        Failure::Agent(_)
+        | Failure::NoChange { .. }
+        | Failure::Refused(_)
+        | Failure::Unfit(_)
+        | Failure::Gate(_)
+        | Failure::NoProgress { .. }
+        | Failure::Conflict { .. }
+        | Failure::Question { .. }
+        | Failure::Unproven(_)
+        | Failure::Reverted { reason: None, .. }
+        | Failure::Disagreed { .. } => None,
+    }
 }
 
 fn place(night: &Night) -> String {

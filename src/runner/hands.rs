@@ -15,6 +15,7 @@ use crate::{
         self, Vault,
         landing::{self, Signed, Tick},
         network::Network,
+        receipts,
         user::UserRepository,
     },
     ids::{AttemptId, CommitId, TaskId, TreeId},
@@ -99,6 +100,8 @@ pub struct Brief {
     pub(super) draft: Option<PullRequestDraft>,
     /// Receipts of what lands, or of all that landed before it is published.
     pub(super) receipts: Vec<Receipt>,
+    /// Where the branch stood before it went back: copies of it may still stand there.
+    pub(super) former: Vec<CommitId>,
 }
 
 /// What an attempt left, on its way to a candidate.
@@ -139,6 +142,7 @@ impl Brief {
             attempts: attempt.map_or(0, |attempt| night.attempts_allowed(&attempt.task)),
             draft,
             receipts,
+            former: night.former().to_vec(),
         }
     }
 
@@ -214,11 +218,24 @@ impl Hands {
             Command::Restack { attempt, candidate, onto } => {
                 self.restack(brief, attempt, candidate, onto, at)
             }
+            Command::Rewind { from, to } => {
+                let night = &brief.opening.night;
+                landing::keep_former(&self.vault, &self.user, night, from)?;
+                match landing::rewind(&self.vault, &self.user, night, from, to) {
+                    Ok(()) => {
+                        receipts::forget(&self.vault, night, to, from)?;
+                        Ok(Deed::Rewound)
+                    }
+                    Err(git::Error::Moved { found, .. }) => Ok(Deed::NotLanded { found }),
+                    Err(problem) => Err(problem.into()),
+                }
+            }
             Command::Land { from, to, tree, .. } => {
                 let night = &brief.opening.night;
                 // First: a commit on the branch has its receipt, whenever we are killed.
                 self.keep_receipts(brief)?;
-                match landing::land(&self.vault, &self.user, night, from, to, tree) {
+                match landing::land(&self.vault, &self.user, night, &brief.former, (from, to, tree))
+                {
                     Ok(()) => Ok(Deed::Landed),
                     Err(git::Error::Moved { found, .. }) => Ok(Deed::NotLanded { found }),
                     Err(problem) => Err(problem.into()),

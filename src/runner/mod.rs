@@ -23,6 +23,7 @@ pub mod prepare;
 pub mod protected;
 mod publish;
 pub mod refused;
+pub mod revert;
 mod review;
 pub mod rules;
 pub mod stop;
@@ -317,6 +318,10 @@ impl<'l> Runner<'l> {
                 let Command::Land { to, .. } = command else { return None };
                 Event::Landed { attempt, commit: to.clone() }
             }
+            (Deed::Rewound, _) => {
+                let Command::Rewind { to, .. } = command else { return None };
+                Event::Rewound { to: to.clone() }
+            }
             (Deed::NotLanded { found }, _) => {
                 Event::StopAsked { reason: StopReason::BranchMoved { found } }
             }
@@ -344,6 +349,7 @@ fn in_words(command: &Command) -> String {
         Command::Review { attempt, .. } => format!("ask for a second opinion on {attempt}"),
         Command::Restack { attempt, .. } => format!("rebuild {attempt} on the new tip"),
         Command::Land { attempt, .. } => format!("land {attempt}"),
+        Command::Rewind { .. } => "move the branch back".to_owned(),
         Command::Publish { .. } => "publish the branch".to_owned(),
     }
 }

@@ -200,8 +200,8 @@ pub fn unfinished(home: &Home) -> Result<Option<(NightId, Night)>, Refused> {
         let unpublished = matches!(night.publication(), Publication::Failed { .. });
         let left = match night.ended() {
             None => true,
-            // What a person approved is waited for.
-            Some(_) if night.approved().next().is_some() => true,
+            // What a person approved or reverted is waited for.
+            Some(_) if night.approved().next().is_some() || night.is_rebuilding() => true,
             // What its time or its money did not reach is the next night's.
             Some((None | Some(StopReason::Time | StopReason::Cost), _)) => unpublished,
             Some((Some(_), _)) => unpublished || back == 0,
@@ -357,6 +357,7 @@ fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
             | Command::Review { .. }
             | Command::Restack { .. }
             | Command::Land { .. }
+            | Command::Rewind { .. }
             | Command::Publish { .. } => None,
         })
         .collect()

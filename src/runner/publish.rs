@@ -89,7 +89,8 @@ impl Hands {
         {
             let (network, url, tip) = (network.clone(), url.clone(), tip.clone());
             let (vault, night) = (self.vault.clone(), opening.night.clone());
-            match blocking(move || push(&network, &vault, &url, &night, &tip)).await {
+            let former = brief.former.clone();
+            match blocking(move || push(&network, &vault, &url, &night, (&tip, &former))).await {
                 Ok(note) => notes.extend(note.map(|note| self.redactor.redact(&note).into_owned())),
                 Err((message, help)) => return Ok(refused(message, help)),
             }
@@ -100,6 +101,10 @@ impl Hands {
         }
         let (done, number) = match self.forge.as_ref().filter(|_| to_forge) {
             None => (local, None),
+            Some(forge) if *tip == opening.base.commit => match forge.close(&draft).await {
+                Ok(closed) => (closed.unwrap_or(local), None),
+                Err(problem) => return Ok(refused(problem.message, problem.help)),
+            },
             Some(forge) => match forge.publish(&draft).await {
                 Ok(done) => {
                     let number = done.number;
@@ -113,14 +118,14 @@ impl Hands {
     }
 }
 
-/// Pushes branch and receipts with the leases that fit what is there: nothing, or an earlier tip of this
-/// night. `Ok` has what a person should know; `Err` says why the branch did not get out, and what to do.
+/// Pushes branch and receipts with the leases that fit what is there: nothing, an earlier tip of this night, or one
+/// of `former`, from where the branch went back. `Ok` has what a person should know; `Err` says why the branch did not get out, and what to do.
 fn push(
     network: &Network,
     vault: &Vault,
     url: &str,
     night: &NightId,
-    tip: &CommitId,
+    (tip, former): (&CommitId, &[CommitId]),
 ) -> Result<Option<String>, (String, String)> {
     let again = || format!("every commit is safe on your own branch; `{NAME} resume` tries again");
     let failed = |problem: String| (format!("could not push: {problem}"), again());
@@ -128,8 +133,12 @@ fn push(
     let refs = network.list_all(url, &[&branch, &name]).map_err(|e| failed(e.to_string()))?;
     let at = |name: &str| refs.iter().find(|(found, _)| found == name).map(|(_, commit)| commit);
     let there = at(&branch);
+    let ours = |there: &CommitId| {
+        let mut tips = std::iter::once(tip).chain(former);
+        tips.any(|tip| vault.contains(tip, there).unwrap_or(false))
+    };
     if let Some(there) = there
-        && !vault.contains(tip, there).unwrap_or(false)
+        && !ours(there)
     {
         return Err((
             format!(

@@ -290,6 +290,7 @@ fn carried_out(night: &Night, command: Command, number: usize, picks: &mut Picks
             Event::Restacked { attempt, result: Ok(candidate(number, &onto)) }
         }
         Command::Land { attempt, to, .. } => Event::Landed { attempt, commit: to },
+        Command::Rewind { to, .. } => Event::Rewound { to },
         Command::Publish { .. } if picks.one_in(3) => {
             Event::NotPublished { message: "m".into(), help: "h".into() }
         }

@@ -6,6 +6,7 @@
 mod clocks;
 mod held;
 mod recovery;
+mod reverted;
 
 use std::collections::BTreeMap;
 
@@ -143,6 +144,12 @@ impl World {
         Candidate { base, commit, tree, edit, stat: DiffStat::default(), ticked: true }
     }
 
+    /// A commit and what it stands on, down to the base.
+    fn chain(&self, from: &CommitId) -> Vec<CommitId> {
+        let next = |commit: &CommitId| self.commits.get(commit).map(|(parent, _)| parent.clone());
+        std::iter::successors(Some(from.clone()), next).collect()
+    }
+
     fn carry_out(&mut self, night: &Night, command: &Command) -> Event {
         let now = night.last_fact();
         match command.clone() {
@@ -238,6 +245,12 @@ impl World {
                 }
                 assert_eq!(self.branch, to, "someone else moved the branch");
                 Event::Landed { attempt, commit: to }
+            }
+            Command::Rewind { from, to } => {
+                assert!(self.chain(&from).contains(&self.branch), "{} of ours", self.branch);
+                assert!(self.chain(&from).contains(&to));
+                self.branch = to.clone();
+                Event::Rewound { to }
             }
             Command::Publish { tip } => {
                 assert_eq!(self.branch, tip);

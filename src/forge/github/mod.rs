@@ -1,7 +1,8 @@
 //! A night's pull request on GitHub: found or opened, brought up to date, labelled. Never two of them.
 //!
-//! Nothing is repeated before it was looked for, since an answer that got lost may have been a yes. Never
-//! merges, closes, reopens or comments, and never touches a pull request that is not this night's.
+//! Nothing is repeated before it was looked for, since an answer that got lost may have been a yes. Never merges,
+//! reopens or comments, closes only what a person's revert left without a commit, and never touches a pull request
+//! that is not this night's.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use super::{
-    Forge, ForgeError, Looking, Published, Publishing, PullRequestDraft, endpoint::Endpoint,
+    Closing, Forge, ForgeError, Looking, Over, Published, Publishing, PullRequestDraft,
+    endpoint::Endpoint,
 };
 use crate::{
     redact::{Redactor, Secret},
@@ -111,6 +113,10 @@ impl Forge for GitHub {
         Box::pin(async move { self.visit(draft)?.publish().await })
     }
 
+    fn close<'a>(&'a self, draft: &'a PullRequestDraft) -> Closing<'a> {
+        Box::pin(async move { self.visit(draft)?.close().await })
+    }
+
     fn ended<'a>(&'a self, draft: &'a PullRequestDraft) -> Looking<'a> {
         Box::pin(async move {
             let mut visit = self.visit(draft)?;
@@ -153,9 +159,10 @@ struct Pull {
 
 impl Pull {
     /// How it ended, when it is not open any more.
-    fn ended(&self) -> Option<String> {
-        let how = if self.merged_at.is_some() { "merged" } else { "closed" };
-        (self.state != "open").then(|| format!("#{} is {how}", self.number))
+    fn ended(&self) -> Option<Over> {
+        let merged = self.merged_at.is_some();
+        let how = if merged { "merged" } else { "closed" };
+        (self.state != "open").then(|| Over { words: format!("#{} is {how}", self.number), merged })
     }
 }
 
@@ -204,7 +211,7 @@ impl Visit<'_> {
         let repository = self.resolve().await?;
         let pull = match self.find(&repository).await? {
             Some(pull) if pull.state != "open" => {
-                let how = pull.ended().unwrap_or_default();
+                let how = pull.ended().map(|over| over.words).unwrap_or_default();
                 self.notes.push(format!("{how}, so no second one of this night was opened"));
                 return Ok(self.published(pull));
             }
@@ -233,6 +240,30 @@ impl Visit<'_> {
         self.label(&repository, &pull).await;
         self.ask_for_reviews(&repository, &pull).await;
         Ok(self.published(pull))
+    }
+
+    /// Text and end are one request: cut off anywhere, nothing is said twice.
+    async fn close(&mut self) -> Result<Option<Published>, ForgeError> {
+        let repository = self.resolve().await?;
+        let Some(pull) = self.find(&repository).await? else { return Ok(None) };
+        if pull.merged_at.is_some() || !self.is_ours(&pull) {
+            let why = match pull.ended() {
+                Some(over) => over.words,
+                None => format!(
+                    "#{} was opened from this branch by a person: it is not closed, though no commit is left",
+                    pull.number
+                ),
+            };
+            self.notes.push(why);
+            return Ok(Some(self.published(pull)));
+        }
+        // GitHub closes it by itself when its branch is at the base again; then the text is what is left to do.
+        let path = format!("/repos/{}/pulls/{}", repository.full_name, pull.number);
+        let body = json!({ "title": self.title, "body": self.body, "state": "closed" });
+        let what = format!("close {}", pull.html_url);
+        self.repeat(&what, Verb::Patch, &path, Some(&body)).await?;
+        self.notes.push(format!("#{} is closed: no commit is left", pull.number));
+        Ok(Some(self.published(pull)))
     }
 
     fn published(&mut self, pull: Pull) -> Published {

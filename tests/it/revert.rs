@@ -1,0 +1,144 @@
+//! Landed results that a person takes back, before and after their night was merged.
+
+use std::{
+    fs,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::night::TestNight;
+
+const EACH: &str = "echo $NIGHTSHIFT_TASK > src/from_$NIGHTSHIFT_TASK.txt";
+
+fn three() -> TestNight {
+    let night = TestNight::new().task("a", "Add one").task("b", "Add two").task("c", "Add three");
+    night.agent(EACH)
+}
+
+fn branch(night: &TestNight) -> String {
+    night.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads/nightshift/"])
+}
+
+/// Names of orders that were begun after the entry `from`.
+fn orders(night: &TestNight, from: usize) -> Vec<String> {
+    let text = fs::read_to_string(night.journal().unwrap()).unwrap();
+    let entries = text.lines().skip(1 + from);
+    let entries = entries.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let orders = entries.filter_map(|entry| {
+        entry["event"]["began"].as_object().map(|order| order.keys().next().unwrap().clone())
+    });
+    orders.collect()
+}
+
+#[test]
+fn one_of_three_goes_and_the_next_is_gated_again_at_its_new_tree() {
+    let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    let before = night.entries();
+    let name = branch(&night);
+    let old = night.git(&["rev-parse", &name]);
+    let ran = night.call(&["revert", "b", "-n"]).exit(0).says("goes from nightshift/");
+    let ran = ran.says("b · Add two").says("is rebuilt without it").says("c · Add three");
+    let night = ran.then();
+    assert_eq!(night.entries(), before, "only said");
+    let ran = night.call(&["revert", "b", "--reason", "it is slow"]).exit(0).landed(["a", "c"]);
+    let ran =
+        ran.lacks("src/from_b.txt").holds("src/from_c.txt", "c").kept("b/1", "src/from_b.txt", "b");
+    let ran = ran.says("b: reverted: it is not on nightshift/").says("c: landed: again, ");
+    let text = ran.pull_request();
+    assert!(text.contains("it is slow") && text.contains("2 commits to review"), "{text}");
+    let night = ran.then();
+    assert_eq!(orders(&night, before), ["rewind", "restack", "run_gate", "land", "publish"]);
+    let former = night.git(&["for-each-ref", "--format=%(objectname)", "refs/nightshift/former/"]);
+    assert_eq!(former, old, "every commit stays reachable");
+    // The plan on the branch says it, and nobody else is surprised.
+    let plan = night.git(&["show", &format!("{name}:PROJECT_PLAN.md")]);
+    assert_eq!(plan.matches("DONE (night").count(), 2, "{plan}");
+    let ran = night.call(&["verify", &name]).exit(0);
+    let ran = ran.then().call(&["status"]).says("reverted by");
+    let ran = ran.then().call(&["revert", "b"]).exit(2).says("no night has it on its branch");
+    let named = format!("{}/b", name.trim_start_matches("nightshift/"));
+    let ran = ran.then().call(&["revert", &named]).exit(0).says("it is reverted already");
+    // It waits for a changed text or for its name, and then its next try is told why.
+    let ran = ran.then().run(&[]).says("its text has not changed since");
+    let ran = ran.then().run(&["-t", "b"]).exit(0);
+    ran.then().call(&["show", "b", "--prompt"]).exit(0).says("it is slow");
+}
+
+#[test]
+fn what_needs_it_fails_with_its_reason_and_the_others_land() {
+    let gate = "#!/bin/sh\nif [ -e src/from_b.txt ] && [ ! -e src/from_a.txt ]\nthen echo 'not ok b'; exit 1; fi\n";
+    let night = three().gate(gate).run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    let ran = night.call(&["revert", "a"]).exit(1).landed(["c"]);
+    let ran =
+        ran.says("b: failed: without the other it gate red").kept("b/1", "src/from_b.txt", "b");
+    ran.then().call(&["resume"]).exit(0).says("nothing to go on with");
+    // A conflict the same.
+    let grow = "echo $NIGHTSHIFT_TASK >> src/a.txt";
+    let night = TestNight::new().task("a", "Add one").task("b", "Add two").agent(grow);
+    let night = night.run(&[]).exit(0).landed(["a", "b"]).then();
+    let ran = night.call(&["revert", "a"]).exit(1).landed([]);
+    ran.says("b: failed: ").says("conflict in src/a.txt");
+}
+
+#[test]
+fn a_whole_night_goes_back_to_its_base() {
+    let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    let name = branch(&night);
+    let ran = night.call(&["revert", "last"]).exit(0).landed([]);
+    let ran = ran.says("nothing is left on the branch").says("c: reverted");
+    let night = ran.then();
+    assert_eq!(night.git(&["rev-parse", &name]), night.git(&["rev-parse", "main"]));
+    let there = night.git(&["ls-remote", "origin", &format!("refs/heads/{name}")]);
+    assert!(there.starts_with(&night.git(&["rev-parse", "main"])), "{there}");
+    night.call(&["revert", "last"]).exit(2).says("is on its branch");
+}
+
+#[test]
+fn a_branch_that_a_person_moved_or_has_checked_out_is_left_alone() {
+    let night = three().run(&[]).exit(0).then();
+    let name = branch(&night);
+    night.git(&["checkout", "-q", &name]);
+    let old = night.git(&["rev-parse", "HEAD"]);
+    let night = night.call(&["revert", "c"]).exit(0).then();
+    assert_eq!(night.git(&["rev-parse", "HEAD"]), old, "moving it would move their HEAD");
+    let there = night.git(&["ls-remote", "origin", &format!("refs/heads/{name}")]);
+    assert!(there.starts_with(&night.git(&["rev-parse", "HEAD~1"])), "{there}");
+    night.git(&["commit", "-q", "--allow-empty", "-m", "mine"]);
+    let before = night.entries();
+    let ran = night.call(&["revert", "b"]).exit(2).says("was moved by somebody else");
+    let night = ran.then();
+    assert_eq!(night.entries(), before, "nothing was written down");
+}
+
+#[test]
+fn killed_at_any_line_a_revert_comes_to_the_same_end() {
+    let whole = three().tier("off").run(&[]).exit(0).then();
+    let before = whole.entries();
+    let last = whole.call(&["revert", "b"]).exit(0).then().entries();
+    assert!(last > before + 10, "{before} {last}");
+    for line in before + 1..last {
+        let night = three().tier("off").run(&[]).exit(0).then();
+        let mut child = night.command(&["revert", "b"]);
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        while night.entries() < line && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "waited for line {line}");
+            sleep(Duration::from_millis(1));
+        }
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        child.wait().unwrap();
+        let said = fs::read_to_string(night.journal().unwrap()).unwrap().contains("\"reverted\"");
+        let again: &[&str] = if said && line % 2 == 0 { &["resume"] } else { &["revert", "b"] };
+        let ran = night.call(again);
+        let ran = ran.landed(["a", "c"]).lacks("src/from_b.txt");
+        let night = ran.then();
+        let text = fs::read_to_string(night.journal().unwrap()).unwrap();
+        assert_eq!(text.matches("{\"reverted\":").count(), 1, "killed at {line}, then {again:?}");
+        night.call(&["resume"]).exit(0).says("nothing to go on with");
+    }
+}
