@@ -12,12 +12,15 @@ mod decide;
 mod demo;
 mod doctor;
 mod find;
+mod gc;
 mod init;
 mod live;
 mod logs;
 mod output;
 mod reject;
+mod rescue;
 mod resume;
+mod revert;
 mod run;
 mod show;
 mod status;
@@ -111,10 +114,24 @@ enum Command {
     Approve(approve::Approve),
     /// Say no to a held result; the next attempt is told why
     Reject(reject::Reject),
+    /// Take a landed result back: from its night's branch, or by a pull request where that is merged
+    ///
+    /// Not merged: the branch is rebuilt without it, and what landed after it passes the gate again at its new tree.
+    /// No agent is started, and every commit stays kept. Exit codes: 0 reverted · 1 something after it does not land
+    /// without it · 2 no such task or night · 3 no walls, no token · 4 stopped · 5 a night is running · 6 done here,
+    /// not published.
+    Revert(revert::Revert),
+    /// Put the kept work of a try on a branch for you: landed, failed, refused or held
+    Rescue(rescue::Rescue),
     /// Go on with an interrupted night, or lift a stop
     Resume(resume::Resume),
     /// Stop the running night, and start no other until `resume`
     Stop(stop::Stop),
+    /// Remove records of old nights that nobody needs, and what only they kept
+    ///
+    /// The same happens after every night. `keep` in your own file says how much stays. Exit codes: 0 done · 1 something
+    /// could not be removed, or a damaged night is kept · 5 a night is running.
+    Gc(gc::Gc),
     /// Say which walls hold on this machine, and what they do not stop
     ///
     /// Tries each way out with and without walls. Exit code 1 when no walls hold that your own file allows.
@@ -215,8 +232,11 @@ fn dispatch(
         Command::Verify(command) => verify::verify(surroundings, global, command, output),
         Command::Approve(command) => approve::approve(surroundings, global, command, output),
         Command::Reject(command) => reject::reject(surroundings, global, command, output),
+        Command::Revert(command) => revert::revert(surroundings, global, command, output),
+        Command::Rescue(command) => rescue::rescue(surroundings, global, command, output),
         Command::Resume(command) => resume::resume(surroundings, global, command, output),
         Command::Stop(command) => stop::stop(surroundings, global, command, output),
+        Command::Gc(command) => gc::gc(surroundings, global, command, output),
         Command::Doctor(command) => doctor::doctor(surroundings, global, command, output),
         Command::Init(command) => init::init(surroundings, global, command, output),
         Command::Config(command) => config::config(surroundings, global, command, output),

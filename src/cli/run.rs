@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::{Global, Output, check, code, live::Live},
+    cli::{Global, Output, check, code, gc, live::Live},
     config::{Override, parse_duration, parse_money},
     files,
     ids::{NAME, TaskId},
@@ -149,7 +149,7 @@ pub(super) fn run(
         // What a person approved is no night's work: it does not keep tonight's from beginning.
         Ok(Some((id, night))) if night.only_lands() => {
             output.note(&format!(
-                "night {id} has results that were approved and have not landed: {NAME} resume lands them"
+                "night {id} has decisions that were not carried out to their end: {NAME} resume lands them"
             ));
             None
         }
@@ -261,6 +261,12 @@ pub(super) fn drive(
     let stamped = surroundings.value("JOURNAL_STREAM").is_none();
     let mut live = Live::new(output, stamped, clock::now());
     let Opened { night, journal, hands, stop_files, slots, lock, entries, first } = opened;
+    let home = Home {
+        user: hands.user.clone(),
+        vault: hands.vault.clone(),
+        places: hands.places.clone(),
+        remote: hands.user.remote()?,
+    };
     if first.is_empty() {
         for entry in &entries {
             crate::runner::Watch::entry(&mut live, entry, &night);
@@ -290,6 +296,7 @@ pub(super) fn drive(
     tokio.shutdown_timeout(Duration::from_secs(3));
     process::end_probes();
     let kept = live.finish();
+    gc::after_a_night(surroundings, &home, &lock);
     drop(lock);
     let night = ended.map_err(|problem: anyhow::Error| Refused {
         kind: if problem.downcast_ref::<crate::night::IllegalEvent>().is_some() {

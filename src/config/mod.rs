@@ -30,7 +30,7 @@ mod user;
 mod yaml;
 
 pub use settings::{
-    AgentProfile, AgentSettings, Base, CLAUDE, CanarySetting, Draft, Fallback, GateSettings,
+    AgentProfile, AgentSettings, Base, CLAUDE, CanarySetting, Draft, Fallback, GateSettings, Keep,
     Override, PlanFile, PlanSettings, PrSettings, Sandbox, Sections, Settings, UserGate,
     UserSettings, WallSettings, Workspaces, env_passes, looks_secret, plan_files,
 };

@@ -182,6 +182,8 @@ pub struct UserSettings {
     pub workspaces: Workspaces,
     /// Agents at work at once, of all nights of this account; `None` = what fits the machine.
     pub agents_at_once: Option<u32>,
+    /// How long records of nights stay.
+    pub keep: Keep,
     /// Programs that `agent.use` and `--agent` may name.
     pub agents: BTreeMap<String, AgentProfile>,
     /// What holds for the gates of all repositories.
@@ -191,6 +193,22 @@ pub struct UserSettings {
     /// Limits and rules for single repositories, by path (`~/` is the home directory). They win over all
     /// other files, also where they are looser.
     pub repositories: BTreeMap<String, Layer>,
+}
+
+/// How long records of nights stay. What somebody still needs stays in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The newest nights of a repository that stay whole, 1 to 10,000.
+    pub nights: u32,
+    /// Days that transcripts and gate logs stay, 1 to 3,650.
+    pub log_days: u32,
+}
+
+impl Default for Keep {
+    /// Two months of nights, and a quarter of a year for what fills the disk.
+    fn default() -> Keep {
+        Keep { nights: 60, log_days: 90 }
+    }
 }
 
 /// What the user's own file says of gates.

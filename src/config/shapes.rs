@@ -340,6 +340,12 @@ pub(super) const USER: &[Field] = &[
         Number(1, 256),
         "agents at work on this machine, of all nights together; as many as processors, and at least 4, when not set",
     ),
+    field(
+        "keep.nights",
+        Number(1, 10_000),
+        "the newest nights that stay whole; of older ones what nobody needs goes",
+    ),
+    field("keep.log_days", Number(1, 3_650), "days that transcripts and gate logs stay"),
     field("agent.sandbox", Word(SANDBOX), "the same as `sandbox`"),
     field(
         "agents",
@@ -376,5 +382,15 @@ pub(super) fn words(key: &str) -> &'static [&'static str] {
 
 /// The borders of a key.
 pub(super) fn range(key: &str) -> RangeInclusive<u32> {
-    if let Number(least, most) = shape(key) { least..=most } else { 0..=u32::MAX }
+    borders(shape(key))
+}
+
+/// The borders of a key that only the user's file has.
+pub(super) fn range_of_user(key: &str) -> RangeInclusive<u32> {
+    let field = USER.iter().find(|field| field.key == key);
+    borders(field.expect("every key that is read stands in the table").shape)
+}
+
+fn borders(shape: Shape) -> RangeInclusive<u32> {
+    if let Number(least, most) = shape { least..=most } else { 0..=u32::MAX }
 }

@@ -239,6 +239,8 @@ pub fn user_values(user: &UserSettings) -> Vec<(&'static str, Value)> {
         ("sandbox.disk_reserve", bytes(limits.disk_reserve)),
         ("sandbox.file_size", bytes(limits.file_bytes)),
         ("workspaces", Value::from(workspaces)),
+        ("keep.nights", user.keep.nights.into()),
+        ("keep.log_days", user.keep.log_days.into()),
         ("gate.canary", Value::from(if user.gate.canary_off { "off" } else { "auto" })),
         ("agents", Value::Mapping(agents.collect())),
     ];

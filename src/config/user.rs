@@ -7,7 +7,7 @@ use super::{
     repository::{is_agent_name, version},
     rules,
     settings::{AgentProfile, Sandbox, UserSettings, Workspaces},
-    shapes::range,
+    shapes::{range, range_of_user},
     yaml::Spot,
 };
 
@@ -45,7 +45,16 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSett
         }
     }
     settings.agents_at_once =
-        root.find("agents_at_once").and_then(|spot| reader.number(&spot, range("agents_at_once")));
+        root.find("agents_at_once").and_then(|spot| reader.number(&spot, range_of_user("agents_at_once")));
+    for key in ["keep.nights", "keep.log_days"] {
+        let number = root.find(key).and_then(|spot| reader.number(&spot, range_of_user(key)));
+        let place = if key == "keep.nights" {
+            &mut settings.keep.nights
+        } else {
+            &mut settings.keep.log_days
+        };
+        *place = number.unwrap_or(*place);
+    }
     if let Some(spot) = root.find("gate.canary") {
         // What is to be tried is the repository's to say; here it can only be left out.
         let word: Option<Canary> = reader.word(&spot, &["auto", "off"]);

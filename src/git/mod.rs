@@ -10,6 +10,7 @@ mod compare;
 pub mod history;
 pub mod landing;
 pub mod mixed;
+pub mod prune;
 pub(crate) mod differences;
 pub mod range;
 pub mod receipts;
@@ -276,6 +277,16 @@ impl Vault {
         handles.read.graph_descendant_of(commit, ancestor).map_err(git("compare two commits"))
     }
 
+    /// Refs of the vault below `namespace`, which ends with `/`, and where they stand.
+    pub fn refs(&self, namespace: &str) -> Result<Vec<(String, CommitId)>, Error> {
+        refs_below(&self.open()?.own, namespace)
+    }
+
+    /// Removes a ref of the vault that stands at `expected`; one that is not there is fine.
+    pub fn remove_ref(&self, name: &str, expected: &CommitId) -> Result<(), Error> {
+        remove_ref(&self.open()?.own, name, expected)
+    }
+
     /// Moves a ref of the vault from `expected` (`None` = absent) to `to`, or finds it there already.
     pub fn move_ref(
         &self,
@@ -363,6 +374,28 @@ pub(crate) fn refs_below(
     }
     found.sort();
     Ok(found)
+}
+
+/// Removes a ref that stands at `expected`; one that is not there is fine.
+pub(crate) fn remove_ref(
+    repository: &Repository,
+    name: &str,
+    expected: &CommitId,
+) -> Result<(), Error> {
+    let mut found = match repository.find_reference(name) {
+        Ok(found) => found,
+        Err(problem) if problem.code() == git2::ErrorCode::NotFound => return Ok(()),
+        Err(problem) => return Err(git(format!("read {name}"))(problem)),
+    };
+    match found.target().map(commit_id) {
+        // libgit2 removes it only where it still stands at what was read.
+        Some(at) if at == *expected => found.delete().map_err(git(format!("remove {name}"))),
+        other => Err(Error::Moved {
+            name: name.to_owned(),
+            found: other.map_or("another ref".to_owned(), |at| at.short().to_owned()),
+            expected: expected.short().to_owned(),
+        }),
+    }
 }
 
 /// Compare and swap, safe to repeat.

@@ -252,6 +252,18 @@ impl UserRepository {
         }
     }
 
+    /// Removes one of our refs that stands at `expected`; one that is not there is fine. Refuses every name outside
+    /// our namespaces, and a branch that the person has checked out.
+    pub fn remove_ref(&self, name: &str, expected: &CommitId) -> Result<(), Error> {
+        if !name.starts_with(BRANCH_NAMESPACE) && !name.starts_with(REF_NAMESPACE) {
+            return Err(Error::Mismatch(format!("{name} is not a ref of ours")));
+        }
+        if self.is_checked_out(name) {
+            return Err(Error::Mismatch(format!("{name} is checked out")));
+        }
+        super::remove_ref(&self.repository()?, name, expected)
+    }
+
     /// Removes the locks that a killed night left on refs of ours. No other ref's lock is looked at. Only
     /// the holder of the night's lock may call it.
     pub fn clear_stale_locks(&self) -> Result<(), Error> {
@@ -296,18 +308,28 @@ impl UserRepository {
         for id in missing {
             pack.insert_object(id, None).map_err(wrap())?;
         }
-        let directory = self.common_dir.join("objects/pack");
-        files::create_dir_all(&directory)?;
-        pack.write(&directory, 0o444).map_err(wrap())?;
-        if let Some(name) = pack.name().map_err(wrap())?.map(str::to_owned) {
-            for kind in ["pack", "idx"] {
-                let path = directory.join(format!("pack-{name}.{kind}"));
-                let file = std::fs::File::open(&path).map_err(files::error("open", &path))?;
-                file.sync_all().map_err(files::error("sync", &path))?;
-            }
-        }
-        Ok(files::sync_dir(&directory)?)
+        write_pack(&mut pack, &self.common_dir.join("objects/pack")).map(|_| ())
     }
+}
+
+/// Writes a pack with its index into a directory of packs, and gives its name. Durable when it returns.
+pub(super) fn write_pack(
+    pack: &mut git2::PackBuilder<'_>,
+    directory: &Path,
+) -> Result<Option<String>, Error> {
+    let wrap = || git(format!("write a pack into {}", directory.display()));
+    files::create_dir_all(directory)?;
+    pack.write(directory, 0o444).map_err(wrap())?;
+    let name = pack.name().map_err(wrap())?.map(str::to_owned);
+    if let Some(name) = &name {
+        for kind in ["pack", "idx"] {
+            let path = directory.join(format!("pack-{name}.{kind}"));
+            let file = std::fs::File::open(&path).map_err(files::error("open", &path))?;
+            file.sync_all().map_err(files::error("sync", &path))?;
+        }
+    }
+    files::sync_dir(directory)?;
+    Ok(name)
 }
 
 /// Objects reachable from `commit` that `there`, just opened, lacks. An object that is there is taken to be there with

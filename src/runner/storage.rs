@@ -5,6 +5,7 @@
 //! [`collect`]'s.
 
 pub mod collect;
+pub mod keep;
 
 use std::{
     io::Write as _,

@@ -26,6 +26,7 @@ mod crash;
 mod egress;
 mod forge;
 mod gates;
+mod gc;
 mod model;
 #[cfg(target_os = "linux")]
 mod heavy;
@@ -38,7 +39,9 @@ mod night;
 #[cfg(target_os = "linux")]
 mod overlays;
 mod recorded;
+mod rescue;
 mod resume;
+mod revert;
 mod rules;
 #[cfg(target_os = "linux")]
 mod sandbox;

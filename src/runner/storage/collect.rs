@@ -1,6 +1,6 @@
 //! Removes what nights left behind and nobody will ask for again, and says how much it was.
 //!
-//! Journals, transcripts, gate logs and pull requests' texts are never removed. Only the holder of the
+//! Journals, transcripts, gate logs and pull requests' texts are [`super::keep`]'s. Only the holder of the
 //! repository's lock may call it, and it touches nothing of another repository's. What a program left is never
 //! followed. Never decides which night goes on.
 
@@ -56,16 +56,29 @@ pub enum What {
     LeftOver,
     /// Old workspaces, layers and caches.
     Workspace,
+    /// Records of nights, with their journals.
+    Night,
+    /// Transcripts, prompts and gate logs of nights whose journals stay.
+    Log,
+    /// Refs of ours, in the vault and in the person's repository.
+    Ref,
+    /// Objects of the vault.
+    Object,
 }
 
 impl What {
-    fn name(self) -> &'static str {
+    /// In words, for more than one.
+    pub fn name(self) -> &'static str {
         match self {
             What::History => "histories",
             What::Agent => "private directories of agents",
             What::Receipt => "receipts",
             What::LeftOver => "left-overs",
             What::Workspace => "workspaces and caches",
+            What::Night => "records of nights",
+            What::Log => "directories of transcripts and gate logs",
+            What::Ref => "refs of ours",
+            What::Object => "objects of the vault",
         }
     }
 }
@@ -106,7 +119,8 @@ impl Collected {
         self.by.is_empty() && self.failed == 0
     }
 
-    fn remove(&mut self, what: What, path: &Path) {
+    /// Removes a path with all below it, and counts it.
+    pub(super) fn remove(&mut self, what: What, path: &Path) {
         let bytes = weigh(path);
         match files::remove_any(path) {
             Ok(()) => self.add(what, 1, bytes),
@@ -373,7 +387,7 @@ fn is_older(path: &Path, seconds: i64, now: Timestamp) -> bool {
 }
 
 /// Bytes on disk of all that is below a path. Nothing is followed.
-fn weigh(path: &Path) -> u64 {
+pub(super) fn weigh(path: &Path) -> u64 {
     let mut bytes = 0_u64;
     let mut open = vec![path.to_owned()];
     while let Some(path) = open.pop() {
