@@ -425,7 +425,7 @@ pub enum Command {
 
 impl Command {
     /// True for what asks a model, and so costs money.
-    pub fn starts_an_agent(&self) -> bool {
+    pub fn asks_a_model(&self) -> bool {
         matches!(self, Command::RunAgent { .. } | Command::Review { .. })
     }
 
@@ -442,20 +442,6 @@ impl Command {
             | Command::ProveGate { .. }
             | Command::Rewind { .. }
             | Command::Publish { .. } => None,
-        }
-    }
-
-    /// True for orders that start an agent.
-    pub fn asks_a_model(&self) -> bool {
-        match self {
-            Command::RunAgent { .. } | Command::Review { .. } => true,
-            Command::CheckBase { .. }
-            | Command::ProveGate { .. }
-            | Command::RunGate { .. }
-            | Command::ProveTests { .. }
-            | Command::Restack { .. }
-            | Command::Land { .. }
-            | Command::Publish { .. } => false,
         }
     }
 }

@@ -349,7 +349,7 @@ impl Night {
 
     /// The state's part of an order: an order that is not redoable is a stage, not only an in-flight mark.
     fn began(&mut self, at: Timestamp, command: &Command) -> Result<(), &'static str> {
-        if command.starts_an_agent() && self.only_lands() {
+        if command.asks_a_model() && self.only_lands() {
             return Err("only what was approved lands");
         }
         match command {
