@@ -156,8 +156,7 @@ impl Night {
                     }
                     let Ok(model) = self.model_for(id, now) else { continue };
                     // What others have reserved and do not need comes back.
-                    let reserved = self.in_flight.iter().chain(&due).any(Command::asks_a_model);
-                    if reserved && left.is_some_and(|left| left < REVIEW) {
+                    if asking && left.is_some_and(|left| left < REVIEW) {
                         continue;
                     }
                     asking = true;

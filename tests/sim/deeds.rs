@@ -359,6 +359,10 @@ pub(crate) fn finish(
             Ok(()) => Event::Landed { attempt: attempt.clone(), commit: to.clone() },
             Err(found) => Event::StopAsked { reason: StopReason::BranchMoved { found } },
         },
+        Command::Rewind { from, to } => match world.rewind(from, to) {
+            Ok(()) => Event::Rewound { to: to.clone() },
+            Err(found) => Event::StopAsked { reason: StopReason::BranchMoved { found } },
+        },
         Command::Publish { tip } => published(world, running, tip),
     })
 }

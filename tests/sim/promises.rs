@@ -56,6 +56,9 @@ pub(crate) fn ordered(
             let lands = |command: &Command| matches!(command, Command::Land { .. });
             must(!runs(lands), || "two landings at a time".to_owned())
         }
+        Command::Rewind { .. } => {
+            must(running.is_empty(), || "the branch goes back beside something else".to_owned())
+        }
         Command::Publish { .. } => {
             must(running.is_empty(), || "published beside something else".to_owned())
         }

@@ -197,7 +197,7 @@ impl World {
                 struck.extend(self.strike(Place::Opening));
                 60
             }
-            Command::Land { .. } => 1,
+            Command::Land { .. } | Command::Rewind { .. } => 1,
         };
         let ends = now + 1_000 * i64::try_from(seconds).unwrap_or(0) + 1;
         Running { command, ends, struck, chance, found_request: self.requests > 0 }
@@ -222,6 +222,20 @@ impl World {
     }
 
     /// Compare and swap. `Err` says where the branch stands.
+    /// Moves the branch back. What stood above is not landed any more.
+    pub(crate) fn rewind(&mut self, from: &CommitId, to: &CommitId) -> Result<(), String> {
+        if self.branch == *to {
+            return Ok(());
+        }
+        if self.foreign || self.branch != *from {
+            return Err(self.branch.to_string());
+        }
+        let stays = self.landed.iter().position(|(_, commit)| commit == to);
+        self.landed.truncate(stays.map_or(0, |last| last + 1));
+        self.branch = to.clone();
+        Ok(())
+    }
+
     pub(crate) fn land(&mut self, from: &CommitId, to: &CommitId) -> Result<(), String> {
         if self.foreign {
             return Err("f".repeat(40));
@@ -297,6 +311,9 @@ impl World {
                 // Moved or not: nobody was told.
                 let _ = self.land(from, to);
             }
+            Command::Rewind { from, to } if chance.is_multiple_of(2) => {
+                let _ = self.rewind(from, to);
+            }
             Command::Publish { tip } if !chance.is_multiple_of(3) => {
                 let tip = tip.clone();
                 self.push(&tip);
@@ -311,6 +328,7 @@ impl World {
             | Command::Review { .. }
             | Command::Restack { .. }
             | Command::Land { .. }
+            | Command::Rewind { .. }
             | Command::Publish { .. } => {}
         }
     }
