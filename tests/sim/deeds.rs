@@ -94,7 +94,7 @@ fn until(now: Timestamp, hours: i64) -> Option<i64> {
 }
 
 /// The end of an agent's run that is none of its own; `None` when it comes to its end.
-fn agent_end(world: &mut World, running: &Running, now: Timestamp) -> Option<AgentEnd> {
+fn agent_end(world: &World, running: &Running, now: Timestamp) -> Option<AgentEnd> {
     let limited = |until, scope| AgentEnd::Limited { until, scope };
     let message = || "pretended".to_owned();
     if world.signed_out {
@@ -109,10 +109,7 @@ fn agent_end(world: &mut World, running: &Running, now: Timestamp) -> Option<Age
             Kind::LimitedByMinute => limited(None, LimitScope::Model),
             Kind::Overloaded => AgentEnd::Overloaded,
             Kind::Unreachable => AgentEnd::Transport { message: message() },
-            Kind::SignedOut => {
-                world.signed_out = true;
-                AgentEnd::NotSignedIn { message: message() }
-            }
+            Kind::SignedOut => AgentEnd::NotSignedIn { message: message() },
             Kind::AgentDies => AgentEnd::Killed { signal: 9 },
             Kind::ContextFull => AgentEnd::ContextFull,
             _ => continue,
@@ -148,6 +145,7 @@ fn agent_ended(
     if slow && end.is_none() {
         end = Some(AgentEnd::TimedOut);
     }
+    world.signed_out |= matches!(end, Some(AgentEnd::NotSignedIn { .. }));
     world.pay(attempt, micros);
     world.cost_of.insert(attempt.clone(), micros);
     world.over += if reserved > 0 { micros.saturating_sub(reserved) } else { 0 };

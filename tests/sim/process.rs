@@ -186,6 +186,7 @@ impl Life {
             let orders = if at_once { Vec::new() } else { night.due(now) };
             for command in &orders {
                 promises::ordered(&night, command, &self.world, running, now)?;
+                promises::agreed(command, self.disk.entries())?;
                 self.note(&mut night, Event::Began(command.clone()))?;
             }
             if self.sabotage == Some(Sabotage::DeedsFirst) {

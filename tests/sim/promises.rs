@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use nightshift::{
     budget::{Spend, Usd},
     ids::AttemptId,
-    night::{Command, Entry, Event, Night, Publication, Stage},
+    night::{Command, Entry, Event, Night, Publication, Stage, Then},
     outcome::StopReason,
+    policy::{Refusal, Verdict},
     report,
 };
 
@@ -69,6 +70,30 @@ pub(crate) fn ordered(
     }
 }
 
+/// What lands is what everybody agreed to who had to, as the journal's lines alone say it.
+pub(crate) fn agreed(command: &Command, entries: &[Entry]) -> Result<(), String> {
+    let Command::Land { attempt, .. } = command else { return Ok(()) };
+    let (mut asks, mut approved, mut opposed) = (false, false, false);
+    let needs_person = |findings: &[Refusal]| findings.iter().any(|f| f.verdict >= Verdict::Ask);
+    for entry in entries {
+        match &entry.event {
+            Event::AgentEnded { attempt: of, inspection, .. } if of == attempt => {
+                asks |= needs_person(&inspection.findings);
+            }
+            Event::TestsProven { attempt: of, findings, .. } if of == attempt => {
+                asks |= needs_person(findings);
+            }
+            Event::Decided { attempt: of, approved: yes, .. } if of == attempt => approved = *yes,
+            Event::Reviewed { attempt: of, review, .. } if of == attempt => {
+                opposed = !review.agree;
+            }
+            _ => {}
+        }
+    }
+    must(!asks || approved, || format!("{attempt} lands, and a person had to see it"))?;
+    must(!opposed, || format!("{attempt} lands against a second opinion"))
+}
+
 /// After every fact.
 pub(crate) fn hold(night: &Night, world: &World) -> Result<(), String> {
     let (tip, branch) = (night.tip(), &world.branch);
@@ -99,7 +124,11 @@ pub(crate) fn hold(night: &Night, world: &World) -> Result<(), String> {
     must(started <= limits.tasks as usize, || format!("{started} tasks were started"))?;
     for (id, task) in night.tasks() {
         let allowed = night.attempts_allowed(id);
-        must(task.counted <= allowed, || format!("{id} has {} tries", task.counted))?;
+        let failed = task.attempts.iter().filter_map(|record| record.setback.as_ref());
+        let failed = failed.filter(|setback| matches!(setback.then, Then::Retry | Then::FailTask));
+        let (failed, allowed) = (failed.count(), allowed as usize);
+        must(failed <= allowed, || format!("{id} failed {failed} of {allowed} times"))?;
+        must(task.counted as usize <= allowed, || format!("{id} has {} tries", task.counted))?;
     }
     Ok(())
 }

@@ -160,6 +160,8 @@ impl World {
         let mut struck = self.strike(Place::Deed);
         let seconds = match &command {
             Command::RunAgent { attempt, time_s, .. } => {
+                let refused = self.signed_out;
+                self.promise(!refused, || format!("{attempt} begins with a refused credential"));
                 struck.extend(self.strike(Place::Agent));
                 *self.starts.entry(attempt.clone()).or_default() += 1;
                 let own = 60 + chance % 840;

@@ -406,6 +406,47 @@ fn a_service_in_trouble_leaves_gated_work_gated_and_is_asked_again() {
     assert!(matches!(scene.order(), Command::Land { .. }));
 }
 
+/// A gated candidate whose second opinion ends so.
+fn without_an_opinion(ended: AgentEnd) -> Scene {
+    let (mut scene, mut world) = (Scene::new(|_| {}), world());
+    scene.edits(&mut world, &[Level::Medium]);
+    scene.gates(true);
+    scene.reviewed(false, ended);
+    scene
+}
+
+#[test]
+fn an_opinion_that_nobody_gives_tonight_ends_the_night_with_its_reason() {
+    let until = Some(at(40 * 3_600).as_second());
+    let limited = AgentEnd::Limited { until, scope: LimitScope::Account };
+    let mut scene = without_an_opinion(limited);
+    assert!(matches!(scene.task("a").stage, Stage::Gated(_)));
+    assert_eq!((scene.night.due(scene.now), scene.night.wake_at(scene.now)), (Vec::new(), None));
+    assert!(scene.night.is_over(scene.now));
+    let reason = scene.night.stop_reason(scene.now);
+    assert!(matches!(reason, Some(StopReason::Limited { until: Some(_) })), "{reason:?}");
+    scene.fact(Event::Ended { reason, exit: 0 });
+    scene.later(41 * 3_600);
+    scene.fact(Event::Restarted { charges: Vec::new() });
+    scene.reviewed(true, AgentEnd::Finished);
+    assert!(matches!(scene.order(), Command::Land { .. }));
+}
+
+#[test]
+fn a_night_that_is_stopped_asks_for_no_opinion() {
+    let mut scene = without_an_opinion(AgentEnd::NotSignedIn { message: text() });
+    assert_eq!(scene.night.due(scene.now), []);
+    assert!(scene.night.is_over(scene.now), "it was asked for again and again");
+    scene.fact(Event::Restarted { charges: Vec::new() });
+    scene.reviewed(true, AgentEnd::Finished);
+}
+
+#[test]
+fn an_opinion_that_no_money_pays_is_a_persons() {
+    let scene = without_an_opinion(AgentEnd::BudgetTooSmall);
+    assert!(scene.task("a").parked().is_some() && scene.night.stop().is_none());
+}
+
 #[test]
 fn an_opinion_against_it_is_told_and_none_at_all_asks_a_person() {
     let (mut scene, mut world) = (Scene::new(|_| {}), world());
