@@ -7,6 +7,10 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
+/// Packs that libgit2 keeps open, at most; it opens another one when it needs it. Far below the 256 files that a process
+/// may have open where least are allowed (macOS), and more than the packs of most repositories.
+const PACKS_OPEN: usize = 64;
+
 /// Keeps libgit2 away from every configuration but the vault's own: no user, system or XDG file is read,
 /// so nothing that an agent might write there can change what we do with git.
 ///
@@ -37,6 +41,8 @@ pub fn isolate_libgit2() {
                 let _ = git2::opts::set_search_path(level, "");
             }
             let _ = git2::opts::set_verify_owner_validation(false);
+            // Each is a file that stays open: a pack for every task of a night that keeps work, and all of the person's.
+            let _ = git2::opts::set_mwindow_file_limit(PACKS_OPEN);
         }
     });
 }

@@ -170,7 +170,7 @@ impl TestNight {
 
     /// Tells agents that wait: their own script is all that they can see of the world outside.
     pub(crate) fn go(&self, tasks: &[&str]) {
-        let words: String = tasks.iter().map(|task| format!("# GO {task}\n")).collect();
+        let words = format!("# GO {}\n", tasks.join("\n# GO "));
         let mut script = fs::OpenOptions::new().append(true).open(self.path("agent.sh")).unwrap();
         std::io::Write::write_all(&mut script, words.as_bytes()).unwrap();
     }
