@@ -113,7 +113,8 @@ fn an_approved_result_lands_as_it_is_with_the_pass_that_it_has() {
 
 #[test]
 fn an_approved_result_is_rebuilt_and_gated_again_where_another_landed() {
-    let night = TestNight::new().task("a", "Add one").task("b", "Add two").agent(HELD_A);
+    let night =
+        TestNight::new().one_at_a_time().task("a", "Add one").task("b", "Add two").agent(HELD_A);
     let ran = night.run(&[]).exit(1).landed(["b"]).says("HELD FOR YOU 1");
     assert!(ran.pull_request().contains("nightshift approve"), "{}", ran.pull_request());
     let night = ran.then();
@@ -127,7 +128,12 @@ fn an_approved_result_is_rebuilt_and_gated_again_where_another_landed() {
 #[test]
 fn what_does_not_fit_any_more_fails_with_its_reason_and_no_agent_goes_on() {
     let gate = "#!/bin/sh\nif [ -e src/from_a.txt ] && [ -e src/from_b.txt ]\nthen echo 'not ok both'; exit 1; fi\n";
-    let night = TestNight::new().gate(gate).task("a", "Add one").task("b", "Add two").agent(HELD_A);
+    let night = TestNight::new()
+        .one_at_a_time()
+        .gate(gate)
+        .task("a", "Add one")
+        .task("b", "Add two")
+        .agent(HELD_A);
     let mut night = night.run(&[]).exit(1).landed(["b"]).then();
     for _ in 0..2 {
         let before = night.entries();
@@ -164,7 +170,8 @@ fn a_no_is_told_to_the_next_attempt() {
 
 #[test]
 fn a_no_brings_the_pull_request_up_to_date() {
-    let night = TestNight::new().task("a", "Add one").task("b", "Add two").agent(HELD_A);
+    let night =
+        TestNight::new().one_at_a_time().task("a", "Add one").task("b", "Add two").agent(HELD_A);
     let night = night.run(&[]).exit(1).landed(["b"]).then();
     let before = night.entries();
     let ran = night.call(&["reject", "a", "--reason", "not needed"]).exit(0).landed(["b"]);
@@ -176,7 +183,8 @@ fn a_no_brings_the_pull_request_up_to_date() {
 
 #[test]
 fn a_night_whose_branch_is_merged_takes_nothing_more() {
-    let night = TestNight::new().task("a", "Add one").task("b", "Add two").agent(HELD_A);
+    let night =
+        TestNight::new().one_at_a_time().task("a", "Add one").task("b", "Add two").agent(HELD_A);
     let night = night.run(&[]).exit(1).landed(["b"]).then();
     let branch = branch(&night);
     night.git(&["merge", "-q", "--no-ff", "-m", "merged", &branch]);

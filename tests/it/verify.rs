@@ -30,6 +30,7 @@ struct Fresh {
 
 fn three_tasks() -> TestNight {
     TestNight::new()
+        .one_at_a_time()
         .task("t1", "Add one")
         .task("t2", "Add two")
         .task("t3", "Add three")

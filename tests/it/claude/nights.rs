@@ -152,7 +152,9 @@ async fn a_night_meets_every_trouble_and_lands_what_can_land() {
         lane("Meet an expired", vec![Turn::fault(refused, FOREVER)]),
     ])
     .await;
-    let Some(night) = night(&model, "limits: {tasks: 6, silence: 6s}\n") else { return };
+    let Some(night) = night(&model, "limits: {tasks: 6, silence: 6s, parallel: 1}\n") else {
+        return;
+    };
     let night = night
         .env("CLAUDE_CODE_OAUTH_TOKEN", TOKEN)
         .task("limited", "Meet a limit")
