@@ -17,6 +17,7 @@ pub mod policy;
 pub mod outcome;
 pub mod night;
 pub mod receipt;
+pub mod ledger;
 pub mod report;
 
 // First floor: hands. Each touches one thing outside.

@@ -14,6 +14,7 @@ mod doctor;
 mod find;
 mod gc;
 mod init;
+mod land;
 mod live;
 mod logs;
 mod output;
@@ -123,6 +124,11 @@ enum Command {
     Revert(revert::Revert),
     /// Put the kept work of a try on a branch for you: landed, failed, refused or held
     Rescue(rescue::Rescue),
+    /// Publish what nights could not: push their branches, open their pull requests
+    ///
+    /// Starts no agent and no gate. Without NIGHT all that wait. Exit codes: 0 all of it is out · 2 no such night ·
+    /// 4 stopped · 5 a night is running · 6 something is still not out, and the line says why.
+    Land(land::Land),
     /// Go on with an interrupted night, or lift a stop
     Resume(resume::Resume),
     /// Stop the running night, and start no other until `resume`
@@ -234,6 +240,7 @@ fn dispatch(
         Command::Reject(command) => reject::reject(surroundings, global, command, output),
         Command::Revert(command) => revert::revert(surroundings, global, command, output),
         Command::Rescue(command) => rescue::rescue(surroundings, global, command, output),
+        Command::Land(command) => land::land(surroundings, global, command, output),
         Command::Resume(command) => resume::resume(surroundings, global, command, output),
         Command::Stop(command) => stop::stop(surroundings, global, command, output),
         Command::Gc(command) => gc::gc(surroundings, global, command, output),

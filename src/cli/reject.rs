@@ -126,6 +126,11 @@ fn write(
     let published = matches!(night.publication(), Publication::Done { .. });
     // A night that was cut off publishes when it goes on.
     if !published || command.no_push || night.ended().is_none() {
+        if !command.no_push
+            && let Err(problem) = runner::known::tell(surroundings, home)
+        {
+            output.note(&format!("other machines do not know it yet: {problem}"));
+        }
         return Ok((night, code::DONE));
     }
     if let Some(over) = runner::decide::outside(surroundings, home, &night).over {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cli::{
-        Global, Output, code,
+        Global, Output, code, land,
         run::{self, drive},
     },
     ids::NAME,
@@ -51,7 +51,11 @@ pub(super) fn resume(
         output.note(&format!("the stop by {} is lifted", asked.by));
     }
     let Some(lock) = lock else { return Ok(code::DONE) };
+    let kept = land::earlier(surroundings, &home, false, &lock, output);
     let Some((id, _)) = open::unfinished(&home)? else {
+        if kept {
+            return Ok(code::UNPUBLISHED);
+        }
         if output.is_json() {
             output.json("resume", &serde_json::json!({"outcome": "nothing_to_resume"}));
         } else if !output.is_quiet() {

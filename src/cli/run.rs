@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::{Global, Output, check, code, gc, live::Live},
+    cli::{Global, Output, check, code, gc, land, live::Live},
     config::{Override, parse_duration, parse_money},
     files,
     ids::{NAME, TaskId},
@@ -145,6 +145,7 @@ pub(super) fn run(
         attended: output.attended(),
         ..Wishes::default()
     };
+    let kept = !command.no_push && land::earlier(surroundings, &home, command.fresh, &lock, output);
     let left = match open::unfinished(&home) {
         // What a person approved is no night's work: it does not keep tonight's from beginning.
         Ok(Some((id, night))) if night.only_lands() => {
@@ -170,17 +171,24 @@ pub(super) fn run(
         output.note(&format!("going on with {id}, which was cut off (--fresh begins a new night)"));
         let stop = Stop::new();
         let opened = open::resume(surroundings, &home, &id, wishes, lock, stop)?;
-        return drive(surroundings, opened, output).map(|(_, code)| code);
+        return drive(surroundings, opened, output).map(|(_, code)| with_earlier(code, kept));
     }
     let mut preparation = Preparation::read(surroundings, &request)?;
     check::known_tasks(&preparation, &request.tasks)?;
     if preparation.start_order(&request.tasks).is_empty() {
-        return nothing_ready(&preparation, &request.tasks, output);
+        let code = nothing_ready(&preparation, &request.tasks, output)?;
+        return Ok(with_earlier(code, kept));
     }
     preparation.look_at_checkout()?;
     let stop = Stop::new();
     let opened = open::open(surroundings, &preparation, &request.tasks, wishes, lock, stop)?;
-    drive(surroundings, opened, output).map(|(_, code)| code)
+    drive(surroundings, opened, output).map(|(_, code)| with_earlier(code, kept))
+}
+
+/// The exit code when earlier nights may still not be out: who reads nothing but codes must learn of it.
+fn with_earlier(code: u8, kept: bool) -> u8 {
+    let less = matches!(code, code::DONE | code::FINDINGS | code::STOPPED);
+    if kept && less { code::UNPUBLISHED } else { code }
 }
 
 /// True for a night that the machine ended: by a crash, or by the signals of a shutdown and of a closed session. One
@@ -320,7 +328,7 @@ pub(super) fn drive(
 }
 
 /// The exit code of a night. Several at once: 3 > 6 > 4 > 1 > 0.
-fn exit_code(night: &Night, reason: Option<&StopReason>) -> u8 {
+pub(super) fn exit_code(night: &Night, reason: Option<&StopReason>) -> u8 {
     let tried = night.tasks().any(|(_, task)| !task.attempts.is_empty());
     let landed = night.tasks().any(|(_, task)| task.landed().is_some());
     match reason {

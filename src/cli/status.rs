@@ -16,7 +16,14 @@ use crate::{
     outcome::StopReason,
     report,
     runner::{
-        clock, home::Home, places::Surroundings, prepare::user_settings, refused::Refused, slots,
+        clock,
+        home::Home,
+        known,
+        outbox::{self, Waiting},
+        places::Surroundings,
+        prepare::user_settings,
+        refused::Refused,
+        slots,
         stop::StopFiles,
     },
 };
@@ -49,6 +56,8 @@ struct View<'a> {
     uncommitted: Option<usize>,
     /// For whose places the running night's agents wait.
     waits: Option<String>,
+    outbox: Vec<Waiting>,
+    untold: bool,
 }
 
 pub(super) fn status(
@@ -78,7 +87,7 @@ pub(super) fn status(
         }
         _ => None,
     };
-    let view = View {
+    let mut view = View {
         last,
         waits,
         holder,
@@ -86,7 +95,14 @@ pub(super) fn status(
         stopped: StopFiles::of(&home).asked().map(|asked| cleaner.line(&asked.by)),
         slot,
         uncommitted: home.user.uncommitted(),
+        outbox: outbox::waiting(&home),
+        untold: known::waits(&home),
     };
+    // A night under way publishes itself.
+    if let Some(holder) = &view.holder {
+        view.outbox
+            .retain(|waiting| holder.night.as_ref() != Some(&waiting.night) && !waiting.cut_off);
+    }
     let exit = if command.exit_code { exit_of(&view) } else { code::DONE };
     if output.is_json() {
         let night = view.found.map(|found| tell::night_json(&home, found, &cleaner));
@@ -104,6 +120,10 @@ pub(super) fn status(
                 json!({"at": slot.at, "outcome": slot.outcome, "message": slot.message})
             }),
             "uncommitted": view.uncommitted,
+            "ledger_waits": view.untold,
+            "outbox": view.outbox.iter().map(|waiting| {
+                json!({"night": waiting.night, "why": cleaner.line(&waiting.why)})
+            }).collect::<Vec<_>>(),
             "next": next(&view),
         });
         output.json("status", &data);
@@ -161,6 +181,22 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
             slot.message
         ));
     }
+    // The night's own summary says it already.
+    let told = view
+        .found
+        .map(|found| &found.night)
+        .filter(|night| matches!(night.publication(), Publication::Failed { .. }));
+    for Waiting { night, why, .. } in &view.outbox {
+        if told.is_some_and(|told| told.opening().night == *night) {
+            continue;
+        }
+        below.push(format!("not out yet: {night}: {}", cleaner.line(why)));
+    }
+    if view.untold && view.holder.is_none() {
+        below.push(format!(
+            "other machines do not know yet what nights here settled; {NAME} land tells them"
+        ));
+    }
     if let Some(by) = &view.stopped {
         below.push(format!("stopped by {by}; {NAME} resume lifts it"));
     }
@@ -198,6 +234,7 @@ fn next(view: &View<'_>) -> String {
     let night = &found.night;
     let id = &night.opening().night;
     match night.ended() {
+        None if night.only_lands() && view.outbox.iter().any(|waiting| waiting.night == *id) => {}
         None => return format!("{NAME} resume goes on with it"),
         Some((Some(StopReason::RedBase), _)) => {
             return format!("mend the gate on {}, then {NAME} run", night.opening().base.branch);
@@ -205,8 +242,8 @@ fn next(view: &View<'_>) -> String {
         Some((Some(_), _)) => return format!("{NAME} resume"),
         Some((None, _)) => {}
     }
-    if matches!(night.publication(), Publication::Failed { .. }) {
-        return format!("{NAME} resume tries to publish again");
+    if matches!(night.publication(), Publication::Failed { .. }) || !view.outbox.is_empty() {
+        return format!("{NAME} land tries to publish again");
     }
     // A task's name alone means the last night's.
     let show = |task: &TaskId| {

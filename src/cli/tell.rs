@@ -152,7 +152,9 @@ pub(super) fn night_json(home: &Home, found: &Found, cleaner: &Cleaner) -> Value
         Publication::Done { url, number, notes } => {
             json!({"url": url, "number": number, "notes": notes})
         }
-        Publication::Failed { message, help } => json!({"failed": message, "help": help}),
+        Publication::Failed { message, help, passing, tries, again } => json!({
+            "failed": message, "help": help, "passing": passing, "tries": tries, "again": again,
+        }),
     };
     let (reason, exit) = match night.ended() {
         Some((reason, exit)) => (reason.as_ref().map(report::stop_reason), Some(exit)),

@@ -39,6 +39,7 @@ impl Forge for Local {
                     message: error.to_string(),
                     help: "see that the directory exists and the disk has room".to_owned(),
                     temporary: false,
+                    wait: None,
                 }),
             }
         })

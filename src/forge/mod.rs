@@ -2,7 +2,7 @@
 //!
 //! A forge never touches git objects or refs: the branch is pushed before it is asked.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::ids::{CommitId, NightId};
 
@@ -75,6 +75,8 @@ pub struct ForgeError {
     pub help: String,
     /// True when the same request may work later: no network, a server's fault, a rate limit.
     pub temporary: bool,
+    /// How long it asked us to wait; `None` = it did not say.
+    pub wait: Option<Duration>,
 }
 
 /// Where the pull request goes.

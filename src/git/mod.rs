@@ -9,6 +9,7 @@ pub mod network;
 mod compare;
 pub mod history;
 pub mod landing;
+pub mod ledger;
 pub mod mixed;
 pub mod prune;
 pub(crate) mod differences;

@@ -9,7 +9,7 @@ use crate::{
     budget::Usd,
     ids::{AttemptId, TaskId},
     night::{
-        BaseGate, Canary, Command, Night, Publication, Stage, TaskState, Trigger,
+        BaseGate, Canary, Command, Night, Stage, TaskState, Trigger,
         conversation::{needs_review, needs_test_proof},
     },
     outcome::{GateProof, StopReason},
@@ -198,7 +198,7 @@ impl Night {
         }
         if due.is_empty()
             && self.quiet(now)
-            && self.publication == Publication::Open
+            && self.publishes_at(now).is_some_and(|at| at <= now)
             && (self.tip != self.opening.base.commit || self.outside)
         {
             due.push(Command::Publish { tip: self.tip.clone() });
@@ -226,7 +226,7 @@ impl Night {
     }
 
     /// When `due` will call for something though nothing happens: the end of a pause, or of a limit.
-    /// `None` when no task waits for such a time tonight.
+    /// `None` when nothing waits for such a time tonight.
     pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         self.tasks()
             .filter(|(id, task)| match task.stage {
@@ -242,7 +242,9 @@ impl Night {
                 | Stage::Parked(_) => false,
             })
             .map(|(id, task)| self.starts_at(id, task, now))
-            .filter(|at| *at > now && *at < self.deadline())
+            .filter(|at| *at < self.deadline())
+            .chain(self.publishes_at(now))
+            .filter(|at| *at > now)
             .min()
     }
 
@@ -293,7 +295,9 @@ impl Night {
             BaseGate::Unknown => {
                 self.in_flight.is_empty() && (self.tasks.is_empty() || self.stop.is_some())
             }
-            BaseGate::Green(_) | BaseGate::Known(_) => self.quiet(now) && self.due(now).is_empty(),
+            BaseGate::Green(_) | BaseGate::Known(_) => {
+                self.quiet(now) && self.due(now).is_empty() && self.wake_at(now).is_none()
+            }
         }
     }
 

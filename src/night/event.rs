@@ -198,6 +198,12 @@ pub enum Event {
         message: String,
         /// What to do.
         help: String,
+        /// True when it may pass by itself. Journals without this tell of what only a person mends.
+        #[serde(default)]
+        passing: bool,
+        /// When this night tries again by itself; `None` = it does not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Timestamp>,
     },
     /// Nothing new is to be started.
     StopAsked {

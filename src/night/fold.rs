@@ -231,12 +231,13 @@ impl Night {
                 self.publication =
                     Publication::Done { url: url.clone(), number, notes: notes.clone() };
             }
-            Event::NotPublished { ref message, ref help } => {
+            Event::NotPublished { ref message, ref help, passing, again } => {
                 if self.settle(|command| matches!(command, Command::Publish { .. })).is_none() {
                     return Err(illegal(&event, "no such publication"));
                 }
-                self.publication =
-                    Publication::Failed { message: message.clone(), help: help.clone() };
+                let (message, help) = (message.clone(), help.clone());
+                let tries = self.publish_tries().saturating_add(1);
+                self.publication = Publication::Failed { message, help, passing, tries, again };
             }
             Event::StopAsked { reason: StopReason::OnlyLanding } => {
                 if self.only_landing.is_none() {

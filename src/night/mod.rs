@@ -12,6 +12,7 @@ mod conversation;
 mod judge;
 mod models;
 mod opening;
+mod outbox;
 mod revert;
 mod state;
 
@@ -29,6 +30,7 @@ pub use opening::{
     AgentSpec, Author, Base, Baseline, Canary, GateSpec, Opening, PlanSource, PublishSpec,
     RefusedTask, Rejection, Step,
 };
+pub use outbox::Hindrance;
 
 pub use state::{AttemptRecord, BaseGate, Publication, Stage, TaskState, decided, in_question};
 

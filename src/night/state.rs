@@ -180,6 +180,12 @@ pub enum Publication {
         message: String,
         /// What to do.
         help: String,
+        /// True when it may pass by itself; false when a person must act first.
+        passing: bool,
+        /// Tries since the branch last moved, or since a process last took over.
+        tries: u32,
+        /// When this night tries again by itself; `None` = it does not.
+        again: Option<Timestamp>,
     },
 }
 

@@ -241,6 +241,12 @@ fn open_model(night: &Night, closings: &[&Closing]) -> Option<String> {
     models.find(|model| closings.iter().all(|c| c.model.as_ref() != Some(model))).cloned()
 }
 
+/// Why something did not get out and what to do, in one line.
+pub fn unpublished(message: &str, help: &str) -> String {
+    let message = text::head(&text::inline_plain(message), 300);
+    format!("{message}; {}", text::inline_plain(help))
+}
+
 /// A time as it is read: with its date when that is not today's.
 pub fn moment(at: Timestamp, now: Timestamp) -> String {
     let form = if at.strftime("%Y-%m-%d").to_string() == now.strftime("%Y-%m-%d").to_string() {

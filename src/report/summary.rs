@@ -282,9 +282,12 @@ fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) 
         lines.push(format!("flaky: base: {}", text::inline_plain(&words)));
     }
     match night.publication() {
-        Publication::Failed { message, help } => {
-            lines.push(format!("not published: {}", text::inline_plain(message)));
-            lines.push(format!("  {}", text::inline_plain(help)));
+        Publication::Failed { message, help, again, .. } => {
+            let by_itself = again
+                .filter(|_| running)
+                .map_or(String::new(), |at| format!(" (again at {})", facts::moment(at, now)));
+            let words = facts::unpublished(message, help);
+            lines.push(format!("not published: {words}{by_itself}"));
         }
         Publication::Done { notes, .. } => {
             lines.extend(notes.iter().map(|note| format!("note: {}", text::inline_plain(note))));

@@ -8,6 +8,9 @@ use crate::{
     runner::{home::Home, places::Surroundings, refused::Refused},
 };
 
+/// How a base was found that could not be fetched now begins so.
+pub const LAST_FETCHED: &str = "the last fetched state of";
+
 /// Finds the base. `asked` is `--base`, `branch` the configured branch.
 pub fn find(
     surroundings: &Surroundings,
@@ -51,7 +54,7 @@ pub fn find(
                     "{} could not be reached ({problem}); the base is the last fetched {branch}",
                     remote.name
                 ));
-                return of(commit, branch, format!("the last fetched state of {}", remote.name));
+                return of(commit, branch, format!("{LAST_FETCHED} {}", remote.name));
             }
         }
     }
@@ -72,7 +75,7 @@ pub fn find(
 pub fn known(home: &Home, branch: Option<&str>) -> Result<Base, Refused> {
     let tracked = match &home.remote {
         Some(remote) => tracking(home, &remote.name, branch)?
-            .map(|found| (found, format!("the last fetched state of {}", remote.name))),
+            .map(|found| (found, format!("{LAST_FETCHED} {}", remote.name))),
         None => None,
     };
     let found = match tracked {

@@ -6,6 +6,7 @@ use crate::{
     agent::AgentError,
     files, gate, git,
     ids::{CommitId, NAME},
+    night::Hindrance,
     outcome::{AgentReport, Candidate, Failure, GateProof, GateReport, Review, TestProof},
     policy::Inspection,
     prompt,
@@ -97,5 +98,7 @@ pub enum Deed {
         message: String,
         /// What to do.
         help: String,
+        /// Whether it passes by itself.
+        hindrance: Hindrance,
     },
 }

@@ -1,20 +1,24 @@
-//! What earlier nights made of a task, as this machine's journals tell: a task that landed and is not
-//! merged yet is not done twice, one whose result is held waits for a person's word, one that failed until
-//! somebody changes its text, and one that asked until somebody answers below it, which changes its text.
+//! What earlier nights made of a task, as this machine's journals and the ledger of all machines tell: a task that
+//! landed and is not merged yet is not done twice, one whose result is held waits for a person's word, one that
+//! failed until somebody changes its text, and one that asked until somebody answers below it, which changes its
+//! text.
 //!
-//! Only reads journals. Other machines' nights are not known here; the ledger will bring them.
+//! Only reads. The newest word about a task holds, wherever it was said; of a night of this machine its journal's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 
 use crate::{
     ids::{CommitId, NAME, NightId, TaskId},
     journal,
-    night::{Night, Publication, Rejection},
+    ledger::{Fact, Outcome, origin},
+    night::{Night, Publication, Rejection, Setback},
     outcome::Failure,
     plan::Task,
     policy::{Admission, AdmittedTask, Decision, Origin, Refusal, Severity, Verdict},
     report,
-    runner::home::Home,
+    runner::{home::Home, known, places::Places},
 };
 
 /// Nights that are looked at, newest last: two months of them.
@@ -38,6 +42,11 @@ enum Earlier {
     Asked { night: NightId, why: String, answer: Vec<String> },
 }
 
+/// A task and the hash of its text.
+type Key = (TaskId, String);
+/// What became of it, and whether another machine said so.
+type Word = (Earlier, bool);
+
 /// Holds back the tasks of a plan that an earlier night settled. Does nothing to tasks that would not run.
 pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut [Admission]) {
     if admissions.iter().all(|admission| admission.admitted().is_none()) {
@@ -46,12 +55,13 @@ pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut 
     let earlier = of(home, base);
     for (task, admission) in tasks.iter().zip(admissions) {
         let known = earlier.get(&(task.id.clone(), task.text_hash.clone()));
-        let (Some(known), Some(_)) = (known, admission.admitted()) else { continue };
+        let (Some((known, elsewhere)), Some(_)) = (known, admission.admitted()) else { continue };
+        let place = if *elsewhere { " (on another machine)" } else { "" };
         let refusal = |rule: &str, message: String, value: String, limit: &str| Refusal {
             rule: rule.to_owned(),
             verdict: Verdict::Ask,
             severity: Severity::Low,
-            message,
+            message: format!("{message}{place}"),
             value,
             limit: limit.to_owned(),
             origin: Origin::Default,
@@ -66,8 +76,9 @@ pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut 
             ),
             Earlier::Held { night, why } => Refusal {
                 help: Some(format!(
-                    "{NAME} approve '{0}' lands it, {NAME} reject '{0}' does not",
-                    task.id
+                    "{NAME} approve '{0}' lands it, {NAME} reject '{0}' does not{1}",
+                    task.id,
+                    if *elsewhere { ", on the machine that has it" } else { "" }
                 )),
                 ..refusal(
                     HELD,
@@ -99,47 +110,80 @@ pub fn hold_back(home: &Home, base: &CommitId, tasks: &[Task], admissions: &mut 
     }
 }
 
-fn of(home: &Home, base: &CommitId) -> BTreeMap<(TaskId, String), Earlier> {
-    let mut known = BTreeMap::new();
-    for night in nights(home) {
+fn of(home: &Home, base: &CommitId) -> BTreeMap<Key, Word> {
+    let mut words: Vec<(Timestamp, Key, Option<Word>)> = Vec::new();
+    let mut ours = BTreeSet::new();
+    // Merged: the plan of the base says so too, and a task that is ready again is meant.
+    let landed = |commit: &CommitId, place: String| {
+        let merged = home.vault.contains(base, commit).unwrap_or(false);
+        (!merged).then_some(Earlier::Landed { place })
+    };
+    for night in nights(&home.places) {
         let id = &night.opening().night;
+        ours.insert(origin(night.opening()));
         for task in &night.opening().tasks {
             let Some(state) = night.task(task.id()) else { continue };
-            let key = (task.id().clone(), task.task().text_hash.clone());
-            if let Some(candidate) = night.on_branch(task.id()) {
-                // Merged: the plan of the base says so too, and a task that is ready again is meant.
-                if home.vault.contains(base, &candidate.commit).unwrap_or(false) {
-                    known.remove(&key);
-                } else {
-                    known.insert(key, Earlier::Landed { place: place(&night) });
-                }
+            let Some(last) = state.last() else { continue };
+            let known = if let Some(candidate) = night.on_branch(task.id()) {
+                landed(&candidate.commit, place(&night))
             } else if state.held().is_some() || state.is_approved() {
-                let why = state.last().map(report::why_held).unwrap_or_default();
-                known.insert(key, Earlier::Held { night: id.clone(), why });
+                Some(Earlier::Held { night: id.clone(), why: report::why_held(last) })
             } else if let Some(setback) = state.failed() {
-                let why = report::why(setback);
-                known.insert(key, Earlier::Failed { night: id.clone(), why });
+                Some(Earlier::Failed { night: id.clone(), why: report::why(setback) })
             } else if let Some(setback) = state.parked() {
-                let questions = report::questions(setback);
-                let why = if questions.is_empty() {
-                    report::why(setback)
-                } else {
-                    report::text::inline_plain(&questions.join(" / "))
-                };
-                let answer = report::answer_lines(questions);
-                known.insert(key, Earlier::Asked { night: id.clone(), why, answer });
-            }
+                let (why, answer) = asked(setback);
+                Some(Earlier::Asked { night: id.clone(), why, answer })
+            } else {
+                continue;
+            };
+            let key = (task.id().clone(), task.task().text_hash.clone());
+            words.push((last.ended, key, known.map(|known| (known, false))));
         }
+    }
+    for fact in known::here(&home.vault).0.facts() {
+        let Fact::Task { task, text, night, origin, happened, outcome } = fact else { continue };
+        if ours.contains(&origin) {
+            continue;
+        }
+        let known = match outcome {
+            Outcome::Landed { commit, place } => landed(&commit, place),
+            Outcome::Held { why } => Some(Earlier::Held { night, why }),
+            Outcome::Failed { why } => Some(Earlier::Failed { night, why }),
+            Outcome::Rejected { why } => {
+                Some(Earlier::Failed { night, why: format!("it was rejected: {why}") })
+            }
+            Outcome::Asked { why, answer } => Some(Earlier::Asked { night, why, answer }),
+        };
+        words.push((happened, (task, text), known.map(|known| (known, true))));
+    }
+    words.sort_by_key(|(at, _, _)| *at);
+    let mut known = BTreeMap::new();
+    for (_, key, word) in words {
+        match word {
+            Some(word) => known.insert(key, word),
+            None => known.remove(&key),
+        };
     }
     known
 }
 
+/// What a task asked, and the lines that would answer it.
+pub(super) fn asked(setback: &Setback) -> (String, Vec<String>) {
+    let questions = report::questions(setback);
+    let why = if questions.is_empty() {
+        report::why(setback)
+    } else {
+        report::text::inline_plain(&questions.join(" / "))
+    };
+    (why, report::answer_lines(questions))
+}
+
 /// The nights of the last weeks, oldest first. A journal that cannot be read says nothing here; `status` names the
 /// damage.
-fn nights(home: &Home) -> impl Iterator<Item = Night> {
-    let nights = home.places.all_nights();
+pub(super) fn nights(places: &Places) -> impl Iterator<Item = Night> {
+    let nights = places.all_nights();
     let first = nights.len().saturating_sub(NIGHTS);
-    let places = home.places.clone();
+    let places = places.clone();
     nights.into_iter().skip(first).filter_map(move |id| {
         let reading = journal::read(&places.night(&id).journal()).ok()?;
         Night::replay(reading.entries).ok()
@@ -148,20 +192,51 @@ fn nights(home: &Home) -> impl Iterator<Item = Night> {
 
 /// What people said about earlier results of these tasks, the newest of each. Once a task has landed that is past.
 pub fn rejections(home: &Home, tasks: &[AdmittedTask]) -> Vec<Rejection> {
-    let mut known: BTreeMap<TaskId, Rejection> = BTreeMap::new();
-    for night in nights(home) {
+    let mut words: Vec<(Timestamp, TaskId, Option<Rejection>)> = Vec::new();
+    let mut ours = BTreeSet::new();
+    for night in nights(&home.places) {
+        ours.insert(origin(night.opening()));
         for task in tasks {
             let Some(state) = night.task(task.id()) else { continue };
-            if state.landed().is_some() {
-                known.remove(task.id());
-            } else if let Some((reason, by)) =
-                state.failed().and_then(|setback| said_no(&setback.failure))
-            {
-                let (task, night) = (task.id().clone(), night.opening().night.clone());
-                let (reason, by) = (reason.clone(), by.clone());
-                known.insert(task.clone(), Rejection { task, night, reason, by });
-            }
+            let Some(last) = state.last() else { continue };
+            let no = state.failed().and_then(|setback| said_no(&setback.failure));
+            let said = match no {
+                Some((reason, by)) => Some(Rejection {
+                    task: task.id().clone(),
+                    night: night.opening().night.clone(),
+                    reason: reason.clone(),
+                    by: by.clone(),
+                }),
+                None if state.landed().is_some() => None,
+                None => continue,
+            };
+            words.push((last.ended, task.id().clone(), said));
         }
+    }
+    for fact in known::here(&home.vault).0.facts() {
+        let Fact::Task { task, night, origin, happened, outcome, .. } = fact else { continue };
+        if ours.contains(&origin) || !tasks.iter().any(|known| *known.id() == task) {
+            continue;
+        }
+        let said = match outcome {
+            Outcome::Rejected { why } => Some(Rejection {
+                task: task.clone(),
+                night,
+                reason: why,
+                by: "a person at another machine".to_owned(),
+            }),
+            Outcome::Landed { .. } => None,
+            Outcome::Held { .. } | Outcome::Failed { .. } | Outcome::Asked { .. } => continue,
+        };
+        words.push((happened, task, said));
+    }
+    words.sort_by_key(|(at, _, _)| *at);
+    let mut known: BTreeMap<TaskId, Rejection> = BTreeMap::new();
+    for (_, task, said) in words {
+        match said {
+            Some(said) => known.insert(task, said),
+            None => known.remove(&task),
+        };
     }
     known.into_values().collect()
 }
@@ -186,7 +261,8 @@ fn said_no(failure: &Failure) -> Option<(&String, &String)> {
     }
 }
 
-fn place(night: &Night) -> String {
+/// Where a night's work waits: its pull request, or its branch.
+pub(super) fn place(night: &Night) -> String {
     match night.publication() {
         Publication::Done { url, number: Some(_), .. } => url.clone(),
         Publication::Done { .. } | Publication::Open | Publication::Failed { .. } => {

@@ -129,6 +129,7 @@ impl GitHubAccess {
                 "set GH_TOKEN, or sign in with `gh auth login --hostname {host}`; or run with --no-pr"
             ),
             temporary: false,
+            wait: None,
         }
     }
 }

@@ -16,11 +16,13 @@ pub mod proving;
 pub mod hands;
 pub mod home;
 pub mod include;
+pub mod known;
 pub mod open;
 pub mod permit;
 pub mod places;
 pub mod prepare;
 pub mod protected;
+pub mod outbox;
 mod publish;
 pub mod refused;
 pub mod revert;
@@ -44,7 +46,7 @@ use tokio::task::JoinSet;
 use crate::{
     ids::AttemptId,
     journal::Journal,
-    night::{self, Command, Entry, Event, Night, Opening},
+    night::{self, Command, Entry, Event, Night, Opening, Publication},
     outcome::{Candidate, Failure, StopReason},
     process::{Stop, Urgency},
     runner::{
@@ -200,6 +202,9 @@ impl<'l> Runner<'l> {
             held.end().await;
         }
         self.hands.supervisor.retire().await;
+        // Who stops at once does not wait for a network, and one that was away a moment ago is away.
+        let away = matches!(self.night.publication(), Publication::Failed { passing: true, .. });
+        self.hands.tell_others(self.stop.asked() != Some(Urgency::Now) && !away).await;
         self.hands.free_reserve();
         let reason = self.night.stop_reason(clock::now());
         let exit = exit(&self.night, reason.as_ref());
@@ -326,7 +331,9 @@ impl<'l> Runner<'l> {
                 Event::StopAsked { reason: StopReason::BranchMoved { found } }
             }
             (Deed::Published { url, number, notes }, _) => Event::Published { url, number, notes },
-            (Deed::NotPublished { message, help }, _) => Event::NotPublished { message, help },
+            (Deed::NotPublished { message, help, hindrance }, _) => {
+                self.night.not_published(clock::now(), message, help, hindrance)
+            }
             (
                 Deed::Agent { .. }
                 | Deed::TestProof(_)

@@ -17,9 +17,7 @@ use crate::{
     forge::{Forge, Local},
     ids::{BRANCH_NAMESPACE, NAME, NightId, TaskId},
     journal::{self, Journal, Lock},
-    night::{
-        AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, Publication, PublishSpec,
-    },
+    night::{AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, PublishSpec},
     outcome::StopReason,
     plan::SectionWords,
     process::{Environment, Stop, Supervisor},
@@ -45,7 +43,7 @@ use crate::{
 
 pub use crate::runner::turn::{lock, lock_within, not_stopped};
 
-/// Nights back that may still have something to publish.
+/// Nights back that may have been cut off.
 const LOOKED_AT: usize = 14;
 /// Claude Code's credential that is paid by use.
 const API_KEY: &str = "ANTHROPIC_API_KEY";
@@ -182,8 +180,8 @@ pub fn open(
     Ok(Opened { night, journal, hands, stop_files, slots, lock, entries: vec![entry], first })
 }
 
-/// The night that has something left to do: the last one, else an earlier one that was cut off or did not
-/// get out. `Err` when the last one's journal cannot be trusted.
+/// The night that has something left to do beside its publication: the last one, else an earlier one that was cut
+/// off. `Err` when the last one's journal cannot be trusted.
 pub fn unfinished(home: &Home) -> Result<Option<(NightId, Night)>, Refused> {
     for (back, id) in home.places.all_nights().into_iter().rev().take(LOOKED_AT).enumerate() {
         let reading = match journal::read(&home.places.night(&id).journal()) {
@@ -197,14 +195,13 @@ pub fn unfinished(home: &Home) -> Result<Option<(NightId, Night)>, Refused> {
             Err(_) => continue,
         };
         let night = replay(reading.entries)?;
-        let unpublished = matches!(night.publication(), Publication::Failed { .. });
         let left = match night.ended() {
             None => true,
             // What a person approved or reverted is waited for.
             Some(_) if night.approved().next().is_some() || night.is_rebuilding() => true,
             // What its time or its money did not reach is the next night's.
-            Some((None | Some(StopReason::Time | StopReason::Cost), _)) => unpublished,
-            Some((Some(_), _)) => unpublished || back == 0,
+            Some((None | Some(StopReason::Time | StopReason::Cost), _)) => false,
+            Some((Some(_), _)) => back == 0,
         };
         if left {
             return Ok(Some((id, night)));
@@ -332,7 +329,7 @@ impl Equipment {
 
 /// What the runs that a crash cut off are charged with, as their output tells. Agents that report no cost are
 /// charged nothing.
-fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
+pub(super) fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
     let costs = night.opening().agent.name == "claude";
     night
         .in_flight()
@@ -480,7 +477,8 @@ fn forge(
     Ok(Some(Arc::new(forge)))
 }
 
-fn remote(
+/// The way to the remote and its push address.
+pub(super) fn remote(
     surroundings: &Surroundings,
     home: &Home,
 ) -> Option<(Arc<crate::git::network::Network>, String)> {

@@ -23,6 +23,7 @@ use crate::{
     runner::{
         base, earlier,
         home::Home,
+        known,
         places::{Surroundings, real},
         protected, proving,
         refused::Refused,
@@ -126,8 +127,12 @@ impl InForce {
 impl Preparation {
     /// Reads everything. Fetches the base when there is a remote; writes only into the vault.
     pub fn read(surroundings: &Surroundings, request: &Request) -> Result<Preparation, Refused> {
-        let InForce { home, base, settings, user_settings, settings_file, notes } =
+        let InForce { home, base, settings, user_settings, settings_file, mut notes } =
             InForce::read(surroundings, request)?;
+        // Who did not answer a moment ago is not asked once more.
+        if !base.how.starts_with(base::LAST_FETCHED) {
+            known::fetch(surroundings, &home, &mut notes);
+        }
         let listing = home.vault.list(&base.tree)?;
         let (plan_source, bytes) = find_plan(surroundings, &home, &base, &settings, request)?;
         let (source, decoded) = plan::decode(&bytes);
@@ -175,6 +180,7 @@ impl Preparation {
             }
         };
         let gate = GateSpec { id, steps, env, network, setup, canary, baseline, flaky_reruns };
+        notes.extend(known::red_elsewhere(&home.vault, &gate.id, &base.tree));
         Ok(Preparation {
             home,
             base,

@@ -19,6 +19,7 @@ use crate::{
         deed::Error,
         gating::{Trial, Whose},
         hands::{Brief, Hands},
+        known,
         places::{NightPlaces, Places},
     },
 };
@@ -39,6 +40,9 @@ impl Hands {
         let kept = ground.kept(&self.places, spec);
         if let Some(proof) = read_proof(&kept, spec) {
             return Ok(Some(GateProof { reused: true, ..proof }));
+        }
+        if let Some(proof) = known::proof(&self.vault, spec, tree, self.yard.tier()) {
+            return Ok(Some(proof));
         }
         let mut proof = GateProof { gate: spec.id.clone(), tries: Vec::new(), reused: false };
         for (number, broken) in (1..).zip(ground.broken(&self.vault, tree, spec)?) {

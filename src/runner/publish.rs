@@ -2,19 +2,24 @@
 //! request.
 //!
 //! Never decides what is published. A branch that got out is never taken back because something smaller did
-//! not.
+//! not. Looks before every step, so that a step whose answer was lost is found done and not done twice.
+
+use std::sync::Arc;
 
 use crate::{
-    forge::PullRequestDraft,
+    forge::{Forge, ForgeError, Published, PullRequestDraft},
     git::{
         self, Vault,
-        network::{Move, Network, PushOutcome, Rejection},
+        network::{self, Move, Network, PushOutcome, Rejection},
         receipts,
+        user::UserRepository,
     },
     ids::{CommitId, NAME, NightId},
-    night::Opening,
-    process::Urgency,
+    night::{Hindrance, Opening},
+    policy::RuleSet,
+    process::{Stop, Urgency},
     receipt::{ProtectedFile, Receipt},
+    redact::Redactor,
     runner::{
         deed::{Deed, Error},
         hands::{Brief, Hands, blocking},
@@ -30,107 +35,217 @@ impl Hands {
         if brief.receipts.is_empty() {
             return Ok(());
         }
-        let protected = self.protected(opening)?;
-        for receipt in &brief.receipts {
-            let receipt = Receipt { protected: protected.to_vec(), ..receipt.clone() };
-            receipts::keep(&self.vault, &receipt, &self.seen(&receipt))?;
-        }
-        Ok(())
-    }
-
-    /// The base's protected files. Known from the preparation of a fresh night, found once for a resumed one: it takes
-    /// a look at each file of the base, 40 ms at 100,000.
-    fn protected(&self, opening: &Opening) -> Result<&[ProtectedFile], Error> {
-        if let Some(known) = self.protected.get() {
-            return Ok(known);
-        }
-        let rules = self.rules(opening)?;
-        let base = self.vault.list(&opening.base.tree)?;
-        let found = protected::kept(protected::files(rules, Some(&opening.plan.path), &base));
-        Ok(self.protected.get_or_init(|| found))
-    }
-
-    /// A receipt as it may be seen: as JSON, one field a line, without secrets.
-    fn seen(&self, receipt: &Receipt) -> Vec<u8> {
-        let value = serde_json::to_value(receipt).unwrap_or_default();
-        let mut text =
-            serde_json::to_vec_pretty(&self.redactor.redact_all(value)).unwrap_or_default();
-        text.push(b'\n');
-        text
+        let protected = match self.protected.get() {
+            Some(known) => known,
+            // Known from the preparation of a fresh night, found once for a resumed one: it takes a look at each
+            // file of the base, 40 ms at 100,000.
+            None => {
+                let found = protected_files(&self.vault, opening, self.rules(opening)?)?;
+                self.protected.get_or_init(|| found)
+            }
+        };
+        keep_receipts(&self.vault, &self.redactor, &brief.receipts, protected)
     }
 
     pub(super) async fn publish(&self, brief: &Brief, tip: &CommitId) -> Result<Deed, Error> {
         self.free_reserve();
-        let opening = &brief.opening;
         // Commits that landed before there were receipts, and those whose receipt a person removed.
         self.keep_receipts(brief)?;
-        receipts::show(&self.vault, &self.user, &opening.night)?;
-        let draft = brief.draft.clone().expect("a publication is briefed with its text");
+        let draft = brief.draft.as_ref().expect("a publication is briefed with its text");
+        let way = Way {
+            vault: &self.vault,
+            user: &self.user,
+            local: self.local.as_ref(),
+            forge: Ok(self.forge.as_deref()),
+            remote: self.remote.as_ref(),
+            redactor: &self.redactor,
+            former: &brief.former,
+            stop: Some(&self.stop),
+        };
+        Ok(match way.publish(&brief.opening, draft, tip).await? {
+            Ok(Some(Published { url, number, notes })) => Deed::Published { url, number, notes },
+            Ok(None) => Deed::Stopped,
+            Err(Hindered { message, help, hindrance }) => {
+                Deed::NotPublished { message, help, hindrance }
+            }
+        })
+    }
+}
+
+/// The base's protected files, of which each receipt tells.
+pub(super) fn protected_files(
+    vault: &Vault,
+    opening: &Opening,
+    rules: &RuleSet,
+) -> Result<Vec<ProtectedFile>, Error> {
+    let base = vault.list(&opening.base.tree)?;
+    Ok(protected::kept(protected::files(rules, Some(&opening.plan.path), &base)))
+}
+
+/// Writes receipts into the vault, as they may be seen: as JSON, one field a line, without secrets.
+pub(super) fn keep_receipts(
+    vault: &Vault,
+    redactor: &Redactor,
+    receipts: &[Receipt],
+    protected: &[ProtectedFile],
+) -> Result<(), Error> {
+    for receipt in receipts {
+        let receipt = Receipt { protected: protected.to_vec(), ..receipt.clone() };
+        let value = serde_json::to_value(&receipt).unwrap_or_default();
+        let mut seen = serde_json::to_vec_pretty(&redactor.redact_all(value)).unwrap_or_default();
+        seen.push(b'\n');
+        receipts::keep(vault, &receipt, &seen)?;
+    }
+    Ok(())
+}
+
+/// The way out of this machine, for a night under way and for one that is long over.
+pub(super) struct Way<'w> {
+    pub(super) vault: &'w Vault,
+    pub(super) user: &'w UserRepository,
+    /// The file that holds the text, whatever else happens to it.
+    pub(super) local: &'w dyn Forge,
+    /// Where the pull request goes, `None` = nowhere but the file; or why that place cannot be reached at all.
+    pub(super) forge: Result<Option<&'w dyn Forge>, ForgeError>,
+    /// The way to the remote and its push address.
+    pub(super) remote: Option<&'w (Arc<Network>, String)>,
+    pub(super) redactor: &'w Redactor,
+    /// Tips of the branch before it went back, one of which the remote may have.
+    pub(super) former: &'w [CommitId],
+    /// Looked at before every step; `None` = nobody can ask.
+    pub(super) stop: Option<&'w Stop>,
+}
+
+/// Why something did not get out.
+pub(super) struct Hindered {
+    /// What happened.
+    pub(super) message: String,
+    /// What to do.
+    pub(super) help: String,
+    /// Whether it passes by itself.
+    pub(super) hindrance: Hindrance,
+}
+
+impl Hindered {
+    fn passing(message: impl Into<String>) -> Hindered {
+        Hindered {
+            message: message.into(),
+            help: format!("all is kept; it is tried again by itself, or now with `{NAME} land`"),
+            hindrance: Hindrance::Passing { wait_s: 0 },
+        }
+    }
+
+    fn lasting(message: impl Into<String>, help: impl Into<String>) -> Hindered {
+        let help = format!("{}, then `{NAME} land`", help.into());
+        Hindered { message: message.into(), help, hindrance: Hindrance::Lasting }
+    }
+}
+
+impl From<network::Error> for Hindered {
+    fn from(problem: network::Error) -> Hindered {
+        let message = format!("could not push: {problem}");
+        if problem.temporary() {
+            Hindered::passing(message)
+        } else {
+            Hindered::lasting(message, problem.help())
+        }
+    }
+}
+
+impl From<git::Error> for Hindered {
+    fn from(problem: git::Error) -> Hindered {
+        Hindered::lasting(format!("could not push: {problem}"), "look at the repository here")
+    }
+}
+
+impl From<ForgeError> for Hindered {
+    fn from(ForgeError { message, help, temporary, wait }: ForgeError) -> Hindered {
+        if !temporary {
+            return Hindered::lasting(message, help);
+        }
+        let wait_s = wait.map_or(0, |time| time.as_secs());
+        let help = format!("{help}; `{NAME} land` does it now");
+        Hindered { message, help, hindrance: Hindrance::Passing { wait_s } }
+    }
+}
+
+impl Way<'_> {
+    /// Lets branch, receipts and pull request out; `None` when it was asked to stop at once. Safe to repeat, whatever
+    /// was cut before.
+    pub(super) async fn publish(
+        &self,
+        opening: &Opening,
+        draft: &PullRequestDraft,
+        tip: &CommitId,
+    ) -> Result<Result<Option<Published>, Hindered>, Error> {
+        receipts::show(self.vault, self.user, &opening.night)?;
         let draft = PullRequestDraft {
             title: self.redactor.redact(&draft.title).into_owned(),
             body: self.redactor.redact(&draft.body).into_owned(),
-            ..draft
+            ..draft.clone()
         };
-        let refused = |message: String, help: String| Deed::NotPublished {
-            message: self.redactor.redact(&message).into_owned(),
-            help,
-        };
+        let sent = self.send(opening, &draft, tip).await;
+        Ok(sent.map_err(|problem| Hindered {
+            message: self.redactor.redact(&problem.message).into_owned(),
+            ..problem
+        }))
+    }
+
+    async fn send(
+        &self,
+        opening: &Opening,
+        draft: &PullRequestDraft,
+        tip: &CommitId,
+    ) -> Result<Option<Published>, Hindered> {
         // The text is on disk first: whatever happens on the way out, a person can read it.
-        let local = match self.local.publish(&draft).await {
-            Ok(published) => published,
-            Err(problem) => return Ok(refused(problem.message, problem.help)),
-        };
-        if self.stop.asked() == Some(Urgency::Now) {
-            return Ok(Deed::Stopped);
+        let local = self.local.publish(draft).await?;
+        if self.stopped() {
+            return Ok(None);
         }
         let mut notes = Vec::new();
         if opening.publish.push
-            && let Some((network, url)) = &self.remote
+            && let Some((network, url)) = self.remote
         {
             let (network, url, tip) = (network.clone(), url.clone(), tip.clone());
             let (vault, night) = (self.vault.clone(), opening.night.clone());
-            let former = brief.former.clone();
-            match blocking(move || push(&network, &vault, &url, &night, (&tip, &former))).await {
-                Ok(note) => notes.extend(note.map(|note| self.redactor.redact(&note).into_owned())),
-                Err((message, help)) => return Ok(refused(message, help)),
-            }
+            let former = self.former.to_vec();
+            let note = blocking(move || push(&network, &vault, &url, &night, (&tip, &former)));
+            notes.extend(note.await?.map(|note| self.redactor.redact(&note).into_owned()));
         }
         let to_forge = opening.publish.push && opening.publish.pull_request;
-        if self.stop.asked() == Some(Urgency::Now) {
-            return Ok(Deed::Stopped);
+        if self.stopped() {
+            return Ok(None);
         }
-        let (done, number) = match self.forge.as_ref().filter(|_| to_forge) {
-            None => (local, None),
-            Some(forge) if *tip == opening.base.commit => match forge.close(&draft).await {
-                Ok(closed) => (closed.unwrap_or(local), None),
-                Err(problem) => return Ok(refused(problem.message, problem.help)),
-            },
-            Some(forge) => match forge.publish(&draft).await {
-                Ok(done) => {
-                    let number = done.number;
-                    (done, number)
-                }
-                Err(problem) => return Ok(refused(problem.message, problem.help)),
-            },
+        let done = match &self.forge {
+            Err(problem) if to_forge => return Err(problem.clone().into()),
+            Ok(Some(forge)) if to_forge && *tip == opening.base.commit => {
+                let closed = forge.close(draft).await?.unwrap_or(local);
+                Published { number: None, ..closed }
+            }
+            Ok(Some(forge)) if to_forge => forge.publish(draft).await?,
+            Ok(_) | Err(_) => local,
         };
         notes.extend(done.notes);
-        Ok(Deed::Published { url: done.url, number, notes })
+        Ok(Some(Published { notes, ..done }))
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.asked() == Some(Urgency::Now))
     }
 }
 
 /// Pushes branch and receipts with the leases that fit what is there: nothing, an earlier tip of this night, or one
-/// of `former`, from where the branch went back. `Ok` has what a person should know; `Err` says why the branch did not get out, and what to do.
+/// of `former`, from where the branch went back. `Ok` has what a person should know; `Err` says why the branch did
+/// not get out.
 fn push(
     network: &Network,
     vault: &Vault,
     url: &str,
     night: &NightId,
     (tip, former): (&CommitId, &[CommitId]),
-) -> Result<Option<String>, (String, String)> {
-    let again = || format!("every commit is safe on your own branch; `{NAME} resume` tries again");
-    let failed = |problem: String| (format!("could not push: {problem}"), again());
+) -> Result<Option<String>, Hindered> {
     let (branch, name) = (night.branch_ref(), night.receipts_ref());
-    let refs = network.list_all(url, &[&branch, &name]).map_err(|e| failed(e.to_string()))?;
+    let refs = network.list_all(url, &[&branch, &name])?;
     let at = |name: &str| refs.iter().find(|(found, _)| found == name).map(|(_, commit)| commit);
     let there = at(&branch);
     let ours = |there: &CommitId| {
@@ -140,19 +255,17 @@ fn push(
     if let Some(there) = there
         && !ours(there)
     {
-        return Err((
+        return Err(Hindered::lasting(
             format!(
                 "{branch} stands at {} on the remote, which is not of this night",
                 there.short()
             ),
-            "rename or delete that branch on the remote, then try again".to_owned(),
+            "rename or delete that branch on the remote",
         ));
     }
-    let own = |problem: git::Error| failed(problem.to_string());
-    let Some(receipts) = vault.resolve(&name).map_err(own)? else {
+    let Some(receipts) = vault.resolve(&name)? else {
         return push_one(network, url, &Move { commit: tip, to: &branch, expected: there })
-            .map(|()| None)
-            .map_err(|message| (message, again()));
+            .map(|()| None);
     };
     let branch = Move { commit: tip, to: &branch, expected: there };
     let beside = Move { commit: &receipts, to: &name, expected: at(&name) };
@@ -161,12 +274,12 @@ fn push(
     if strange.is_none() && network.push_together(url, &[branch, beside]).unwrap_or(false) {
         return Ok(None);
     }
-    push_one(network, url, &branch).map_err(|message| (message, again()))?;
+    push_one(network, url, &branch)?;
     let problem = match strange {
         Some(there) => {
             Err(format!("it stands at {} there, which is not of this night", there.short()))
         }
-        None => push_one(network, url, &beside),
+        None => push_one(network, url, &beside).map_err(|problem| problem.message),
     };
     Ok(problem.err().map(|problem| {
         format!(
@@ -176,15 +289,19 @@ fn push(
     }))
 }
 
-fn push_one(network: &Network, url: &str, moved: &Move<'_>) -> Result<(), String> {
-    match network.push(url, moved.commit, moved.to, moved.expected) {
-        Ok(PushOutcome::Pushed | PushOutcome::UpToDate) => Ok(()),
-        Ok(PushOutcome::Rejected(rejection)) => Err(match rejection {
-            Rejection::LeaseStale => "somebody else moved the branch meanwhile".to_owned(),
-            Rejection::Protected { message }
-            | Rejection::Hook { message }
-            | Rejection::Other { message } => format!("the remote refused the push: {message}"),
-        }),
-        Err(problem) => Err(format!("could not push: {problem}")),
+fn push_one(network: &Network, url: &str, moved: &Move<'_>) -> Result<(), Hindered> {
+    let refused = |message: String| format!("the remote refused the push: {message}");
+    match network.push(url, moved.commit, moved.to, moved.expected)? {
+        PushOutcome::Pushed | PushOutcome::UpToDate => Ok(()),
+        PushOutcome::Rejected(Rejection::LeaseStale) => {
+            Err(Hindered::passing("somebody else moved the branch on the remote meanwhile"))
+        }
+        PushOutcome::Rejected(Rejection::Protected { message }) => Err(Hindered::lasting(
+            refused(message),
+            format!("let `{NAME}/**` be pushed by the rules of the remote"),
+        )),
+        PushOutcome::Rejected(Rejection::Hook { message } | Rejection::Other { message }) => {
+            Err(Hindered::lasting(refused(message), "see to what the remote says"))
+        }
     }
 }

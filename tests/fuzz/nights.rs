@@ -291,9 +291,12 @@ fn carried_out(night: &Night, command: Command, number: usize, picks: &mut Picks
         }
         Command::Land { attempt, to, .. } => Event::Landed { attempt, commit: to },
         Command::Rewind { to, .. } => Event::Rewound { to },
-        Command::Publish { .. } if picks.one_in(3) => {
-            Event::NotPublished { message: "m".into(), help: "h".into() }
-        }
+        Command::Publish { .. } if picks.one_in(3) => Event::NotPublished {
+            message: "m".into(),
+            help: "h".into(),
+            passing: false,
+            again: None,
+        },
         Command::Publish { .. } => {
             Event::Published { url: "pr/1".into(), number: Some(1), notes: Vec::new() }
         }

@@ -5,6 +5,7 @@
 
 mod clocks;
 mod held;
+mod publishing;
 mod recovery;
 mod reverted;
 

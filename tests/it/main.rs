@@ -33,6 +33,7 @@ mod heavy;
 mod held;
 mod histories;
 mod include;
+mod ledger;
 mod network;
 mod proxy;
 mod night;
@@ -48,6 +49,7 @@ mod sandbox;
 #[cfg(target_os = "linux")]
 mod storage;
 mod support;
+mod publishing;
 mod plan_scale;
 mod pools;
 #[cfg(target_os = "linux")]

@@ -68,6 +68,7 @@ impl Problem {
             message: format!("could not {what}: {}", self.message),
             help: self.help.clone(),
             temporary: !matches!(self.fate, Fate::Fatal),
+            wait: if let Fate::Wait(time) = self.fate { Some(time) } else { None },
         }
     }
 }
@@ -93,6 +94,7 @@ pub(super) fn check(endpoint: &Endpoint, token: &Secret) -> Result<Url, ForgeErr
         message,
         help: help.to_owned(),
         temporary: false,
+        wait: None,
     };
     let url = &endpoint.api_url;
     let base = Url::parse(url).ok().filter(Url::has_host).ok_or_else(|| {
@@ -116,6 +118,7 @@ impl Api {
             message: format!("could not set up the connection to {base}: {error}"),
             help: "look at the proxy and certificate settings of this machine".to_owned(),
             temporary: false,
+            wait: None,
         };
         // Redirects are followed by hand, below: only for reading, and only on the same server.
         let http = http::client(&base).timeout(limit);

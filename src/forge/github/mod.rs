@@ -281,11 +281,13 @@ impl Visit<'_> {
             message: format!("could not {what}: the answer is not a repository ({error})"),
             help: format!("see that {} is a GitHub API", self.settings.endpoint.api_url),
             temporary: false,
+            wait: None,
         })?;
         let refused = |why: &str, help: &str| ForgeError {
             message: format!("the repository {} {why}", repository.full_name),
             help: help.to_owned(),
             temporary: false,
+            wait: None,
         };
         if repository.archived == Some(true) {
             return Err(refused("is archived", "unarchive it, or remove it from the nights"));
