@@ -11,6 +11,8 @@ use std::{
     path::Path,
 };
 
+use crate::faults;
+
 /// An input or output error with the path it concerns.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {deed} {path}: {source}")]
@@ -25,8 +27,14 @@ pub fn error(deed: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error
     move |source| Error { deed, path: path.display().to_string(), source }
 }
 
+/// Asked before each deed of this door.
+fn begin(deed: &'static str, path: &Path) -> Result<(), Error> {
+    faults::ask("files", format_args!("{deed} {}", path.display())).map_err(error(deed, path))
+}
+
 /// Makes a directory and what is missing above it, open to its owner only (0700).
 pub fn create_private_dir(path: &Path) -> Result<(), Error> {
+    begin("create the directory", path)?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -36,6 +44,7 @@ pub fn create_private_dir(path: &Path) -> Result<(), Error> {
 
 /// Makes one directory whose parent exists. `Ok(false)` when it was there already: the way to claim a name.
 pub fn claim_dir(path: &Path) -> Result<bool, Error> {
+    begin("create the directory", path)?;
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
             if let Some(parent) = path.parent() {
@@ -50,6 +59,7 @@ pub fn claim_dir(path: &Path) -> Result<bool, Error> {
 
 /// Moves a directory to a name that nobody has yet. When somebody has it by now, ours is removed.
 pub fn claim_by_rename(ours: &Path, name: &Path) -> Result<(), Error> {
+    begin("move into place", name)?;
     match fs::rename(ours, name) {
         Ok(()) => name.parent().map_or(Ok(()), sync_dir),
         // A directory that is not empty is never replaced by a rename.
@@ -60,20 +70,24 @@ pub fn claim_by_rename(ours: &Path, name: &Path) -> Result<(), Error> {
 
 /// Gives a file or directory another name, which is free, without waiting for the disk.
 pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    begin("move", from)?;
     fs::rename(from, to).map_err(error("move", from))
 }
 
 /// Replaces a file in one step: the bytes are synced before the name points at them, the name after.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    begin("write", path)?;
     let parent = path.parent().unwrap_or(Path::new("."));
     let wrap = || error("write", path);
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(wrap())?;
     file.write_all(bytes).map_err(wrap())?;
+    begin("write", path)?;
     file.as_file().sync_all().map_err(wrap())?;
     // tempfile makes files private; others read a report or a plan as the umask allows.
     if let Ok(old) = fs::metadata(path) {
         file.as_file().set_permissions(old.permissions()).map_err(wrap())?;
     }
+    begin("write", path)?;
     file.persist(path).map_err(|problem| wrap()(problem.error))?;
     sync_dir(parent)
 }
@@ -81,6 +95,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// As [`write_atomic`], without waiting for the disk: whoever looks sees the old or the new file, but after a power
 /// cut it may be empty or gone. For what only serves this boot, or is made again when it cannot be read.
 pub fn write_soon(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    begin("write", path)?;
     let parent = path.parent().unwrap_or(Path::new("."));
     let wrap = || error("write", path);
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(wrap())?;
@@ -103,6 +118,7 @@ pub fn create_joined(path: &Path, pieces: &[impl AsRef<[u8]>], mode: u32) -> Res
 }
 
 fn open_new(path: &Path, mode: u32) -> Result<fs::File, Error> {
+    begin("create", path)?;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(mode).open(path).map_err(error("create", path))
@@ -110,6 +126,7 @@ fn open_new(path: &Path, mode: u32) -> Result<fs::File, Error> {
 
 /// Opens a file of ours to add to it, private to its owner.
 pub fn append_to(path: &Path) -> Result<fs::File, Error> {
+    begin("open", path)?;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true).mode(0o600).open(path).map_err(error("open", path))
@@ -119,11 +136,13 @@ pub fn append_to(path: &Path) -> Result<fs::File, Error> {
 pub fn append_line(path: &Path, line: &[u8]) -> Result<(), Error> {
     let mut file = append_to(path)?;
     let line = [line, b"\n"].concat();
+    begin("write", path)?;
     file.write_all(&line).and_then(|()| file.sync_data()).map_err(error("write", path))
 }
 
 /// Makes a plain directory of a workspace.
 pub fn create_dir_all(path: &Path) -> Result<(), Error> {
+    begin("create the directory", path)?;
     fs::create_dir_all(path).map_err(error("create the directory", path))
 }
 
@@ -144,6 +163,7 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
 
 /// Makes one directory, as the umask allows. `Ok(false)` when the name was taken.
 pub fn make_dir(path: &Path) -> Result<bool, Error> {
+    begin("create the directory", path)?;
     match fs::create_dir(path) {
         Ok(()) => Ok(true),
         Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -153,6 +173,7 @@ pub fn make_dir(path: &Path) -> Result<bool, Error> {
 
 /// Sets the permissions of a file or directory that is no link.
 pub fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    begin("set the permissions of", path)?;
     let permissions = fs::Permissions::from_mode(mode);
     fs::set_permissions(path, permissions).map_err(error("set the permissions of", path))
 }
@@ -206,6 +227,7 @@ pub fn set_modified(path: &Path, nanoseconds: Option<i64>) -> Result<(), Error> 
 /// Copies a regular file to a name that is free, with its permissions. `Ok(false)` when the file system let
 /// both share their bytes.
 pub fn copy(from: &Path, to: &Path) -> Result<bool, Error> {
+    begin("copy to", to)?;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut source = fs::File::open(from).map_err(error("read", from))?;
     let mut options = fs::OpenOptions::new();
@@ -246,11 +268,13 @@ pub fn sync_all(_: &Path) -> Result<(), Error> {
 
 /// Syncs a directory, so that names made in it survive a power cut.
 pub fn sync_dir(path: &Path) -> Result<(), Error> {
+    begin("sync", path)?;
     fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(error("sync", path))
 }
 
 /// Removes a file; one that is not there is fine.
 pub fn remove_file(path: &Path) -> Result<(), Error> {
+    begin("remove", path)?;
     match fs::remove_file(path) {
         Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
             Err(error("remove", path)(problem))
@@ -262,6 +286,7 @@ pub fn remove_file(path: &Path) -> Result<(), Error> {
 /// Removes a directory with all that is in it, links as links, also below directories that an agent made
 /// unreadable. One that is not there is fine.
 pub fn remove_tree(path: &Path) -> Result<(), Error> {
+    begin("remove", path)?;
     match fs::remove_dir_all(path) {
         Ok(()) => return Ok(()),
         Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files,
+    faults, files,
     ids::{self, NAME, NightId},
     night::Entry,
 };
@@ -46,12 +46,18 @@ pub enum Error {
         source: io::Error,
     },
     /// The file was written by another version of the format.
-    #[error("{path} has journal format {found}; this program writes {VERSION}")]
+    #[error(
+        "{path} has journal format {found}, begun by {NAME} {program}; this is {}, which goes on with format \
+         {VERSION} alone",
+        ids::VERSION
+    )]
     Version {
         /// The file.
         path: String,
         /// Its format.
         found: u32,
+        /// The version of the program that began it.
+        program: String,
     },
     /// A line in the middle cannot be read: something else wrote to the file, or the disk lost it.
     #[error("{path}:{line}: {why}")]
@@ -74,6 +80,10 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     next: u64,
+    /// Bytes of the lines that are whole.
+    length: u64,
+    /// True when part of a line may stand behind them: its write failed.
+    torn: bool,
     /// False when the disk may not have the last lines yet.
     synced: bool,
 }
@@ -83,7 +93,7 @@ pub struct Journal {
 pub struct Reading {
     /// The entries up to the first one that cannot be read.
     pub entries: Vec<Entry>,
-    /// The first line that cannot be read though lines follow it.
+    /// The first line that cannot be read though lines follow it, or the first of all where another version wrote it.
     pub damage: Option<Error>,
     /// Length of the readable part in bytes.
     whole: u64,
@@ -93,16 +103,17 @@ impl Journal {
     /// Starts a night's journal.
     pub fn create(path: &Path, night: &NightId) -> Result<Journal, Error> {
         let wrap = |deed| move |source| io_error(deed, path, source);
+        faults::ask("journal.create", path.display()).map_err(wrap("create"))?;
         let mut file =
             OpenOptions::new().append(true).create_new(true).open(path).map_err(wrap("create"))?;
         let header =
             Header { journal: VERSION, program: ids::VERSION.to_owned(), night: night.clone() };
-        write_line(&mut file, &header).map_err(wrap("write"))?;
+        let length = write_line(&mut file, &header).map_err(wrap("write"))?;
         if let Some(parent) = path.parent() {
             files::sync_dir(parent)?;
         }
         file.sync_data().map_err(wrap("sync"))?;
-        Ok(Journal { file, path: path.to_owned(), next: 1, synced: true })
+        Ok(Journal { file, path: path.to_owned(), next: 1, length, torn: false, synced: true })
     }
 
     /// Opens a night's journal to go on with it. Damage in the middle is refused.
@@ -112,14 +123,15 @@ impl Journal {
             return Err(damage);
         }
         let wrap = |deed| move |source| io_error(deed, path, source);
+        faults::ask("journal.open", path.display()).map_err(wrap("open"))?;
         let mut file =
             OpenOptions::new().read(true).append(true).open(path).map_err(wrap("open"))?;
         file.set_len(reading.whole).map_err(wrap("trim"))?;
         file.seek(io::SeekFrom::End(0)).map_err(wrap("open"))?;
         file.sync_all().map_err(wrap("sync"))?;
         let next = reading.entries.last().map_or(1, |entry| entry.seq + 1);
-        let path = path.to_owned();
-        Ok((Journal { file, path, next, synced: true }, reading.entries))
+        let (path, length) = (path.to_owned(), reading.whole);
+        Ok((Journal { file, path, next, length, torn: false, synced: true }, reading.entries))
     }
 
     /// The number that the next entry must have.
@@ -127,10 +139,20 @@ impl Journal {
         self.next
     }
 
-    /// Writes one entry. Nothing may be done on its word before [`Journal::sync`].
+    /// Writes one entry. Nothing may be done on its word before [`Journal::sync`]. After an error the same may be
+    /// tried again: what a full disk took of the line is taken back first.
     pub fn write(&mut self, entry: &Entry) -> Result<(), Error> {
         self.synced = false;
-        write_line(&mut self.file, entry).map_err(|e| io_error("write", &self.path, e))?;
+        if self.torn {
+            self.file.set_len(self.length).map_err(|e| io_error("trim", &self.path, e))?;
+        }
+        self.torn = true;
+        let written = faults::ask("journal.write", entry.seq)
+            .and_then(|()| write_line(&mut self.file, entry))
+            .map_err(|e| io_error("write", &self.path, e))?;
+        self.torn = false;
+        self.length += written;
+        faults::pass("journal.written");
         self.next = entry.seq + 1;
         Ok(())
     }
@@ -138,8 +160,11 @@ impl Journal {
     /// Waits until the disk has all that was written.
     pub fn sync(&mut self) -> Result<(), Error> {
         if !self.synced {
-            self.file.sync_data().map_err(|e| io_error("sync", &self.path, e))?;
+            faults::ask("journal.sync", self.next)
+                .and_then(|()| self.file.sync_data())
+                .map_err(|e| io_error("sync", &self.path, e))?;
             self.synced = true;
+            faults::pass("journal.synced");
         }
         Ok(())
     }
@@ -151,11 +176,12 @@ impl Journal {
     }
 }
 
-/// One `write` call for one line, so that a crash tears at most the last one.
-fn write_line(file: &mut File, value: &impl Serialize) -> io::Result<()> {
+/// One `write` call for one line, so that a crash tears at most the last one. Gives its bytes.
+fn write_line(file: &mut File, value: &impl Serialize) -> io::Result<u64> {
     let mut line = serde_json::to_vec(value).map_err(io::Error::other)?;
     line.push(b'\n');
-    file.write_all(&line)
+    file.write_all(&line)?;
+    Ok(u64::try_from(line.len()).unwrap_or(u64::MAX))
 }
 
 /// Reads what is readable, for people who look and for [`Journal::resume`]. Changes nothing.
@@ -181,9 +207,10 @@ pub fn read(path: &Path) -> Result<Reading, Error> {
         if number == 1 {
             match serde_json::from_slice::<Header>(&line) {
                 Ok(header) if header.journal == VERSION => {}
+                // What this program understands of it is shown; nobody goes on with it.
                 Ok(header) => {
-                    let path = path.display().to_string();
-                    return Err(Error::Version { path, found: header.journal });
+                    let (path, found) = (path.display().to_string(), header.journal);
+                    reading.damage = Some(Error::Version { path, found, program: header.program });
                 }
                 Err(why) => return Err(damaged(format!("not a journal's first line: {why}"))),
             }
@@ -193,11 +220,11 @@ pub fn read(path: &Path) -> Result<Reading, Error> {
                 Ok(entry) if entry.seq == expected => reading.entries.push(entry),
                 Ok(entry) => {
                     let why = format!("entry {} stands where {expected} should", entry.seq);
-                    reading.damage = Some(damaged(why));
+                    reading.damage.get_or_insert(damaged(why));
                     break;
                 }
                 Err(why) => {
-                    reading.damage = Some(damaged(why.to_string()));
+                    reading.damage.get_or_insert(damaged(why.to_string()));
                     break;
                 }
             }
@@ -244,6 +271,7 @@ impl Lock {
     /// Asks for the lock at `path` without waiting.
     pub fn ask(path: &Path, holder: &Holder) -> Result<Locking, Error> {
         let wrap = |deed| move |source| io_error(deed, path, source);
+        faults::ask("journal.lock", path.display()).map_err(wrap("open the lock beside"))?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

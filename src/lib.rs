@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod report;
 
 // First floor: hands. Each touches one thing outside.
+pub mod faults;
 pub mod sys;
 pub mod files;
 pub mod sandbox;

@@ -89,7 +89,8 @@ pub(super) fn night(home: &Home, selector: &Selector) -> Result<Option<Found>, R
             // A night that was cut off before its first fact was never begun.
             let begun = |id: &NightId| {
                 let reading = journal::read(&home.places.night(id).journal());
-                reading.map_or(true, |reading| !reading.entries.is_empty())
+                reading
+                    .map_or(true, |reading| !reading.entries.is_empty() || reading.damage.is_some())
             };
             match nights.into_iter().filter(begun).nth(*back) {
                 Some(id) => id,
@@ -114,7 +115,7 @@ pub(super) fn night(home: &Home, selector: &Selector) -> Result<Option<Found>, R
     let places = home.places.night(&id);
     let Reading { entries, damage, .. } = journal::read(&places.journal())?;
     if entries.is_empty() {
-        return Ok(None);
+        return damage.map_or(Ok(None), |damage| Err(damage.into()));
     }
     let night = replay(entries.clone())?;
     let damage = damage.map(|damage| damage.to_string());

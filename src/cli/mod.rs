@@ -29,12 +29,13 @@ mod stop;
 mod tell;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
     agent::{DEMO_AGENT, demo_agent_main},
+    faults,
     ids::NAME,
     process::{SUPERVISE, supervise_main},
     runner::{
@@ -50,7 +51,7 @@ pub use output::Output;
 ///
 /// Your checkout is never touched: work happens in directories of nightshift's own, on a branch of its own.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = NAME, version = faults::VERSION, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     after_help = "First look: nightshift demo      On your own repository: nightshift init, then \
                         nightshift check, then nightshift run"
@@ -215,9 +216,12 @@ fn surroundings() -> Result<Surroundings, Refused> {
         help: None,
     })?;
     // Variables that are not UTF-8 reach nobody: agents and gates get a list of names anyway.
-    let environment = std::env::vars_os()
+    let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    faults::arm(&environment).map_err(|problem| {
+        Refused::usage(problem, "write it as src/faults.rs says, or unset it")
+    })?;
     Surroundings::new(environment, exe).map_err(|missing| {
         Refused::environment(missing, "nightshift keeps its state below HOME; set it in the job")
     })

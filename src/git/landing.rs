@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     diff::{Diff, DiffStat, FileMode},
+    faults,
     git::{
         Error, Handles, TreeEdit, Vault, blob_id, commit_id, compare, git, oid, tree, tree_id,
         user::UserRepository,
@@ -148,8 +149,12 @@ pub fn land(
     // Looked at before anything moves: a branch that is no longer ours stops the landing as a whole.
     let branch = night.branch_ref();
     let found = ours(vault, user, &branch, to, former)?;
+    faults::pass("land.begun");
     vault.move_ref(&branch, Some(from), to)?;
-    show(vault, user, &branch, found.as_ref(), to)
+    faults::pass("land.moved");
+    show(vault, user, &branch, found.as_ref(), to)?;
+    faults::pass("land.shown");
+    Ok(())
 }
 
 /// Moves the night's branch back from `from` to `to`, a commit behind it, in the vault and in the user's repository.

@@ -13,7 +13,7 @@ use std::{
 use git2::{ErrorCode, ObjectType, OdbLookupFlags, Oid, Repository, RepositoryOpenFlags};
 
 use crate::{
-    files,
+    faults, files,
     git::{
         Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid, refs_below, remote::Remote,
     },
@@ -240,6 +240,7 @@ impl UserRepository {
             return Ok(());
         }
         self.export(vault, &repository, to)?;
+        faults::pass("user.packed");
         move_ref(&repository, name, expected, to)?;
         // libgit2 syncs refs only when the repository's configuration says so.
         let loose = self.common_dir.join(name);

@@ -199,7 +199,7 @@ impl Night {
         if due.is_empty()
             && self.quiet(now)
             && self.publishes_at(now).is_some_and(|at| at <= now)
-            && (self.tip != self.opening.base.commit || self.outside)
+            && !self.has_nothing_to_publish()
         {
             due.push(Command::Publish { tip: self.tip.clone() });
         }

@@ -162,6 +162,11 @@ impl Night {
         &self.tip
     }
 
+    /// True when the branch stands at the base and never was anywhere else outside: it is not made there.
+    pub fn has_nothing_to_publish(&self) -> bool {
+        self.tip == self.opening.base.commit && !self.outside
+    }
+
     /// The tasks in plan order.
     pub fn tasks(&self) -> impl Iterator<Item = (&TaskId, &TaskState)> {
         self.order.iter().map(|id| (id, &self.tasks[id]))

@@ -41,7 +41,10 @@ pub use running::{Frozen, Running};
 pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;
 
-use crate::sandbox::{Network, Tier, Walls};
+use crate::{
+    faults,
+    sandbox::{Network, Tier, Walls},
+};
 use spare::Spare;
 use wire::{Failed, Frame, Spec};
 
@@ -318,6 +321,8 @@ impl Supervisor {
             .walls
             .filter(|walls| walls.tier == Tier::T2)
             .map(|walls| walls.network == Network::Host);
+        faults::ask("process.start", &program.label)
+            .map_err(|error| not_started(error.to_string()))?;
         let waiting = apart.and_then(|network| self.spare.as_ref()?.take(network));
         let was_waiting = waiting.is_some();
         let fresh = || {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::night::Gap;
+use crate::{faults, night::Gap};
 
 /// A gap of so many seconds and less is a busy machine, or a clock that is kept right.
 const NOTICED: u64 = 60;
@@ -25,12 +25,18 @@ const THROUGH: ClockId = ClockId::Monotonic;
 
 /// Now.
 pub fn now() -> Timestamp {
-    Timestamp::now()
+    shifted(Timestamp::now())
 }
 
 /// Today's date where this machine is, as `2026-11-21`.
 pub fn local_date() -> String {
-    Zoned::now().strftime("%Y-%m-%d").to_string()
+    let now = Zoned::now();
+    shifted(now.timestamp()).to_zoned(now.time_zone().clone()).strftime("%Y-%m-%d").to_string()
+}
+
+/// What a clock says that was set to another time; only a build for tests has one.
+fn shifted(now: Timestamp) -> Timestamp {
+    now.saturating_add(SignedDuration::from_secs(faults::shift())).unwrap_or(now)
 }
 
 /// Measures how long something took while the machine was awake.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::{
     agent::Agent,
     diff::DiffStat,
+    faults,
     forge::{Forge, PullRequestDraft},
     git::{
         self, Vault,
@@ -234,6 +235,7 @@ impl Hands {
                 let night = &brief.opening.night;
                 // First: a commit on the branch has its receipt, whenever we are killed.
                 self.keep_receipts(brief)?;
+                faults::pass("land.receipts");
                 match landing::land(&self.vault, &self.user, night, &brief.former, (from, to, tree))
                 {
                     Ok(()) => Ok(Deed::Landed),
@@ -281,9 +283,12 @@ impl Hands {
         commit: &CommitId,
     ) -> Result<(), Error> {
         self.keep_in_vault(opening, attempt, commit)?;
+        faults::pass("attempt.kept");
         let name = opening.night.attempt_ref(attempt);
         let old = self.user.our_ref(&name)?;
-        Ok(self.user.publish_ref(&self.vault, &name, old.as_ref(), commit)?)
+        self.user.publish_ref(&self.vault, &name, old.as_ref(), commit)?;
+        faults::pass("attempt.shown");
+        Ok(())
     }
 
     /// Keeps work where the person's own repository does not see it.
@@ -378,9 +383,9 @@ impl Hands {
         }
     }
 
-    /// Gives back the room that was held for the night's end.
-    pub(super) fn free_reserve(&self) {
-        self.reserve.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Gives back the room that was held for the night's end. False when that was done before.
+    pub(super) fn free_reserve(&self) -> bool {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 }
 

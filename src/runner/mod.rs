@@ -44,6 +44,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::{
+    faults,
     ids::AttemptId,
     journal::Journal,
     night::{self, Command, Entry, Event, Night, Opening, Publication},
@@ -116,12 +117,26 @@ impl<'l> Runner<'l> {
     fn note(&mut self, event: Event) -> anyhow::Result<()> {
         let entry =
             Entry::new(self.journal.next_seq(), clock::now(), &self.opening.agent.name, event);
-        self.journal.write(&entry)?;
+        let trouble = match self.journal.write(&entry) {
+            Ok(()) => None,
+            // A full disk: what was held back is for this. The night writes down how it ends.
+            Err(problem) if self.hands.free_reserve() => {
+                self.journal.write(&entry)?;
+                Some(problem)
+            }
+            Err(problem) => return Err(problem.into()),
+        };
         self.night
             .apply(entry.at, entry.event.clone())
             .context("the night cannot go on from its own record")?;
         self.watch.entry(&entry, &self.night);
-        Ok(())
+        match trouble.filter(|_| self.night.stop().is_none() && self.night.ended().is_none()) {
+            None => Ok(()),
+            Some(problem) => {
+                let message = problem.to_string();
+                self.note(Event::StopAsked { reason: StopReason::Broken { message } })
+            }
+        }
     }
 
     /// Runs until nothing is due, and returns the night with its end recorded. `exit` gives the exit code
@@ -226,10 +241,12 @@ impl<'l> Runner<'l> {
         if hands.vault.resolve(&branch)?.is_none() {
             hands.vault.move_ref(&branch, None, &opening.base.commit)?;
         }
+        faults::pass("night.branched");
         let keep = opening.night.keep_ref();
         let old = hands.user.our_ref(&keep)?;
         if !opening.tasks.is_empty() {
             hands.user.publish_ref(&hands.vault, &keep, old.as_ref(), &opening.base.commit)?;
+            faults::pass("night.based");
         }
         Ok(())
     }

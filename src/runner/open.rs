@@ -13,7 +13,7 @@ use crate::{
     budget::Spend,
     config::{CLAUDE, Draft, Sandbox},
     diagnostic::Style,
-    files,
+    faults, files,
     forge::{Forge, Local},
     ids::{BRANCH_NAMESPACE, NAME, NightId, TaskId},
     journal::{self, Journal, Lock},
@@ -163,6 +163,7 @@ pub fn open(
         rejected,
     };
     let night_places = home.places.night(&night);
+    faults::pass("night.claimed");
     let mut journal = Journal::create(&night_places.journal(), &night)?;
     let opened = Event::Opened(Box::new(opening.clone()));
     let entry = Entry::new(1, opening.at, &opening.agent.name, opened);

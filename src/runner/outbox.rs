@@ -72,7 +72,7 @@ pub fn waiting(home: &Home) -> Vec<Waiting> {
 
 /// Why a night with something on its branch is not out.
 fn why(night: &Night) -> Option<String> {
-    if *night.tip() == night.opening().base.commit {
+    if night.has_nothing_to_publish() {
         return None;
     }
     match night.publication() {
@@ -116,7 +116,7 @@ pub fn land(
         return Ok(Sent::Out { url: url.clone(), notes: notes.clone() });
     }
     let kept = |why: String| Ok(Sent::Kept { why, passing: false });
-    if *night.tip() == night.opening().base.commit {
+    if night.has_nothing_to_publish() {
         return kept("nothing landed in it".to_owned());
     }
     if !publishes(&night) {
@@ -218,9 +218,11 @@ impl Record {
             .map_err(|problem| broken(&problem))?;
         let draft = draft(&self.night);
         let sent = tokio.block_on(way.publish(opening, &draft, self.night.tip()));
-        let sent = sent.map_err(|problem| broken(&problem))?;
-        sent.map(|out| out.ok_or_else(|| internal("a publication that nobody can stop stopped")))
-            .map_or_else(|kept| Ok(Err(kept)), |out| out.map(Ok))
+        match sent.map_err(|problem| broken(&problem))? {
+            Ok(Some(out)) => Ok(Ok(out)),
+            Ok(None) => Err(internal("a publication that nobody can stop has stopped")),
+            Err(kept) => Ok(Err(kept)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
+    faults,
     forge::{Forge, ForgeError, Published, PullRequestDraft},
     git::{
         self, Vault,
@@ -199,6 +200,7 @@ impl Way<'_> {
     ) -> Result<Option<Published>, Hindered> {
         // The text is on disk first: whatever happens on the way out, a person can read it.
         let local = self.local.publish(draft).await?;
+        faults::pass("publish.written");
         if self.stopped() {
             return Ok(None);
         }
@@ -212,6 +214,7 @@ impl Way<'_> {
             let note = blocking(move || push(&network, &vault, &url, &night, (&tip, &former)));
             notes.extend(note.await?.map(|note| self.redactor.redact(&note).into_owned()));
         }
+        faults::pass("publish.pushed");
         let to_forge = opening.publish.push && opening.publish.pull_request;
         if self.stopped() {
             return Ok(None);
@@ -225,6 +228,7 @@ impl Way<'_> {
             Ok(Some(forge)) if to_forge => forge.publish(draft).await?,
             Ok(_) | Err(_) => local,
         };
+        faults::pass("publish.opened");
         notes.extend(done.notes);
         Ok(Some(Published { notes, ..done }))
     }

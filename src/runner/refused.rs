@@ -1,6 +1,6 @@
 //! A "no" before anything started, with what to do about it. `cli` gives each kind its exit code.
 
-use crate::{diagnostic::Diagnostic, diagnostic::Style, files, git, journal};
+use crate::{diagnostic::Diagnostic, diagnostic::Style, files, git, ids::NAME, journal};
 
 /// A "no" before anything started.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +65,30 @@ impl From<git::Error> for Refused {
     }
 }
 
+/// What to do about a disk that refuses.
+const DISK: &str = "see that the disk has room and works, and that the place is yours; nothing that landed is lost";
+
 impl From<files::Error> for Refused {
     fn from(problem: files::Error) -> Refused {
-        Refused { kind: RefusedKind::Environment, message: problem.to_string(), help: None }
+        Refused::environment(problem.to_string(), DISK)
     }
 }
 
 impl From<journal::Error> for Refused {
     fn from(problem: journal::Error) -> Refused {
-        Refused { kind: RefusedKind::Internal, message: problem.to_string(), help: None }
+        let message = problem.to_string();
+        match problem {
+            journal::Error::Io { .. } => Refused::environment(message, DISK),
+            journal::Error::Files(problem) => problem.into(),
+            journal::Error::Version { .. } => Refused::environment(
+                message,
+                format!(
+                    "{NAME} status shows what can be read of it; {NAME} run --fresh begins a new night"
+                ),
+            ),
+            journal::Error::Damaged { .. } => {
+                Refused { kind: RefusedKind::Internal, message, help: None }
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -53,6 +55,8 @@ pub(crate) struct Repository {
     pub(crate) push: bool,
     pub(crate) drafts: bool,
     pub(crate) branches: BTreeMap<String, String>,
+    /// A bare repository whose branches are the real ones.
+    pub(crate) bare: Option<PathBuf>,
 }
 
 /// A pull request.
@@ -97,8 +101,8 @@ impl FakeGitHub {
         let fake = FakeGitHub { url, world };
         let branches = [("main", "b"), ("nightshift/2026-11-21", "a")];
         let branches = branches.map(|(name, digit)| (name.to_owned(), digit.repeat(40)));
-        let demo =
-            Repository { archived: false, push: true, drafts: true, branches: branches.into() };
+        let branches = branches.into();
+        let demo = Repository { archived: false, push: true, drafts: true, branches, bare: None };
         fake.world().repositories.insert("octo/demo".to_owned(), demo);
         fake
     }
@@ -248,6 +252,20 @@ async fn answer(
     }
 }
 
+/// Branches of a bare repository and where they stand.
+fn branches(bare: &Path) -> BTreeMap<String, String> {
+    let format = "--format=%(refname:lstrip=2) %(objectname)";
+    let listed = Command::new("git")
+        .args(["for-each-ref", format, "refs/heads/"])
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .current_dir(bare)
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let pair = |line: &str| line.split_once(' ').map(|(name, at)| (name.to_owned(), at.to_owned()));
+    listed.lines().filter_map(pair).collect()
+}
+
 fn moved(url: &str, status: u16) -> Reply {
     let mut reply = reply(status, json!({ "message": "Moved Permanently" }));
     reply.headers_mut().insert("location", format!("{url}/repositories/1").parse().unwrap());
@@ -269,9 +287,12 @@ fn act(
     if world.renamed.contains_key(&full) {
         return moved(url, if operation == "repo" || operation == "list" { 301 } else { 307 });
     }
-    let Some(repository) = world.repositories.get(&full).cloned() else {
+    let Some(mut repository) = world.repositories.get(&full).cloned() else {
         return reply(404, json!({ "message": "Not Found" }));
     };
+    if let Some(bare) = &repository.bare {
+        repository.branches = branches(bare);
+    }
     if operation != "repo" && operation != "list" && repository.archived {
         return reply(403, json!({ "message": "Repository was archived so is read-only." }));
     }

@@ -488,7 +488,7 @@ fn wanted(variable: &str, otherwise: &str) -> String {
 
 /// Every file of the work tree and of `.git` with type, mode and contents, without our refs and without
 /// objects, which may only be added.
-fn fingerprint(repo: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub(crate) fn fingerprint(repo: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
     walk(repo, repo, &mut found);
     found
