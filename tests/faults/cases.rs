@@ -42,7 +42,9 @@ pub(crate) fn run<C: Sync>(
                 while let Some(one) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let found = case(one);
                     if !found.is_empty() {
-                        wrong.lock().unwrap().push(format!("{}:\n{found}", told(one)));
+                        // At once: a whole matrix takes its time.
+                        say(&format!("{name}: {}:\n{found}", told(one)));
+                        wrong.lock().unwrap().push(told(one));
                     }
                 }
             });

@@ -53,7 +53,7 @@ fn objects_and_refs_are_on_the_disk_before_the_journal_names_them() {
                     named = rest;
                 }
                 "c.rename" | "c.link" if synced.contains(parts[1]) => {
-                    named.push(parts[2].to_owned())
+                    named.push(parts[2].to_owned());
                 }
                 "journal.write" => {
                     let seq: usize = parts[1].parse().unwrap();
