@@ -186,7 +186,7 @@ impl Record {
         if let Some(over) = outside.over {
             let file = home.places.night(&opening.night).pull_request();
             let (url, number) = (file.display().to_string(), None);
-            return Ok(Ok(Published { url, number, notes: vec![over] }));
+            return Ok(Ok(Published { url, number, notes: vec![over.words] }));
         }
         let redactor = redactor(surroundings, &[]);
         let receipts: Vec<Receipt> =

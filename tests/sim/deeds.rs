@@ -270,8 +270,16 @@ fn reviewed(
     Event::Reviewed { attempt: attempt.clone(), review, setback }
 }
 
-fn published(world: &mut World, running: &Running, tip: &CommitId) -> Event {
-    let failed = |what: &str| Event::NotPublished { message: what.into(), help: "later".into() };
+fn published(
+    world: &mut World,
+    night: &Night,
+    running: &Running,
+    tip: &CommitId,
+    now: Timestamp,
+) -> Event {
+    let lasting = running.is_struck_by(Kind::PushRefused);
+    let hindrance = if lasting { Hindrance::Lasting } else { Hindrance::Passing { wait_s: 0 } };
+    let failed = |what: &str| night.not_published(now, what.into(), "later".into(), hindrance);
     if running.is_struck_by(Kind::ForgeDown) {
         world.down = 3;
     }
@@ -279,7 +287,7 @@ fn published(world: &mut World, running: &Running, tip: &CommitId) -> Event {
         world.down -= 1;
         return failed("no answer");
     }
-    if running.is_struck_by(Kind::PushRefused) {
+    if lasting {
         return failed("refused");
     }
     world.push(tip);
@@ -361,6 +369,6 @@ pub(crate) fn finish(
             Ok(()) => Event::Rewound { to: to.clone() },
             Err(found) => Event::StopAsked { reason: StopReason::BranchMoved { found } },
         },
-        Command::Publish { tip } => published(world, running, tip),
+        Command::Publish { tip } => published(world, night, running, tip, now),
     })
 }
