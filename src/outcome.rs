@@ -408,7 +408,7 @@ pub enum NewTests {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FormerTests {
-    /// None that stands in a file of its own was changed: the gate ran them.
+    /// None was changed: the gate ran them.
     Unchanged,
     /// They pass as they were.
     Green {
@@ -421,6 +421,9 @@ pub enum FormerTests {
         red_steps: Vec<String>,
         /// Failing tests, where they could be recognised.
         failing_tests: Vec<String>,
+        /// Files of code whose own tests, beside the code, were tried as they were.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        beside: Vec<RepoPath>,
         /// The directory of the logs, relative to the night's.
         logs: String,
     },

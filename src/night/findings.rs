@@ -4,7 +4,7 @@ use crate::{
     ids::AttemptId,
     night::{AttemptRecord, Night, TaskState},
     outcome::{FormerTests, GateReport, NewTests, TestProof},
-    policy::{Origin, Refusal, Severity, Tests, Verdict},
+    policy::{Refusal, Severity, Tests, Verdict, WeakerTests, asks_for_other_tests},
 };
 
 /// The rules on a gate's run that passed: a risky change lands only with a good enough score.
@@ -49,7 +49,7 @@ pub fn of_gate(night: &Night, attempt: &AttemptId, report: &GateReport) -> Vec<R
 }
 
 /// The rules on a candidate's tests, and whether they send it back to the agent.
-pub fn of_tests(night: &Night, proof: &TestProof) -> (Vec<Refusal>, bool) {
+pub fn of_tests(night: &Night, attempt: &AttemptId, proof: &TestProof) -> (Vec<Refusal>, bool) {
     let policy = &night.opening().policy;
     let required = policy.tests == Tests::Proven;
     let mut findings = Vec::new();
@@ -101,17 +101,27 @@ pub fn of_tests(night: &Night, proof: &TestProof) -> (Vec<Refusal>, bool) {
             );
         }
     }
-    if let FormerTests::Red { failing_tests, red_steps, .. } = &proof.former_tests {
+    if let FormerTests::Red { failing_tests, red_steps, beside, .. } = &proof.former_tests {
         let what = if failing_tests.is_empty() { red_steps } else { failing_tests };
-        say(
-            "tests.former",
-            Verdict::Ask,
+        let asked = night
+            .admitted(&attempt.task)
+            .is_some_and(|admitted| asks_for_other_tests(&admitted.task().title));
+        let verdict = match (policy.weaker_tests, asked) {
+            (WeakerTests::Allow, _) | (WeakerTests::Never, true) => Verdict::Report,
+            (WeakerTests::Ask, _) | (WeakerTests::Never, false) => Verdict::Ask,
+        };
+        let mut message =
             "tests as they were on the base fail on the changed code, and the change alters them"
-                .to_owned(),
-            what.join(", "),
-            "the base's tests pass",
-            Origin::Default,
-        );
+                .to_owned();
+        if !beside.is_empty() {
+            let paths: Vec<String> = beside.iter().map(ToString::to_string).collect();
+            message += &format!(
+                "; those beside the code were put back into {}, where they may not compile either",
+                paths.join(", ")
+            );
+        }
+        let origin = policy.origin("policy.weaker_tests");
+        say("tests.former", verdict, message, what.join(", "), "the base's tests pass", origin);
     }
     (findings, false)
 }

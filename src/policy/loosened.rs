@@ -26,15 +26,15 @@ pub(super) fn of(change: &FileChange) -> Vec<Weaker> {
         return found;
     }
     let exits = exits(&change.path);
-    let runs = runs_tests(&change.path);
+    let (runs, judges) = (runs_tests(&change.path), judges(&change.path));
     let tagged =
         change.path.to_string().ends_with("_test.go") && change.kind == ChangeKind::Modified;
-    if exits.is_none() && !runs && !tagged {
+    if exits.is_none() && !runs && !judges && !tagged {
         return found;
     }
     let text = change.new_text.as_deref().unwrap_or_default();
     let source = source::read(language_of(&change.path), text);
-    let (bare, code): (Vec<&str>, Vec<&str>) =
+    let (bare, code_lines): (Vec<&str>, Vec<&str>) =
         (source.bare.lines().collect(), source.code.lines().collect());
     let mut say = |number: u32, message: &str| {
         let place = format!("{}:{number}", change.path);
@@ -49,18 +49,33 @@ pub(super) fn of(change: &FileChange) -> Vec<Weaker> {
             continue;
         }
         // A test of an exit says so on the line before.
-        let expected = at.checked_sub(1).and_then(|at| code.get(at));
+        let expected = at.checked_sub(1).and_then(|at| code_lines.get(at));
         let expected =
             expected.is_some_and(|line| line.contains("raises") || line.contains("assert"));
-        let (bare, code) = (bare.get(at).unwrap_or(&""), code.get(at).unwrap_or(&""));
-        if exits.as_ref().is_some_and(|exit| exit.is_match(bare)) && !expected {
+        let (bare, code) = (bare.get(at).unwrap_or(&""), code_lines.get(at).unwrap_or(&""));
+        if exits.as_ref().is_some_and(|exit| exit.is_match(bare))
+            && !expected
+            && !after_main(&code_lines, at)
+        {
             say(*number, "it ends the run with success, whatever the tests would say");
         }
-        if runs && loosens(code, &change.removed_lines) {
+        if (runs || judges) && loosens(code, &change.removed_lines, runs) {
             say(*number, "it lets a failing step pass, or leaves tests out of the run");
         }
     }
     found
+}
+
+/// True for a line of what a Python file does as a program, where it runs its tests before.
+fn after_main(code: &[&str], at: usize) -> bool {
+    static MAIN: LazyLock<Regex> =
+        LazyLock::new(|| regex(r#"^if\s+__name__\s*==\s*["']__main__["']\s*:"#));
+    let deeper = |line: &str| line.trim().is_empty() || line.starts_with([' ', '\t']);
+    let before = code.get(..at).unwrap_or_default();
+    let head = before.iter().rposition(|line| !deeper(line));
+    head.is_some_and(|head| {
+        MAIN.is_match(before[head]) && before[head..].iter().any(|line| line.contains("main("))
+    })
 }
 
 fn is_tag(line: &str) -> bool {
@@ -141,7 +156,6 @@ fn runs_tests(path: &RepoPath) -> bool {
     ];
     let text = path.to_string().to_ascii_lowercase();
     let file = text.rsplit('/').next().unwrap_or(&text);
-    let (stem, extension) = file.rsplit_once('.').unwrap_or((file, ""));
     let starts = [
         "jest.config",
         "vitest.config",
@@ -150,21 +164,30 @@ fn runs_tests(path: &RepoPath) -> bool {
         "karma.conf",
         "playwright.config",
     ];
-    let script = ["sh", "bash", "zsh", "fish", "ps1", ""].contains(&extension);
-    // Whole words: a `latest.sh` tests nothing.
-    let judges =
-        ["test", "tests", "check", "checks", "lint", "ci", "gate", "verify", "quality", "validate"];
-    let named = stem.split(['-', '_', '.']).any(|word| judges.contains(&word));
     NAMES.contains(&file)
         || starts.iter().any(|start| file.starts_with(start))
         || text.starts_with(".github/")
         || text.starts_with(".circleci/")
         || text.starts_with(".cargo/")
-        || (script && named && !text.contains("fixture"))
 }
 
-/// True when a line without its comment lets something pass, and no removed line did the same.
-fn loosens(code: &str, removed: &[(u32, String)]) -> bool {
+/// True for a script whose name says that it judges the code. What the gate's steps name is protected anyway: this is
+/// about what those call.
+fn judges(path: &RepoPath) -> bool {
+    // Whole words: a `latest.sh` tests nothing.
+    const WORDS: [&str; 10] =
+        ["test", "tests", "check", "checks", "lint", "ci", "gate", "verify", "quality", "validate"];
+    let text = path.to_string().to_ascii_lowercase();
+    let file = text.rsplit('/').next().unwrap_or(&text);
+    let (stem, extension) = file.rsplit_once('.').unwrap_or((file, ""));
+    ["sh", "bash", "zsh", "fish", "ps1", ""].contains(&extension)
+        && stem.split(['-', '_', '.']).any(|word| WORDS.contains(&word))
+        && !text.contains("fixture")
+}
+
+/// True when a line without its comment lets something pass, and no removed line did the same. `any`: in a file that is
+/// about nothing but tests and builds, a step counts by any of their words; elsewhere it must be a known program's.
+fn loosens(code: &str, removed: &[(u32, String)], any: bool) -> bool {
     static LOOSE: LazyLock<RegexSet> = LazyLock::new(|| {
         RegexSet::new([
             r"(?i)\bcontinue-on-error\s*:\s*true",
@@ -190,12 +213,22 @@ fn loosens(code: &str, removed: &[(u32, String)]) -> bool {
             r"|tsc|clippy|make|check|lint|test)\b.*(?:\|\||;)\s*(?:true|:|exit 0|echo\b.*)\s*['\x22,]*\s*$"
         ))
     });
+    static RUNNER: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?i)\b(?:pytest|py\.test|unittest|tox|nox|jest|vitest|mocha|ava|karma|playwright|cypress|go (?:test|vet)",
+            r"|rspec|phpunit|ctest|bats|eslint|ruff|mypy|flake8|tsc|clippy)\b",
+            r"|\b(?:cargo|npm|npx|yarn|pnpm|bun|deno|mvn|gradlew?|dotnet|make)\b[^|;&]*",
+            r"\b(?:test|check|lint|verify|typecheck|nextest)"
+        ))
+    });
     static HARMLESS: LazyLock<Regex> = LazyLock::new(|| {
         regex(
             r"\b(?:install|kill|pkill|rm|mkdir|grep|which|command -v|down|cache|fetch|exit 1|test -\w)\b",
         )
     });
-    let loose =
-        |line: &str| LOOSE.is_match(line) || (MASKED.is_match(line) && !HARMLESS.is_match(line));
+    let masked = |line: &str| {
+        MASKED.is_match(line) && (any || RUNNER.is_match(line)) && !HARMLESS.is_match(line)
+    };
+    let loose = |line: &str| LOOSE.is_match(line) || masked(line);
     loose(code) && !removed.iter().any(|(_, line)| loose(line))
 }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod autorun;
+mod beside;
 mod document;
 mod gitleaks;
 mod inspection;
@@ -33,14 +34,16 @@ use crate::prompt::{self, Level, Settled};
 pub use admission::{
     Admission, AdmittedTask, Applied, Decision, Facts, Ruling, TaskLimits, admit, admit_plan,
 };
+pub use beside::with_tests_of;
 pub use document::document;
 pub use inspection::{Inspection, TestDelta, inspect, reserved};
 pub use layers::Layer;
 pub use predict::{BaseFiles, Collision, Predicted, collisions, predicted};
 pub use registry::{Freed, Phase, RULES, RuleInfo, rule};
 pub use risk::{Band, Bands, Does, FACTORS, Factor, Risk, RiskLevel};
-pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_test_or_doc};
+pub use rules::{RuleSet, RuleSetError, check_glob, check_regex, is_document, is_test_or_doc};
 pub use secrets::RULES_FILE as SECRET_RULES_FILE;
+pub use weaker::asks_for_other_tests;
 
 /// The rules as data. Defaults are those of the original request unless a line says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -414,7 +417,11 @@ impl Default for Policy {
             // The request's seven words, parted by verdict: these two never run unattended, dependencies
             // are a rule of their own, and schema and payment words wait for a person (`ask_first`).
             title_words: strings(&["delete file", "drop table"]),
-            added_lines: strings(&["(?i)\\bDROP\\s+TABLE\\b", "(?i)\\bDELETE\\s+FROM\\b"]),
+            added_lines: strings(&[
+                "(?i)\\bDROP\\s+TABLE\\b",
+                // All rows of a table: its name is the statement's end, or what is asked of a row holds for each.
+                r#"(?i)\bDELETE\s+FROM\s+["'`\[]?[\w.${}%:?]+["'`\]]?\s*(?:[;"'`)]|$|WHERE\s+(?:TRUE|1)\b)"#,
+            ]),
             ask_first: strings(&[
                 "auth",
                 "security",

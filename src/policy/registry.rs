@@ -84,6 +84,7 @@ impl RuleInfo {
                 WeakerTests::Ask => Verdict::Ask,
                 WeakerTests::Allow => Verdict::Report,
             }),
+            "tests.former" if policy.weaker_tests == WeakerTests::Allow => Some(Verdict::Report),
             "admission.tests" if policy.tests == Tests::Optional => None,
             "tests.unproven" if policy.tests == Tests::Proven => Some(Verdict::Refuse),
             "tests.inseparable" if policy.tests != Tests::Proven => Some(Verdict::Report),
@@ -278,8 +279,8 @@ rules! {
     "tests.inseparable" Tests Ask High ByApproval "policy.tests"
         "new tests can be tried without the code beside them"
         because "what cannot be tried proves nothing";
-    "tests.former" Tests Ask High ByApproval ""
-        "tests as they were on the base pass on the changed code"
+    "tests.former" Tests Ask High ByApproval "policy.weaker_tests"
+        "tests as they were on the base pass on the changed code, unless the task's words ask for others"
         because "a test that was bent to the change no longer says what it said";
 }
 

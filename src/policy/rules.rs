@@ -17,7 +17,8 @@ pub struct RuleSet {
     allow: Vec<GlobSet>,
     pub(super) deny: GlobSet,
     pub(super) protected: GlobSet,
-    pub(super) added_lines: Vec<Regex>,
+    /// Each with whether it is built in: those are about what runs, and not about documents.
+    pub(super) added_lines: Vec<(Regex, bool)>,
     pub(super) secrets: Arc<SecretRules>,
 }
 
@@ -37,14 +38,18 @@ impl RuleSet {
     /// Compiles all patterns. Denied and protected paths match in any case, because some file systems
     /// do not tell `.GITHUB` from `.github`; allowed paths match exactly.
     pub fn new(policy: &Policy) -> Result<RuleSet, RuleSetError> {
+        let built_in = Policy::default().added_lines;
         let added_lines = policy
             .added_lines
             .iter()
             .map(|pattern| {
-                Regex::new(pattern).map_err(|error| RuleSetError {
-                    key: "policy.added_lines",
-                    pattern: pattern.clone(),
-                    why: regex_words(&error),
+                let regex = Regex::new(pattern);
+                regex.map(|regex| (regex, built_in.contains(pattern))).map_err(|error| {
+                    RuleSetError {
+                        key: "policy.added_lines",
+                        pattern: pattern.clone(),
+                        why: regex_words(&error),
+                    }
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -177,6 +182,9 @@ const ROOT_DIRECTORIES: [&str; 3] = ["doc", "docs", "spec"];
 /// Kinds of file that are read by people. Not `.txt`: `requirements.txt` and `CMakeLists.txt` are built.
 const DOCUMENTS: [&str; 6] = ["md", "markdown", "rst", "adoc", "asciidoc", "mdx"];
 
+/// Names of documents without an ending.
+const PLAIN_DOCUMENTS: [&str; 5] = ["README", "CHANGELOG", "LICENSE", "CONTRIBUTING", "AUTHORS"];
+
 /// True for tests and for what they stand on: helpers, fixtures, expected data. Not for documents.
 pub(super) fn is_test_place(path: &RepoPath) -> bool {
     let text = path.to_string();
@@ -184,6 +192,14 @@ pub(super) fn is_test_place(path: &RepoPath) -> bool {
     let extension = file.rsplit_once('.').map_or("", |(_, extension)| extension);
     let in_docs = directories.split('/').next().is_some_and(|root| root == "docs" || root == "doc");
     is_test_or_doc(path) && !in_docs && !extension.is_empty() && !DOCUMENTS.contains(&extension)
+}
+
+/// True for what people read; it takes no part in what is tested, and nothing in it runs.
+pub fn is_document(path: &RepoPath) -> bool {
+    let text = path.to_string();
+    let file = text.rsplit('/').next().unwrap_or(&text);
+    let extension = file.rsplit_once('.').map(|(_, extension)| extension);
+    extension.map_or(PLAIN_DOCUMENTS.contains(&file), |end| DOCUMENTS.contains(&end))
 }
 
 /// True when a path is a test or a document by the conventions of common languages.
@@ -200,7 +216,7 @@ pub fn is_test_or_doc(path: &RepoPath) -> bool {
         return true;
     }
     if extension.is_empty() {
-        return ["README", "CHANGELOG", "LICENSE", "CONTRIBUTING", "AUTHORS"].contains(&stem);
+        return PLAIN_DOCUMENTS.contains(&stem);
     }
     // `login.test.ts`, `login.spec.ts`
     let inner = stem.rsplit_once('.').map(|(_, inner)| inner);

@@ -41,9 +41,12 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
             r"#\[\s*ignore\b|cfg_attr\([^\]]*\bignore\b|cfg\(\s*(?:any\(\s*\)|FALSE|false|never|not\(\s*test\s*\)|not\(\s*all\(\s*\)\s*\))",
         ),
         excuse: Some(regex(r"cfg_attr\(\s*(?:miri|target_\w+|windows)\b")),
-        dead: regex(
+        dead: regex(concat!(
             r"cfg\(\s*(?:any\(\s*\)|FALSE|false|never|not\(\s*all\(\s*\)\s*\))|\bif\s+false\s*\{",
-        ),
+            // Under these names a macro stands in for the one of the standard library.
+            r"|\bmacro_rules!\s*(?:assert|assert_eq|assert_ne|debug_assert\w*|panic|matches)\s*[{(\[]",
+            r"|\bfor\s+[\w\s(),&]+\s+in\s+&?(?:vec!)?\[\s*\]\s*\{"
+        )),
     });
     static PYTHON: LazyLock<Shapes> = LazyLock::new(|| Shapes {
         assertion: regex(
@@ -57,7 +60,7 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
         ),
         excuse: None,
         dead: regex(
-            r"(?m)\bif\s+(?:False|0)\s*:|^__test__\s*=\s*False|^pytestmark\s*=.*\bskip\b|\ballow_module_level\s*=\s*True|^collect_ignore(?:_glob)?\b|\bdef\s+pytest_ignore_collect\b|\bitems\.clear\(\)|\bitems\[:\]\s*=\s*\[\]|\.outcome\s*=|\bsuppress\(\s*(?:AssertionError|Exception|BaseException)\b|\bexcept\s+(?:AssertionError|BaseException)\b[^\n]*:\s*\n?\s*(?:pass|return)\b|\btry\s*:(?:[^\n]*\n){1,6}?[^\n]*\bassert[^\n]*\n(?:[^\n]*\n){0,3}?\s*except\b[^\n]*:\s*\n?\s*(?:pass|return|continue)\b|^\s+def\s+(?:run|assert(?:Equal|NotEqual|True|False|Raises|In|Is|IsNone|IsNotNone|AlmostEqual))\s*\(|^def\s+load_tests\b|\bassert[A-Z]\w*\s*=[^=]",
+            r"(?m)\bif\s+(?:False|0)\s*:|^__test__\s*=\s*False|^pytestmark\s*=.*\bskip\b|\ballow_module_level\s*=\s*True|^collect_ignore(?:_glob)?\b|\bdef\s+pytest_ignore_collect\b|\bitems\.clear\(\)|\bitems\[:\]\s*=\s*\[\]|\.outcome\s*=|\bsuppress\(\s*(?:AssertionError|Exception|BaseException)\b|\bexcept\s+(?:AssertionError|BaseException)\b[^\n]*:\s*\n?\s*(?:pass|return)\b|\btry\s*:(?:[^\n]*\n){1,6}?[^\n]*\bassert[^\n]*\n(?:[^\n]*\n){0,3}?\s*except\b[^\n]*:\s*\n?\s*(?:pass|return|continue)\b|^\s+def\s+(?:run|assert(?:Equal|NotEqual|True|False|Raises|In|Is|IsNone|IsNotNone|AlmostEqual))\s*\(|^def\s+load_tests\b|\bassert[A-Z]\w*\s*=[^=]|^[ \t]*del\s+(?:test_\w+|Test\w+)|^(?:test_\w+|Test\w+)\s*=\s*(?:None|lambda\b)|\w\.__test__\s*=\s*False|\bparametrize\(\s*[^()\[\]]*,\s*(?:\[\s*\]|\(\s*\))|^[ \t]*for\s+[\w\s(),]+\s+in\s+(?:\[\s*\]|\(\s*\)|\{\s*\}|range\(\s*0\s*\))\s*:",
         ),
     });
     static SCRIPT: LazyLock<Shapes> = LazyLock::new(|| Shapes {
@@ -69,7 +72,9 @@ pub(super) fn shapes(family: Family) -> Option<&'static Shapes> {
         ),
         skip: regex(r"\b(?:this|ctx|context|t)\.skip\s*\(|\bskip\s*:\s*true\b|\bpending\s*\(\s*\)"),
         excuse: None,
-        dead: regex(r"\bif\s*\(\s*(?:false|0)\s*\)|\bjest\.mock\(.*expect\b"),
+        dead: regex(
+            r"\bif\s*\(\s*(?:false|0)\s*\)|\bjest\.mock\(.*expect\b|\.each\(\s*\[\s*\]\s*\)|\bof\s+\[\s*\]\s*\)",
+        ),
     });
     static GO: LazyLock<Shapes> = LazyLock::new(|| Shapes {
         assertion: regex(

@@ -3,6 +3,9 @@
 //! Reads by shape, in the texts without comments and strings. Never says what a change of them means: that
 //! is `weaker`'s.
 
+mod itself;
+mod python;
+
 use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
 
 use regex::Regex;
@@ -128,7 +131,9 @@ pub(super) fn read(path: &RepoPath, text: &str, runs: bool) -> Option<Tested> {
     let tests: Vec<Test> =
         found.into_iter().map(|found| test(found, &source, shapes, &helpers, &brackets)).collect();
     let assertions = if separable(path) && runs {
-        let whole = real(&source.bare, shapes);
+        let all = 0..source.bare.len();
+        let whole =
+            real(&source.bare, shapes).saturating_sub(itself::count(&source, &brackets, all));
         // A row of a table is an assertion of its own.
         tests.iter().map(|test| test.assertions - test.assertions / test.cases.max(1)).sum::<u32>()
             + whole
@@ -258,6 +263,8 @@ struct Found {
     body: Range<usize>,
     skipped: bool,
     focused: bool,
+    /// Whoever calls it gets something back and runs nothing of it.
+    idle: bool,
 }
 
 /// A test whose first statement leaves it.
@@ -276,12 +283,17 @@ fn test(
 ) -> Test {
     let (whole, body) = (&source.bare[found.span.clone()], &source.bare[found.body.clone()]);
     let cases = brackets.cases(whole, found.span.start);
-    let mut assertions = real(body, shapes);
+    let to_itself = itself::count(source, brackets, found.body.clone());
+    let mut assertions = real(body, shapes).saturating_sub(to_itself);
     let called = words(body).filter(|word| helpers.contains(*word)).count();
     assertions = assertions.saturating_add(u32::try_from(called).unwrap_or(u32::MAX));
-    let panics = whole[..found.body.start - found.span.start].contains("should_panic");
+    let head = &whole[..found.body.start - found.span.start];
+    let panics = head.contains("should_panic");
     assertions += u32::from(panics);
-    if LEAVES.is_match(head_of(body, LOOK)) {
+    // A Rust test fails by the error that it gives back.
+    let result = head.rsplit_once("->").is_some_and(|(_, gives)| gives.contains("Result"));
+    assertions += u32::from(result && (body.contains('?') || !body.contains("Ok(())")));
+    if found.idle || LEAVES.is_match(head_of(body, LOOK)) {
         assertions = 0;
     }
     let left_out = count(&shapes.skip, whole);
@@ -337,7 +349,7 @@ fn find(family: Family, source: &Source, brackets: &Brackets) -> Vec<Found> {
         LazyLock::new(|| regex(r"(?:@Test\b[^\n]*\s+)?func\s+(?<name>test\w*)\s*\("));
     match family {
         Family::Rust => braced(&source.bare, brackets, &RUST, Some(&RUST_MARK)),
-        Family::Python => python(&source.bare),
+        Family::Python => python::find(&source.bare),
         Family::Script => script(source, brackets),
         Family::Go => braced(&source.bare, brackets, &GO, None),
         Family::Jvm => braced(&source.bare, brackets, &JVM, Some(&JVM_MARK)),
@@ -367,6 +379,7 @@ fn braced(bare: &str, brackets: &Brackets, head: &Regex, mark: Option<&Regex>) -
             body: open..end,
             skipped: false,
             focused: false,
+            idle: false,
         });
     }
     found
@@ -376,81 +389,6 @@ fn braced(bare: &str, brackets: &Brackets, head: &Regex, mark: Option<&Regex>) -
 fn head_of(text: &str, bytes: usize) -> &str {
     let edge = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     &text[..edge.unwrap_or(0)]
-}
-
-/// What a Python line opens.
-enum Scope {
-    Class { collected: bool, skipped: bool },
-    Function,
-    Test(usize),
-}
-
-fn python(bare: &str) -> Vec<Found> {
-    static CLASS: LazyLock<Regex> = LazyLock::new(|| regex(r"^class\s+(\w+)\s*(\([^)]*\))?"));
-    static FUNCTION: LazyLock<Regex> = LazyLock::new(|| regex(r"^(?:async\s+)?def\s+(\w+)\s*\("));
-    static SKIP: LazyLock<Regex> =
-        LazyLock::new(|| regex(r"@(?:\w+\.)*(?:skip|skipIf|skipif|xfail)\b"));
-    let mut found: Vec<Found> = Vec::new();
-    let mut scopes: Vec<(usize, Scope)> = Vec::new();
-    let (mut depth, mut offset) = (0_usize, 0);
-    let mut marks: Option<usize> = None;
-    let end = |found: &mut Vec<Found>, scope: &Scope, at: usize| {
-        if let Scope::Test(index) = scope {
-            found[*index].span.end = at;
-            found[*index].body.end = at;
-            found[*index].body.start = found[*index].body.start.min(at);
-        }
-    };
-    for line in bare.split_inclusive('\n') {
-        let statement = line.trim();
-        if depth == 0 && !statement.is_empty() {
-            let indent = line.len() - line.trim_start().len();
-            while let Some((_, scope)) = scopes.pop_if(|(own, _)| *own >= indent) {
-                end(&mut found, &scope, marks.unwrap_or(offset));
-            }
-            if statement.starts_with('@') {
-                marks.get_or_insert(offset);
-            } else {
-                let from = marks.take().unwrap_or(offset);
-                if let Some(class) = CLASS.captures(statement) {
-                    let bases = class.get(2).map_or("", |bases| bases.as_str());
-                    let collected = class[1].starts_with("Test") || bases.contains("Test");
-                    let skipped = SKIP.is_match(&bare[from..offset]);
-                    scopes.push((indent, Scope::Class { collected, skipped }));
-                } else if let Some(function) = FUNCTION.captures(statement) {
-                    let (collected, skipped) = match scopes.last() {
-                        None => (true, false),
-                        Some((_, Scope::Class { collected, skipped })) => (*collected, *skipped),
-                        Some((_, Scope::Function | Scope::Test(_))) => (false, false),
-                    };
-                    if collected && function[1].starts_with("test") {
-                        scopes.push((indent, Scope::Test(found.len())));
-                        found.push(Found {
-                            name: function[1].to_owned(),
-                            span: from..bare.len(),
-                            body: offset + line.len()..bare.len(),
-                            skipped,
-                            focused: false,
-                        });
-                    } else {
-                        scopes.push((indent, Scope::Function));
-                    }
-                }
-            }
-        }
-        for byte in line.bytes() {
-            match byte {
-                b'(' | b'[' | b'{' => depth += 1,
-                b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        offset += line.len();
-    }
-    for (_, scope) in &scopes {
-        end(&mut found, scope, bare.len());
-    }
-    found
 }
 
 fn script(source: &Source, brackets: &Brackets) -> Vec<Found> {
@@ -501,7 +439,8 @@ fn script(source: &Source, brackets: &Brackets) -> Vec<Found> {
             continue;
         }
         let name = first[1..].split(mark).next().unwrap_or_default().to_owned();
-        found.push(Found { name, span: start..end, body: open..end, skipped, focused });
+        let (span, body) = (start..end, open..end);
+        found.push(Found { name, span, body, skipped, focused, idle: false });
     }
     for test in &mut found {
         let around = suites.iter().filter(|(span, ..)| span.contains(&test.span.start));
@@ -542,6 +481,7 @@ fn ruby(source: &Source) -> Vec<Found> {
             body: whole.end()..end,
             skipped: word.starts_with('x'),
             focused: false,
+            idle: false,
         });
     }
     found

@@ -15,6 +15,7 @@ use regex::Regex;
 
 use self::asked::Asked;
 use super::{
+    beside,
     inspection::TestDelta,
     loosened,
     rules::is_test_or_doc,
@@ -63,6 +64,11 @@ pub(super) struct Seen {
     pub(super) tests: Vec<TestDelta>,
     /// What makes them weaker.
     pub(super) weaker: Vec<Weaker>,
+}
+
+/// True when a task's title asks for tests to go or to be others: renamed, merged, rewritten.
+pub fn asks_for_other_tests(title: &str) -> bool {
+    asked::of(title).tests
 }
 
 /// Looks at the whole diff.
@@ -310,6 +316,9 @@ fn share<'w>(words: impl Iterator<Item = &'w str>, among: impl Fn(&str) -> bool)
     (found * 100).checked_div(words.len()).unwrap_or(100)
 }
 
+/// Code that could behave in tests as it does nowhere else.
+static ASKS: LazyLock<Regex> = LazyLock::new(|| regex(r"\bcfg!\([^)]*\btest\b"));
+
 struct Look<'p, 'd> {
     pairs: &'p [Pair<'d>],
     retired: BTreeSet<String>,
@@ -345,6 +354,20 @@ impl Look<'_, '_> {
         if dead(&pair.new) > dead(&pair.old) {
             let message =
                 "a part of it was made to never run, or to pass whatever happens".to_owned();
+            self.grave(pair.place(), message);
+        }
+        let (Some(new), Some(old)) = (&pair.new, &pair.change.old_text) else { return };
+        if new.family != source::Family::Rust {
+            return;
+        }
+        let old = source::read(source::language_of(&pair.change.path), old).bare;
+        if let Some(name) = beside::parted(&old, &new.source.bare) {
+            let message = format!("`{name}` is another where tests are built");
+            self.grave(pair.place(), message);
+        }
+        let asks = |text: &str| ASKS.find_iter(text).count();
+        if asks(&new.source.bare) > asks(&old) {
+            let message = "its code asks whether it is being tested".to_owned();
             self.grave(pair.place(), message);
         }
     }

@@ -311,7 +311,7 @@ impl<'l> Runner<'l> {
             }
             (Deed::GateProof(Some(proof)), _) => Event::GateProven { proof },
             (Deed::TestProof(Some(proof)), Some(attempt)) => {
-                let (findings, unproven) = night::of_tests(&self.night, &proof);
+                let (findings, unproven) = night::of_tests(&self.night, &attempt, &proof);
                 let setback =
                     unproven.then(|| judge(&attempt, Failure::Unproven(Box::new(proof.clone()))));
                 Event::TestsProven { attempt, proof, findings, setback }

@@ -14,7 +14,7 @@ use crate::{
     outcome::{
         CanaryTry, FormerTests, GateProof, GateReport, NewTests, StepEnd, StepReport, TestProof,
     },
-    policy::{RuleSet, TestDelta, is_test_or_doc},
+    policy::{RuleSet, TestDelta, is_document, is_test_or_doc, with_tests_of},
     runner::{
         deed::Error,
         gating::{Trial, Whose},
@@ -110,31 +110,53 @@ impl Hands {
                 }
             }
         };
-        let former_tests = if apart.former {
-            let mut paths = apart.tests;
+        let found = &brief.opening.base.tree;
+        let beside = self.former_beside(&diff, found);
+        let former_tests = if apart.former || !beside.is_empty() {
+            let mut paths = if apart.former { apart.tests } else { Vec::new() };
             // Without our tick a change of nothing but tests gives the base's own tree, which has its receipt.
             paths.push(brief.opening.plan.path.clone());
             // As the night found them: what one task of it did to a test is no measure for the next.
-            let found = &brief.opening.base.tree;
             let tree = mixed::with_files_of(&self.vault, &new, found, &paths)?;
+            let tree = mixed::with_texts(&self.vault, &tree, &beside)?;
             let logs = logs("former-tests");
             let trial = Trial { commit, tree: &tree, logs: logs.clone(), of: Whose::Candidate };
             let Some(report) = self.judged(brief, &trial).await? else { return Ok(None) };
-            former(report, logs)
+            former(report, logs, beside.into_keys().collect())
         } else {
             FormerTests::Unchanged
         };
         Ok(Some(TestProof { new_tests, former_tests }))
     }
+
+    /// The candidate's files of code whose own tests it changed, with those that the night found there.
+    fn former_beside(&self, diff: &Diff, found: &TreeId) -> BTreeMap<RepoPath, Option<Vec<u8>>> {
+        let mut texts = BTreeMap::new();
+        for change in diff.changes.iter().filter(|change| !is_test_or_doc(&change.path)) {
+            let before = match &change.kind {
+                ChangeKind::Renamed { from } => from,
+                ChangeKind::Added | ChangeKind::Modified | ChangeKind::Deleted => &change.path,
+            };
+            let (Some(old), Some(new)) = (&change.old_text, &change.new_text) else { continue };
+            if with_tests_of(&change.path, old, new).is_none() {
+                continue;
+            }
+            let Some(former) = text_of(&self.vault, found, before) else { continue };
+            if let Some(mixed) = with_tests_of(&change.path, &former, new) {
+                texts.insert(change.path.clone(), Some(mixed.into_bytes()));
+            }
+        }
+        texts
+    }
 }
 
-fn former(report: GateReport, logs: String) -> FormerTests {
+fn former(report: GateReport, logs: String, beside: Vec<RepoPath>) -> FormerTests {
     if report.passed() {
         return FormerTests::Green { logs };
     }
     let red = report.red_steps().into_iter().map(str::to_owned);
     let red_steps = red.chain(report.vacuous.clone()).collect();
-    FormerTests::Red { red_steps, failing_tests: report.failing_tests, logs }
+    FormerTests::Red { red_steps, failing_tests: report.failing_tests, beside, logs }
 }
 
 /// The required steps that noticed what was broken. One that ran out of time or broke a limit noticed nothing, and
@@ -336,14 +358,6 @@ fn brings(delta: &TestDelta, change: &FileChange) -> bool {
     let more = tests.1 > tests.0 || assertions.1 > assertions.0;
     let fewer = tests.1 < tests.0 || assertions.1 < assertions.0;
     more || (!fewer && change.added > 0)
-}
-
-/// What people read; it takes no part in what is tested.
-fn is_document(path: &RepoPath) -> bool {
-    const ENDINGS: [&[u8]; 6] = [b".md", b".markdown", b".rst", b".adoc", b".asciidoc", b".mdx"];
-    let name = path.components().last().unwrap_or_default();
-    let plain = [&b"README"[..], b"CHANGELOG", b"LICENSE", b"CONTRIBUTING", b"AUTHORS"];
-    ENDINGS.iter().any(|ending| name.ends_with(ending)) || plain.contains(&name)
 }
 
 #[cfg(test)]

@@ -277,7 +277,7 @@ fn carried_out(night: &Night, command: Command, number: usize, picks: &mut Picks
             let logs = "gate/new".into();
             let new_tests = NewTests::Proven { red_steps: vec![], failing_tests: vec![], logs };
             let proof = TestProof { new_tests, former_tests: FormerTests::Unchanged };
-            let (findings, _) = of_tests(night, &proof);
+            let (findings, _) = of_tests(night, &attempt, &proof);
             Event::TestsProven { attempt, proof, findings, setback: None }
         }
         Command::Review { attempt, .. } => {

@@ -166,7 +166,7 @@ impl World {
             Command::ProveTests { attempt, .. } => {
                 let new_tests = NewTests::Unproven { logs: "gate/new".into() };
                 let proof = TestProof { new_tests, former_tests: FormerTests::Unchanged };
-                let (findings, _) = nightshift::night::of_tests(night, &proof);
+                let (findings, _) = nightshift::night::of_tests(night, &attempt, &proof);
                 Event::TestsProven { attempt, proof, findings, setback: None }
             }
             Command::RunAgent { attempt, base, .. } => {

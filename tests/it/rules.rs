@@ -1,14 +1,18 @@
 //! The table of rules against the code: every id that can be said has its row, and every row an id that can be
-//! said. And the documents that are printed from it.
+//! said. The documents that are printed from it, and what a night does with a secret.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use nightshift::{
     config,
     policy::{Policy, RULES, document},
 };
 
-use crate::tidy::{code_below, read};
+use crate::{
+    cheats::filled,
+    support::night::TestNight,
+    tidy::{code_below, read},
+};
 
 /// Ids of rules in a text: quoted, in the form `phase.some-words`, and no key of the configuration.
 fn ids(text: &str) -> BTreeSet<String> {
@@ -66,4 +70,33 @@ fn every_key_is_told_in_the_page_of_the_configuration() {
         let last = key.rsplit('.').next().unwrap();
         assert!(page.contains(&format!("{last}:")), "`{key}` is not in docs/configuration.md");
     }
+}
+
+#[test]
+fn an_attempt_with_a_secret_stays_in_the_vault_and_is_shown_masked() {
+    let value = filled("{AWS}");
+    let (head, tail) = value.split_at(6);
+    let script = format!("printf 'KEY = \"{head}''{tail}\"\\n' > src/key.py; echo two > src/b.txt");
+    let config = "limits:\n  attempts: 1\n";
+    let night = TestNight::new().file(".nightshift/config.yml", config).task("t1", "Add a file");
+    let ran = night.agent(&script).run(&[]).exit(1).landed([]).says("inspection.secret");
+    assert!(!ran.all().contains(&value));
+    let journal = fs::read_to_string(ran.journal()).unwrap();
+    assert!(!journal.contains(&value) && journal.contains("inspection.secret"));
+    let night = ran.then();
+    assert_eq!(night.git(&["for-each-ref", "refs/nightshift/attempts"]).trim(), "");
+    let shown = night.call(&["show", "t1", "--diff"]).exit(0).says("src/b.txt").says("KEY = \"***");
+    assert!(!shown.all().contains(&value), "{}", shown.all());
+}
+
+#[test]
+fn the_bases_own_rules_for_secrets_hold_and_what_cannot_be_held_is_told() {
+    let rules = "[[rules]]\nid = 'shop-key'\nregex = '''shop-[0-9]{6}'''\n\
+                 [[rules]]\nid = 'odd'\nregex = '''(?=x)'''\n";
+    let config = "limits:\n  attempts: 1\n";
+    let night = TestNight::new().file(".gitleaks.toml", rules).task("t1", "Add a file");
+    let night = night.file(".nightshift/config.yml", config);
+    let ran = night.agent("echo 'key shop-123456' > src/b.txt").run(&[]).exit(1).landed([]);
+    let night = ran.says("shop-key").then();
+    night.call(&["show", "t1"]).exit(0).says("rule `odd`: its `regex` cannot be used");
 }

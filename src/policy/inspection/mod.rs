@@ -15,7 +15,7 @@ use super::{
     autorun,
     manifest::{self, Manifest},
     risk,
-    rules::{Case, globs, is_test_or_doc, is_test_place},
+    rules::{Case, globs, is_document, is_test_or_doc, is_test_place},
     secrets::{Found, RULES_FILE},
     source,
     weaker::{self, Weight},
@@ -240,8 +240,24 @@ impl Inspector<'_> {
     }
 
     fn added_lines(&mut self, change: &FileChange) {
-        for pattern in &self.rules.added_lines {
-            let hits = change.added_lines.iter().filter(|(_, line)| pattern.is_match(line));
+        for (pattern, built_in) in &self.rules.added_lines {
+            if *built_in && is_document(&change.path) {
+                continue;
+            }
+            let lines = change.added_lines.iter().enumerate();
+            let hits = lines.filter(|(at, (number, line))| {
+                // What ends with its line may go on in the next one.
+                let next = change.added_lines.get(at + 1).filter(|(next, _)| *next == number + 1);
+                let ends = pattern.find_iter(line).last().map(|found| found.end() == line.len());
+                match (ends, next) {
+                    (None, _) => false,
+                    (Some(true), Some((_, next))) if *built_in => {
+                        pattern.is_match(&format!("{line} {}", next.trim_start()))
+                    }
+                    (Some(_), _) => true,
+                }
+            });
+            let hits = hits.map(|(_, hit)| hit);
             if let Some(value) = places(&change.path, hits.map(|(number, _)| *number)) {
                 let message = format!("added lines match `{pattern}`");
                 self.no(ADDED_LINES, value, format!("no line like `{pattern}`"), message);

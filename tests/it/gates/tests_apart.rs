@@ -130,3 +130,61 @@ fn tests_beside_the_code_are_named_so() {
     assert_eq!(proof.pointer("/new_tests/inseparable/paths/0").unwrap(), "src/add.rs", "{proof}");
     assert!(ran.pull_request().contains("new tests stand beside the code"));
 }
+
+/// What a test beside the code asserts is that a word is in the code around it.
+const BESIDE: &str = r#"failed=0; count=0
+while read -r line; do
+    case $line in assert*) ;; *) continue;; esac
+    count=$((count + 1))
+    word=${line#*\"}; word=${word%%\"*}
+    if ! grep -v assert src/add.rs | grep -q "$word"; then echo "not ok $word"; failed=1; fi
+done < src/add.rs
+echo '# tests' $count
+exit $failed
+"#;
+
+/// A file of code with a test in it.
+fn beside(title: &str, agent: &str, policy: &str) -> TestNight {
+    let code = "pub fn add(n: u32) -> u32 {\n    n + 1\n}\n\n#[cfg(test)]\nmod tests {\n    #[test]\n    \
+                fn adds() {\n        assert!(CODE.contains(\"n + 1\"));\n    }\n}\n";
+    let night =
+        TestNight::new().task("t1", title).agent(agent).file("src/add.rs", code).gate(BESIDE);
+    let policy = format!(
+        "  steps: sh .ai-validation/check_quality.sh\npolicy: {{tests: required{policy}}}\n"
+    );
+    settings(night, &policy)
+}
+
+const BENT: &str = "sed -i 's/n + 1/n + 2/' src/add.rs";
+
+/// Code and test are bent in one file: the base's test is put back, and a person must see what it says.
+#[test]
+fn a_change_that_fails_the_bases_tests_beside_the_code_is_held() {
+    let ran = beside("Add one", BENT, "").run(&[]).exit(1).landed([]).says("HELD FOR YOU 1");
+    let proof = proof(&ran);
+    let red = proof.pointer("/former_tests/red").unwrap();
+    assert_eq!(red["failing_tests"][0], "n + 1", "{proof}");
+    assert_eq!(red["beside"][0], "src/add.rs", "{proof}");
+    ran.says("those beside the code were put back into src/add.rs");
+}
+
+#[test]
+fn tests_beside_the_code_that_only_grew_leave_the_bases_tests_green() {
+    let agent = "sed -i 's/^    n + 1$/    n + 1 + NONE/; s/^    #.test.$/&\\n    fn more() {\\n        \
+                 assert!(CODE.contains(\"NONE\"));\\n    }\\n\\n&/' src/add.rs";
+    let ran = beside("Add one", agent, "").run(&[]).exit(0).landed(["t1"]);
+    let proof = proof(&ran);
+    assert!(proof.pointer("/former_tests/green").is_some(), "{proof}");
+    let same = "sed -i 's/^    n + 1$/    n + 1 + NONE/' src/add.rs";
+    let ran = beside("Add one", same, "").run(&[]).exit(0).landed(["t1"]);
+    assert_eq!(self::proof(&ran)["former_tests"], "unchanged");
+}
+
+/// A renamed function takes its tests along: whoever asks for that need not approve it.
+#[test]
+fn other_tests_land_where_the_task_or_the_settings_ask_for_them() {
+    let asked = beside("Rewrite the tests of add", BENT, "").run(&[]).exit(0).landed(["t1"]);
+    assert!(proof(&asked).pointer("/former_tests/red").is_some());
+    let allowed = beside("Add one", BENT, ", weaker_tests: allow").run(&[]).exit(0).landed(["t1"]);
+    assert!(proof(&allowed).pointer("/former_tests/red").is_some());
+}
