@@ -236,4 +236,18 @@ mod tests {
             assert!(!may_be_chance(&late, Some(&base)));
         }
     }
+
+    #[test]
+    fn fewer_tests_in_less_time_are_fewer_only_beyond_both_borders() {
+        let of = |tests, millis, warm| {
+            let run = report(vec![step("t", 0, Some(tests), &[], millis)]);
+            vacuous(&run, &report(vec![step("t", 0, Some(10), &[], 1_000)]), warm).is_some()
+        };
+        assert!(of(9, 99, true));
+        assert!(!of(10, 99, true), "as many");
+        assert!(!of(11, 99, true), "more");
+        assert!(!of(9, 100, true), "a tenth of the time");
+        assert!(!of(9, 99, false), "the base's run began from nothing");
+        assert!(of(0, 100_000, false), "none at all");
+    }
 }

@@ -204,4 +204,13 @@ mod tests {
             assert!(theirs.allow.is_empty() && theirs.rules.is_empty(), "{text}");
         }
     }
+
+    #[test]
+    fn the_group_of_the_secret_is_counted_from_one() {
+        let group = |number: i32| {
+            let text = format!("[[rules]]\nid = 'a'\nregex = 'a(b)'\nsecretGroup = {number}\n");
+            read(&text).rules[0].group
+        };
+        assert_eq!((group(1), group(0), group(-1)), (Some(1), None, None));
+    }
 }

@@ -530,4 +530,71 @@ mod tests {
             assert_eq!(name(line), expected, "{line}");
         }
     }
+
+    fn change(path: &str, old: &str, new: &str) -> FileChange {
+        let side = || {
+            let blob = crate::ids::BlobId::new("1".repeat(40)).unwrap();
+            let mode = crate::diff::FileMode::Regular;
+            Some(crate::diff::Side { mode, blob, bytes: 1, link_target: None })
+        };
+        FileChange {
+            path: path.into(),
+            kind: ChangeKind::Modified,
+            old: side(),
+            new: side(),
+            added: 1,
+            removed: 1,
+            binary: false,
+            added_lines: (1..).zip(new.lines().map(str::to_owned)).collect(),
+            removed_lines: (1..).zip(old.lines().map(str::to_owned)).collect(),
+            old_text: Some(old.to_owned()),
+            new_text: Some(new.to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_dependencies_is_told_with_their_versions() {
+        for (path, old, new, expected) in [
+            (
+                "Cargo.toml",
+                "[dependencies]\nserde = \"1\"\nold = \"2\"\n",
+                "[dependencies]\nserde = \"2\"\nnew = { version = \"3\" }\n",
+                "adds new 3, changes serde (1 → 2), removes old",
+            ),
+            (
+                "package.json",
+                r#"{"dependencies": {"a": "1"}}"#,
+                r#"{"dependencies": {"a": "1"}, "devDependencies": {"b": "^2"}}"#,
+                "adds b ^2",
+            ),
+            ("requirements.txt", "a==1\n", "a==1\nb==2\n", "adds b ==2"),
+            (
+                "requirements.txt",
+                "",
+                "a==1\nb==1\nc==1\nd==1\ne==1\nf==1\ng==1\n",
+                "adds a ==1, b ==1, c ==1, d ==1, e ==1, f ==1 and 1 more",
+            ),
+        ] {
+            assert_eq!(in_words(&change(path, old, new)).as_deref(), Some(expected), "{path}");
+        }
+        assert_eq!(
+            in_words(&change("Cargo.toml", "[dependencies]\n", "# b\n[dependencies]\n")),
+            None
+        );
+        assert_eq!(in_words(&change("Cargo.toml", "[dependencies]\n", "[dependencies\n")), None);
+        let deep = format!("a = {}{}\n", "[".repeat(60), "]".repeat(60));
+        assert_eq!(in_words(&change("Cargo.toml", "", &deep)), None, "nested without reason");
+    }
+
+    #[test]
+    fn hosts_that_a_lock_file_did_not_name_are_told() {
+        let line = |host: &str| format!("  \"resolved\": \"https://{host}/a.tgz\",\n");
+        let of = |path: &str, old: &str, new: &str| new_hosts(&change(path, old, new));
+        let lock = "package-lock.json";
+        assert_eq!(of(lock, "", &line("evil.example")), ["evil.example"]);
+        assert_eq!(of(lock, "", &line("user:pw@evil.example")), ["evil.example"]);
+        assert_eq!(of(lock, &line("ours.example"), &line("ours.example")), [""; 0]);
+        assert_eq!(of(lock, "", &line("registry.npmjs.org")), [""; 0]);
+        assert_eq!(of("src/a.rs", "", &line("evil.example")), [""; 0]);
+    }
 }

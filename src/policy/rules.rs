@@ -313,4 +313,33 @@ mod tests {
             assert!(!is_test_or_doc(&path.into()), "{path}");
         }
     }
+
+    #[test]
+    fn a_diff_with_a_secret_stays_in_the_vault_unless_secrets_are_only_shown() {
+        // In two parts, so that this file itself holds no token.
+        let line = ["let t = \"ghp_", "kX3vQ9mZ7wL2tR5yB8nC1dF6gH4jK0pS9aVe\";"].concat();
+        let diff = |line: &str| {
+            let change = crate::diff::FileChange {
+                path: "src/a.rs".into(),
+                kind: crate::diff::ChangeKind::Modified,
+                old: None,
+                new: None,
+                added: 1,
+                removed: 0,
+                binary: false,
+                added_lines: vec![(1, line.to_owned())],
+                removed_lines: Vec::new(),
+                old_text: None,
+                new_text: Some(line.to_owned()),
+            };
+            Diff { changes: vec![change], truncated: false }
+        };
+        let keeps = |secrets, line: &str| {
+            let policy = Policy { secrets, ..Policy::default() };
+            RuleSet::new(&policy).unwrap().keeps_back(&diff(line))
+        };
+        assert!(keeps(Secrets::Block, &line));
+        assert!(!keeps(Secrets::Block, "let t = 1;"));
+        assert!(!keeps(Secrets::Report, &line));
+    }
 }

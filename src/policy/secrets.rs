@@ -753,4 +753,16 @@ stopwords = ['cafe']
         assert!((entropy("abcdefgh") - 3.0).abs() < 1e-9);
         assert!(entropy("aaaa").abs() < 1e-9);
     }
+
+    #[test]
+    fn each_kind_of_placeholder_is_one_by_itself() {
+        for value in
+            ["pre-${KEY}-aXz91", "pre-{{ key }}-aXz91", "$HOME-aXz91", "{key}-aXz91q", "aabbccdd"]
+        {
+            assert!(placeholder(value), "{value}");
+        }
+        for value in ["pre-$KEY-aXz91", "aabbccdde", "vK7pQ2xmZ9wL4t"] {
+            assert!(!placeholder(value), "{value}");
+        }
+    }
 }

@@ -626,4 +626,35 @@ mod tests {
         assert_eq!(counted(&source, &lines(&[1]), 40), 39);
         assert_eq!(counted(&source, &lines(&[9]), 1), 1);
     }
+
+    #[test]
+    fn slashes_begin_an_expression_where_a_value_may_stand() {
+        for (text, expected) in [
+            ("return /'/.test(a) + 'b'", "return / /.test(a) + ' '"),
+            ("x = /'/", "x = / /"),
+            ("(/[/']/)", "(/    /)"),
+            ("returns / 'b' / c", "returns / ' ' / c"),
+            ("a[0] / 'b' / c", "a[0] / ' ' / c"),
+            ("f() / 'b' / c", "f() / ' ' / c"),
+            ("case /\\/'/: 'b'", "case /   /: ' '"),
+        ] {
+            assert_eq!(bare("a.js", text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_string_is_code_again() {
+        for (path, text, expected) in [
+            ("a.js", "`a${ {b: {c: `}`}} }d` + 'e' // f", "`                    ` + ' '     "),
+            ("a.js", "`a\\`b` + c", "`    ` + c"),
+            ("a.cpp", "R\"x(a)\" )x\" + b", "R         \" + b"),
+            ("a.cs", "@\"a\"\"b\" + c", "@     \" + c"),
+            ("a.rs", "r##\"a\"# \"## + b", "r         # + b"),
+            ("a.rs", "'\\u{7f}' + '\\'' + 'a' + b", "'      ' + '  ' + ' ' + b"),
+            ("a.py", "'a\\'b' + r'c\\' + d", "'    ' + r'  ' + d"),
+            ("a.rs", "/* a /* b */ c */ d", "                  d"),
+        ] {
+            assert_eq!(bare(path, text), expected, "{text}");
+        }
+    }
 }

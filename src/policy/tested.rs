@@ -735,4 +735,29 @@ test.describe('z', () => { test.beforeEach('no', () => {}); });
             }
         }
     }
+
+    #[test]
+    fn the_arguments_of_a_test_may_stand_behind_a_table_or_a_blank() {
+        for (text, expected) in [
+            ("it.each`a | b`('c', (a) => { expect(a).toBe(1); });", "c 1"),
+            ("it.each([[1, 2]]) ('c', (a) => { expect(a).toBe(1); });", "c 2"),
+            ("it.skipIf(x)\t('c', () => { expect(a).toBe(1); });", "c 1s"),
+        ] {
+            assert_eq!(told("src/a.test.ts", text), [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rust_test_fails_by_the_error_that_it_gives_back() {
+        for (text, expected) in [
+            ("#[test]\nfn a() -> Result<(), E> { f()?; Ok(()) }", "a 1"),
+            ("#[test]\nfn a() -> io::Result<()> { f() }", "a 1"),
+            ("#[test]\nfn a() -> Result<(), E> { assert!(f()?); Ok(()) }", "a 2"),
+            ("#[test]\nfn a() -> Result<(), E> { f(); Ok(()) }", "a 0"),
+            ("#[test]\nfn a() -> Result<(), E> { return Ok(()); f()?; }", "a 0"),
+            ("#[test]\nfn a() { f(|| g()?); }", "a 0"),
+        ] {
+            assert_eq!(told("src/a.rs", text), [expected], "{text}");
+        }
+    }
 }

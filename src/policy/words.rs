@@ -347,6 +347,8 @@ mod tests {
             ("Update dependencies", Dependencies::Unnamed),
             ("Add dependency injection", Dependencies::None),
             ("Bump the timeout to 30 seconds", Dependencies::None),
+            ("Bump the timeout to v.5 or so", Dependencies::None),
+            ("Bump serde to v2.1", named(&["serde"])),
             ("Read package.json once", Dependencies::None),
         ] {
             assert_eq!(dependencies_in(text), expected, "{text}");
