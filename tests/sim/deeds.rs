@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use nightshift::{
     budget::{Spend, Usd},
     ids::{AttemptId, CommitId, TreeId},
-    night::{Command, Event, Night, of_gate, of_tests},
+    night::{Command, Event, Hindrance, Night, of_gate, of_tests},
     outcome::{
         AgentEnd, AgentReport, CanaryTry, Failure, FormerRun, FormerTests, GateProof, GateReport,
         LimitScope, NewTests, Review, StepEnd, StepReport, StopReason, TestProof,
