@@ -33,6 +33,11 @@ pub enum NotStarted {
     NoModel,
 }
 
+/// True when little is left because others have reserved it: what they do not need comes back.
+fn is_scarce(left: Option<Usd>, reserved: bool) -> bool {
+    reserved && left.is_some_and(|left| left < REVIEW)
+}
+
 impl Night {
     /// Everything the state calls for that is not already under way, in a fixed order.
     pub fn due(&self, now: Timestamp) -> Vec<Command> {
@@ -110,7 +115,11 @@ impl Night {
                         continue;
                     }
                     let Ok(model) = self.model_for(id, now) else { continue };
-                    if asking && (tokens.is_some() || self.would_be_short(id, task, left)) {
+                    // An opinion on work that is there goes before new work.
+                    if is_scarce(left, asking)
+                        || (asking && (tokens.is_some() || self.would_be_short(id, task, left)))
+                        || (left.is_some_and(|left| left <= REVIEW) && self.asks_for_opinion(now))
+                    {
                         continue;
                     }
                     asking = true;
@@ -151,12 +160,11 @@ impl Night {
                     Command::ProveTests { attempt, base: c.base.clone(), commit: c.commit.clone() }
                 }
                 Stage::Gated(c) if needs_review(&self.opening, task) => {
-                    if self.stop.is_some() || task.not_before.is_some_and(|at| now < at) {
+                    if self.asks_nobody() || task.not_before.is_some_and(|at| now < at) {
                         continue;
                     }
                     let Ok(model) = self.model_for(id, now) else { continue };
-                    // What others have reserved and do not need comes back.
-                    if asking && left.is_some_and(|left| left < REVIEW) {
+                    if is_scarce(left, asking) {
                         continue;
                     }
                     asking = true;
@@ -206,6 +214,20 @@ impl Night {
         due
     }
 
+    /// True after a stop: a second opinion is an agent's. Money that is spent ends new work, not what is there.
+    fn asks_nobody(&self) -> bool {
+        self.stop.as_ref().is_some_and(|reason| *reason != StopReason::Cost)
+    }
+
+    /// True when a gated task needs a second opinion that can be had now.
+    fn asks_for_opinion(&self, now: Timestamp) -> bool {
+        self.tasks.iter().any(|(id, task)| {
+            matches!(task.stage, Stage::Gated(_))
+                && needs_review(&self.opening, task)
+                && self.starts_at(id, task, now) <= now
+        })
+    }
+
     /// True when nothing is between a task and its landing.
     fn lands_next(&self, task: &TaskState) -> bool {
         match &task.stage {
@@ -232,7 +254,7 @@ impl Night {
             .filter(|(id, task)| match task.stage {
                 Stage::Waiting => self.why_not_started(id, now).is_none(),
                 // Its second opinion waits for a model.
-                Stage::Gated(_) => self.stop.is_none() && needs_review(&self.opening, task),
+                Stage::Gated(_) => !self.asks_nobody() && needs_review(&self.opening, task),
                 Stage::Editing
                 | Stage::Ungated(_)
                 | Stage::Landing(_)
@@ -284,8 +306,7 @@ impl Night {
             return false;
         }
         let at = self.starts_at(id, task, now);
-        // A second opinion is an agent's: none is started after a stop.
-        self.stop.is_some() || (at > now && at >= self.deadline())
+        self.asks_nobody() || (at > now && at >= self.deadline())
     }
 
     /// True when nothing is left to do: the night may be ended.
@@ -440,13 +461,13 @@ impl Night {
     }
 
     /// Money of the night that is neither spent nor reserved; `None` = no limit.
-    fn money_left(&self) -> Option<Usd> {
+    pub(super) fn money_left(&self) -> Option<Usd> {
         let limit = self.opening.limits.cost;
         (limit > Usd::ZERO && !self.opening.agent.subscription)
             .then(|| limit.minus(self.spent().usd))
     }
 
-    fn task_money_left(&self, id: &TaskId, task: &TaskState) -> Option<Usd> {
+    pub(super) fn task_money_left(&self, id: &TaskId, task: &TaskState) -> Option<Usd> {
         let limit = self.admitted(id)?.limits().cost;
         (limit > Usd::ZERO && !self.opening.agent.subscription)
             .then(|| limit.minus(task.spent().usd))

@@ -67,10 +67,7 @@ impl Night {
                 AgentEnd::Interrupted => Then::Uncounted,
                 AgentEnd::NotInstalled { program } => unusable(format!("`{program}` is not there")),
                 AgentEnd::NotSignedIn { message } => unusable(format!("not signed in: {message}")),
-                AgentEnd::BudgetTooSmall => unusable(
-                    "what `limits.cost`, `limits.task_cost` or `limits.tokens` leave does not pay for a single call"
-                        .to_owned(),
-                ),
+                AgentEnd::BudgetTooSmall => self.too_small(attempt, task),
                 AgentEnd::OutOfCredit { message } => unusable(format!("out of credit: {message}")),
                 AgentEnd::Unfit { message } => unusable(message.clone()),
             },
@@ -158,6 +155,23 @@ impl Night {
             Then::Recover { at: self.after(now, attempt, tried), closing: None }
         } else {
             Then::Recover { at: now, closing: self.closing(now, attempt, end) }
+        }
+    }
+
+    /// The rest does not pay for a call: the task's rest ends the task, the night's the night, as if it were
+    /// spent. Limits that never paid for one are a person's to mend.
+    fn too_small(&self, attempt: &AttemptId, task: &TaskState) -> Then {
+        let runs = self.tasks().flat_map(|(_, task)| &task.attempts);
+        if runs.filter_map(|record| record.agent.as_ref()).all(|run| run.spent.usd.is_zero()) {
+            return unusable(
+                "what `limits.cost`, `limits.task_cost` or `limits.tokens` leave does not pay for a single call"
+                    .to_owned(),
+            );
+        }
+        match (self.task_money_left(&attempt.task, task), self.money_left()) {
+            (Some(own), Some(night)) if own <= night => Then::FailTask,
+            (Some(_), None) => Then::FailTask,
+            (Some(_) | None, Some(_)) | (None, None) => Then::StopNight(StopReason::Cost),
         }
     }
 
