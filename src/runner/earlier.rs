@@ -140,7 +140,7 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<Key, Word> {
             words.push((last.ended, key, known.map(|known| (known, false))));
         }
     }
-    for fact in known::here(&home.vault).0.facts() {
+    for fact in known::said(&home.vault) {
         let Fact::Task { task, text, night, origin, happened, outcome } = fact else { continue };
         if ours.contains(&origin) {
             continue;
@@ -191,52 +191,22 @@ pub(super) fn nights(places: &Places) -> impl Iterator<Item = Night> {
 }
 
 /// What people said about earlier results of these tasks, the newest of each. Once a task has landed that is past.
+/// Of this machine's journals alone: what stands in the ledger anybody may have written, and this reaches an agent.
 pub fn rejections(home: &Home, tasks: &[AdmittedTask]) -> Vec<Rejection> {
-    let mut words: Vec<(Timestamp, TaskId, Option<Rejection>)> = Vec::new();
-    let mut ours = BTreeSet::new();
+    let mut known: BTreeMap<TaskId, Rejection> = BTreeMap::new();
     for night in nights(&home.places) {
-        ours.insert(origin(night.opening()));
         for task in tasks {
             let Some(state) = night.task(task.id()) else { continue };
-            let Some(last) = state.last() else { continue };
-            let no = state.failed().and_then(|setback| said_no(&setback.failure));
-            let said = match no {
-                Some((reason, by)) => Some(Rejection {
-                    task: task.id().clone(),
-                    night: night.opening().night.clone(),
-                    reason: reason.clone(),
-                    by: by.clone(),
-                }),
-                None if state.landed().is_some() => None,
-                None => continue,
-            };
-            words.push((last.ended, task.id().clone(), said));
+            if state.landed().is_some() {
+                known.remove(task.id());
+            } else if let Some((reason, by)) =
+                state.failed().and_then(|setback| said_no(&setback.failure))
+            {
+                let (task, night) = (task.id().clone(), night.opening().night.clone());
+                let (reason, by) = (reason.clone(), by.clone());
+                known.insert(task.clone(), Rejection { task, night, reason, by });
+            }
         }
-    }
-    for fact in known::here(&home.vault).0.facts() {
-        let Fact::Task { task, night, origin, happened, outcome, .. } = fact else { continue };
-        if ours.contains(&origin) || !tasks.iter().any(|known| *known.id() == task) {
-            continue;
-        }
-        let said = match outcome {
-            Outcome::Rejected { why } => Some(Rejection {
-                task: task.clone(),
-                night,
-                reason: why,
-                by: "a person at another machine".to_owned(),
-            }),
-            Outcome::Landed { .. } => None,
-            Outcome::Held { .. } | Outcome::Failed { .. } | Outcome::Asked { .. } => continue,
-        };
-        words.push((happened, task, said));
-    }
-    words.sort_by_key(|(at, _, _)| *at);
-    let mut known: BTreeMap<TaskId, Rejection> = BTreeMap::new();
-    for (_, task, said) in words {
-        match said {
-            Some(said) => known.insert(task, said),
-            None => known.remove(&task),
-        };
     }
     known.into_values().collect()
 }

@@ -4,6 +4,7 @@
 //! work pass: a base's gate always runs here, and every candidate's does. Its loss costs tries that were made before.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::{
     git::{
@@ -42,6 +43,24 @@ pub fn here(vault: &Vault) -> (Ledger, Vec<String>) {
     }
     problems.dedup();
     (all, problems)
+}
+
+/// What all machines say, as it may be shown: nothing in it draws on a terminal or is long.
+pub(super) fn said(vault: &Vault) -> Vec<Fact> {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(words) => *words = reason(words),
+            Value::Array(values) => values.iter_mut().for_each(clean),
+            Value::Object(fields) => fields.values_mut().for_each(clean),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let cleaned = |fact: Fact| {
+        let mut value = serde_json::to_value(fact).ok()?;
+        clean(&mut value);
+        serde_json::from_value(value).ok()
+    };
+    here(vault).0.facts().filter_map(cleaned).collect()
 }
 
 type Reading = (Ledger, Vec<String>, Option<git::ledger::Found>);
@@ -285,8 +304,7 @@ pub(super) fn proof(
     if spec.canary != Canary::Auto {
         return None;
     }
-    let (ledger, _) = here(vault);
-    ledger.facts().find_map(|fact| match fact {
+    said(vault).into_iter().find_map(|fact| match fact {
         Fact::Canary { gate, tree, tier, what, broken, red_steps, happened }
             if gate == spec.id && tree == *base && tier == walls && !red_steps.is_empty() =>
         {
@@ -301,8 +319,7 @@ pub(super) fn proof(
 
 /// What to know of a base before its gate runs here: that it was red elsewhere.
 pub(super) fn red_elsewhere(vault: &Vault, spec: &GateId, base: &TreeId) -> Option<String> {
-    let (ledger, _) = here(vault);
-    ledger.facts().find_map(|fact| match fact {
+    said(vault).into_iter().find_map(|fact| match fact {
         Fact::Base { gate, tree, green: false, happened, tier }
             if gate == *spec && tree == *base =>
         {

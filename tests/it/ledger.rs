@@ -121,20 +121,21 @@ fn what_is_only_known_is_told_although_nothing_landed() {
 }
 
 #[test]
-fn a_rejection_is_known_elsewhere_and_told_to_the_next_attempt() {
+fn a_rejection_is_known_elsewhere_and_no_word_of_the_ledger_reaches_an_agent() {
     let night = TestNight::new().task("a", "Make it run").agent("chmod +x src/a.txt");
     let night = night.run(&[]).exit(1).says("HELD FOR YOU").then();
     let waits = "waits for your decision (on another machine)";
     Machine::new(&night, "first").checks(waits);
     let night = night.call(&["reject", "a", "--reason", "not like this"]).exit(0).then();
     Machine::new(&night, "second").checks("it failed in night");
+    assert!(ledger_of(&night).contains("not like this"));
     let prompt = "cat > \"$(dirname \"$0\")/prompt\"; echo a > src/from_a.txt";
     fs::write(night.path("agent.sh"), prompt).unwrap();
     let night = night.tier_later("off");
     let other = Machine::new(&night, "third");
     other.says(&["run", "--agent", "test", "-t", "a"], 0, &["LANDED 1"]);
     let told = fs::read_to_string(night.path("prompt")).unwrap();
-    assert!(told.contains("not like this"), "{told}");
+    assert!(told.contains("Make it run") && !told.contains("not like this"), "{told}");
 }
 
 #[test]

@@ -393,7 +393,7 @@ fn an_unreachable_remote_keeps_the_work_and_says_so() {
     std::fs::write(&hook, "#!/bin/sh\necho 'not tonight' >&2\nexit 1\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&hook, mode).unwrap();
-    let ran = night.run(&[]).exit(6).says("not tonight").says("nightshift resume");
+    let ran = night.run(&[]).exit(6).says("not tonight").says("nightshift land");
     std::fs::remove_file(&hook).unwrap();
     let ran = ran.then().call(&["resume"]).exit(0);
     ran.landed(["t1"]);
