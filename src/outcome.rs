@@ -483,6 +483,8 @@ pub enum Failure {
         /// Who, as far as it is known.
         by: String,
     },
+    /// Nothing of the result that was to be taken back is there any more.
+    NothingLeft,
     /// A person took the landed result from the branch again.
     Reverted {
         /// What the person said.

@@ -8,6 +8,7 @@ use crate::{
         run::drive,
         tell::{self, Cleaner},
     },
+    forge::Over,
     ids::{AttemptId, NAME, NightId, TaskId},
     night::{Night, Publication},
     report::{self, text},
@@ -16,6 +17,7 @@ use crate::{
         home::Home,
         open::{self, Wishes},
         places::Surroundings,
+        prepare::{Preparation, Request},
         refused::Refused,
         revert,
     },
@@ -68,15 +70,18 @@ pub(super) fn revert(
     for note in notes {
         output.note(&format!("note: {}", text::inline_plain(&note)));
     }
-    if let Some(over) = over {
+    if let Some(over) = over.as_ref().filter(|over| !over.merged) {
         let answers = chosen
             .tasks
             .iter()
             .map(|task| Answer::new(task, Outcome::Refused, over.words.clone()).of(night));
         return Ok(decide::tell(output, "revert", answers.collect(), &[], &cleaner));
     }
-    let after = after(&chosen);
-    let shown = shown(&chosen, &after, &cleaner);
+    let after = if over.is_some() { Vec::new() } else { after(&chosen) };
+    let shown = match &over {
+        Some(over) => shown_merged(&chosen, over, &cleaner),
+        None => shown(&chosen, &after, &cleaner),
+    };
     if command.dry_run {
         if output.is_json() {
             let would = serde_json::json!({ "reverts": chosen.tasks, "rebuilds": after });
@@ -90,6 +95,11 @@ pub(super) fn revert(
     if !command.yes && output.asks() && !output.confirmed("take it back?") {
         output.note("nothing was reverted");
         return Ok(code::FINDINGS);
+    }
+    if over.is_some() {
+        let (reverting, around) = reverse(surroundings, global, &chosen, command, output)?;
+        let answers = chosen.tasks.iter().map(|task| taken_back(&reverting, task)).collect();
+        return Ok(decide::tell(output, "revert", answers, &[around], &cleaner));
     }
     let id = night.opening().night.clone();
     let (night, around) = rebuild(surroundings, &home, &id, &chosen.tasks, command, output)?;
@@ -111,6 +121,12 @@ fn chosen(
     let with_night = selector.task.as_ref().is_none_or(|task| !word.starts_with(task.as_str()));
     let night = match &selector.task {
         Some(task) if !with_night => match revert::landed(home, task)? {
+            Some(night) if !night.opening().reverses.is_empty() => {
+                let id = &night.opening().night;
+                let answer = Answer::new(task, Outcome::Nothing, "it is taken back already");
+                let help = format!("{NAME} show {id}; {NAME} revert {id} takes that back");
+                return Ok(Err(Box::new(answer.of(&night).help(help))));
+            }
             Some(night) => night,
             None => {
                 let why = "no night has it on its branch";
@@ -197,21 +213,102 @@ fn rebuild(
 ) -> Result<(Night, u8), Refused> {
     open::not_stopped(home)?;
     let lock = open::lock(home, Some(id.clone()))?;
-    let wishes = Wishes {
-        no_push: command.no_push,
-        no_pr: command.no_pr,
-        attended: output.attended(),
-        ..Wishes::default()
-    };
+    let wishes = command.wishes(output);
     let words = (tasks, command.reason.as_deref());
     let opened = revert::rebuild(surroundings, home, id, words, wishes, lock)?;
     let (night, exit) = drive(surroundings, opened, output)?;
-    let around = match exit {
-        code::INTERRUPTED | code::TERMINATED | code::BUG => exit,
+    let around = around(&night, exit);
+    Ok((night, around))
+}
+
+/// The same for what is merged: a night of its own takes it from the base.
+fn reverse(
+    surroundings: &Surroundings,
+    global: &Global,
+    chosen: &Chosen,
+    command: &Revert,
+    output: &Output,
+) -> Result<(Night, u8), Refused> {
+    let request = Request {
+        repository: global.repository(),
+        base: None,
+        tasks: Vec::new(),
+        overrides: Vec::new(),
+        style: output.style(),
+    };
+    let preparation = Preparation::read(surroundings, &request)?;
+    if let Some((id, at_it)) = open::unfinished(&preparation.home)?
+        && chosen.tasks.iter().any(|task| at_it.opening().reverse_of(task).is_some())
+    {
+        return Err(Refused::usage(
+            format!("night {id} takes it back already, and has not come to its end"),
+            format!("{NAME} resume goes on with it"),
+        ));
+    }
+    open::not_stopped(&preparation.home)?;
+    let lock = open::lock(&preparation.home, None)?;
+    let words = (chosen.tasks.as_slice(), command.reason.as_deref());
+    let wishes = command.wishes(output);
+    let opened = revert::reverse(surroundings, &preparation, &chosen.night, words, wishes, lock)?;
+    let (night, exit) = drive(surroundings, opened, output)?;
+    let around = around(&night, exit);
+    Ok((night, around))
+}
+
+fn around(night: &Night, exit: u8) -> u8 {
+    match exit {
+        code::INTERRUPTED | code::TERMINATED | code::BUG | code::STOPPED => exit,
         _ if matches!(night.publication(), Publication::Failed { .. }) => code::UNPUBLISHED,
         _ => code::DONE,
+    }
+}
+
+impl Revert {
+    fn wishes(&self, output: &Output) -> Wishes {
+        Wishes {
+            no_push: self.no_push,
+            no_pr: self.no_pr,
+            attended: output.attended(),
+            ..Wishes::default()
+        }
+    }
+}
+
+fn shown_merged(chosen: &Chosen, over: &Over, cleaner: &Cleaner) -> String {
+    let mut lines = vec![
+        cleaner.line(&over.words),
+        "a pull request takes back, from today's base and gated there:".to_owned(),
+    ];
+    lines.extend(chosen.tasks.iter().map(|task| {
+        let title = cleaner.line(tell::title(&chosen.night, task));
+        format!("  {task} · {title}")
+    }));
+    lines.join("\n")
+}
+
+fn taken_back(night: &Night, task: &TaskId) -> Answer {
+    let id = &night.opening().night;
+    let state = night.task(task);
+    let answer = if let Some(candidate) = state.and_then(|state| state.landed()) {
+        let place = match night.publication() {
+            Publication::Done { url, .. } => url.clone(),
+            Publication::Open | Publication::Failed { .. } => id.branch(),
+        };
+        let why =
+            format!("{} takes it from {}", candidate.commit.short(), night.opening().base.branch);
+        Answer::new(task, Outcome::Reverted, why).help(format!("review and merge {place}"))
+    } else if let Some(setback) = state.and_then(|state| state.failed()) {
+        let why = text::inline_plain(&report::why(setback));
+        let help = format!("{NAME} show {id}/{task}; by hand: git revert");
+        Answer::new(task, Outcome::Failed, why).help(help)
+    } else if let Some(record) = state.filter(|s| s.held().is_some()).and_then(|s| s.last()) {
+        let why = report::why_held(record);
+        Answer::new(task, Outcome::Held, why).help(format!("{NAME} approve '{id}/{task}' lands it"))
+    } else {
+        let help = format!("{NAME} resume goes on with it");
+        Answer::new(task, Outcome::Held, "not taken back yet").help(help)
     };
-    Ok((night, around))
+    answer.of(night)
 }
 
 fn reverted(night: &Night, task: &TaskId) -> Answer {

@@ -95,12 +95,32 @@ pub fn restack(
     candidate: &Candidate,
     onto: &CommitId,
 ) -> Result<Result<TreeId, Vec<RepoPath>>, Error> {
+    let (ancestor, ours) = (vault.tree_of(&candidate.base)?, vault.tree_of(onto)?);
+    merge(vault, &ancestor, &ours, &candidate.edit)
+}
+
+/// The tree of `onto` without what leads from the tree `before` to the tree `after`, in memory. `Err(paths)` =
+/// conflict.
+pub fn reverse(
+    vault: &Vault,
+    before: &TreeId,
+    after: &TreeId,
+    onto: &CommitId,
+) -> Result<Result<TreeId, Vec<RepoPath>>, Error> {
+    merge(vault, after, &vault.tree_of(onto)?, before)
+}
+
+/// What leads from `ancestor` to `theirs`, done to `ours`.
+fn merge(
+    vault: &Vault,
+    ancestor: &TreeId,
+    ours: &TreeId,
+    theirs: &TreeId,
+) -> Result<Result<TreeId, Vec<RepoPath>>, Error> {
     let handles = vault.open()?;
-    let wrap = || git("rebuild a commit on the new tip");
+    let wrap = || git("put two changes together");
     let tree = |id: &TreeId| handles.read.find_tree(oid(id.as_str())).map_err(wrap());
-    let ancestor = tree(&commit_tree(&handles, &candidate.base)?)?;
-    let ours = tree(&commit_tree(&handles, onto)?)?;
-    let theirs = tree(&candidate.edit)?;
+    let (ancestor, ours, theirs) = (tree(ancestor)?, tree(ours)?, tree(theirs)?);
     let mut options = git2::MergeOptions::new();
     options.find_renames(true);
     let mut index =
@@ -265,12 +285,6 @@ fn show(
         return Ok(());
     }
     user.publish_ref(vault, branch, found, tip)
-}
-
-fn commit_tree(handles: &Handles, commit: &CommitId) -> Result<TreeId, Error> {
-    let found = handles.read.find_commit(oid(commit.as_str()));
-    let found = found.map_err(git(format!("read the commit {}", commit.short())))?;
-    Ok(tree_id(found.tree_id()))
 }
 
 fn add_tick(handles: &Handles, edit: &TreeId, tick: &Tick) -> Result<TreeId, Error> {

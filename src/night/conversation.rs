@@ -103,7 +103,10 @@ fn kind(failure: &Failure) -> Option<Kind> {
         Failure::Unproven(_) => same("tests not proven".into()),
         // What is in the files cannot be gone on with.
         Failure::Unfit(_) | Failure::Conflict { .. } | Failure::NoProgress { .. } => None,
-        Failure::Question { .. } | Failure::Rejected { .. } | Failure::Reverted { .. } => None,
+        Failure::Question { .. }
+        | Failure::Rejected { .. }
+        | Failure::NothingLeft
+        | Failure::Reverted { .. } => None,
     }
 }
 

@@ -106,6 +106,15 @@ impl Night {
             let last = task.attempts.last().map_or(0, |record| record.number);
             let attempt = AttemptId { task: id.clone(), number: last };
             let command = match &task.stage {
+                Stage::Waiting if self.opening.reverse_of(id).is_some() => {
+                    // Each on what the one before it left, the last that landed first.
+                    if busy > 0 || self.held_back(id, task, now, started, left).is_some() {
+                        continue;
+                    }
+                    busy += 1;
+                    let attempt = AttemptId { task: id.clone(), number: last + 1 };
+                    Command::Reverse { attempt, onto: self.tip.clone() }
+                }
                 Stage::Waiting => {
                     if busy >= parallel
                         || self.held_back(id, task, now, started, left).is_some()

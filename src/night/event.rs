@@ -154,6 +154,13 @@ pub enum Event {
         /// What a "no" leads to.
         setback: Option<Setback>,
     },
+    /// The opposite of an earlier night's result was made on the tip.
+    Reversed {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The candidate, or why there is none.
+        result: Result<Candidate, Setback>,
+    },
     /// A candidate was rebuilt on a new tip.
     Restacked {
         /// Which attempt.
@@ -365,6 +372,13 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         conversation: Option<Conversation>,
     },
+    /// Redo: makes a new commit object, moves no ref but the one that keeps it.
+    Reverse {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The tip that the opposite of the task's result is made on.
+        onto: CommitId,
+    },
     /// Redo: reads a tree, writes nothing.
     RunGate {
         /// Which attempt.
@@ -439,6 +453,7 @@ impl Command {
     pub fn attempt(&self) -> Option<&AttemptId> {
         match self {
             Command::RunAgent { attempt, .. }
+            | Command::Reverse { attempt, .. }
             | Command::RunGate { attempt, .. }
             | Command::ProveTests { attempt, .. }
             | Command::Review { attempt, .. }
@@ -468,6 +483,7 @@ impl Event {
             Event::Began(_) => StreamKind::Step,
             Event::AgentEnded { .. }
             | Event::Restacked { .. }
+            | Event::Reversed { .. }
             | Event::Decided { .. }
             | Event::Reverted { .. }
             | Event::Rewound { .. }
@@ -504,6 +520,7 @@ impl Entry {
         | Event::GateEnded { setback: Some(setback), .. }
         | Event::TestsProven { setback: Some(setback), .. }
         | Event::Reviewed { setback: Some(setback), .. }
+        | Event::Reversed { result: Err(setback), .. }
         | Event::Restacked { result: Err(setback), .. } = &event
         {
             Some(setback.then.in_words())

@@ -5,7 +5,6 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    budget::{Spend, Usd},
     ids::{AttemptId, TaskId},
     night::{
         AttemptRecord, BaseGate, Baseline, Charge, Command, Event, Gap, IllegalEvent, Night,
@@ -14,7 +13,6 @@ use crate::{
         illegal,
     },
     outcome::{Failure, StopReason},
-    policy::Inspection,
 };
 
 impl Night {
@@ -45,7 +43,9 @@ impl Night {
                 let report = report.clone();
                 self.base_gate = if report.passed() {
                     BaseGate::Green(report)
-                } else if self.opening.gate.baseline == Baseline::Compare && report.names_failures()
+                } else if (self.opening.gate.baseline == Baseline::Compare && report.names_failures())
+                    // What is taken back may be what made it red.
+                    || !self.opening.reverses.is_empty()
                 {
                     BaseGate::Known(report)
                 } else {
@@ -190,6 +190,9 @@ impl Night {
                     }
                 }
             }
+            Event::Reversed { ref attempt, ref result } => {
+                self.reversed(attempt, result.clone()).map_err(|why| illegal(&event, why))?;
+            }
             Event::Restacked { ref attempt, ref result } => {
                 let found = self.settle(
                     |command| matches!(command, Command::Restack { attempt: a, .. } if a == attempt),
@@ -326,9 +329,10 @@ impl Night {
             | Event::TestsProven { attempt, .. }
             | Event::Reviewed { attempt, .. }
             | Event::Restacked { attempt, .. }
+            | Event::Reversed { attempt, .. }
             | Event::Landed { attempt, .. } => is_last(attempt),
             // The one makes the attempt, the other asks for it itself.
-            Event::Began(Command::RunAgent { .. })
+            Event::Began(Command::RunAgent { .. } | Command::Reverse { .. })
             | Event::Decided { .. }
             | Event::Reverted { .. } => true,
             Event::Began(command) => command.attempt().is_none_or(is_last),
@@ -375,31 +379,14 @@ impl Night {
                 task.not_before = None;
                 task.stage = Stage::Editing;
                 task.attempts.push(AttemptRecord {
-                    number: attempt.number,
-                    base: base.clone(),
-                    began: at,
-                    ended: at,
                     reserved: *budget,
                     model: model.clone(),
                     conversation: conversation.clone(),
-                    agent: None,
-                    charged: None,
-                    review: None,
-                    reviewing: Usd::ZERO,
-                    reviews_lost: Spend::default(),
-                    candidate: None,
-                    gate: None,
-                    setback: None,
-                    kept: None,
-                    inspection: Inspection::default(),
-                    gate_findings: Vec::new(),
-                    test_proof: None,
-                    proof_findings: Vec::new(),
-                    approved_by: None,
-                    approval_note: None,
+                    ..AttemptRecord::new(attempt.number, base.clone(), at)
                 });
                 Ok(())
             }
+            Command::Reverse { attempt, onto } => self.began_to_reverse(at, attempt, onto),
             Command::RunGate { attempt, commit, tree } => {
                 match self.tasks.get(&attempt.task).map(|task| &task.stage) {
                     Some(Stage::Ungated(c)) if c.commit == *commit && c.tree == *tree => Ok(()),
@@ -482,7 +469,7 @@ impl Night {
     /// only a lost agent run costs an attempt number, and what it is charged with.
     fn restarted(&mut self, charges: Vec<Charge>) {
         for command in std::mem::take(&mut self.in_flight) {
-            if let Command::RunAgent { attempt, .. } = command {
+            if let Command::RunAgent { attempt, .. } | Command::Reverse { attempt, .. } = command {
                 let task = self.state(&attempt.task);
                 task.stage = Stage::Waiting;
                 task.counted = task.counted.saturating_sub(1);
@@ -535,7 +522,7 @@ impl Night {
         }
     }
 
-    fn set_back(&mut self, attempt: &AttemptId, setback: Setback) {
+    pub(super) fn set_back(&mut self, attempt: &AttemptId, setback: Setback) {
         let at = self.last;
         let record = self.record(attempt);
         record.ended = at;
@@ -574,11 +561,11 @@ impl Night {
         }
     }
 
-    fn state(&mut self, id: &TaskId) -> &mut TaskState {
+    pub(super) fn state(&mut self, id: &TaskId) -> &mut TaskState {
         self.tasks.get_mut(id).expect("events name tasks that their order named")
     }
 
-    fn record(&mut self, attempt: &AttemptId) -> &mut AttemptRecord {
+    pub(super) fn record(&mut self, attempt: &AttemptId) -> &mut AttemptRecord {
         self.state(&attempt.task)
             .attempts
             .iter_mut()
@@ -586,7 +573,7 @@ impl Night {
             .expect("events name attempts that their order named")
     }
 
-    fn settle(&mut self, is_it: impl Fn(&Command) -> bool) -> Option<Command> {
+    pub(super) fn settle(&mut self, is_it: impl Fn(&Command) -> bool) -> Option<Command> {
         let at = self.in_flight.iter().position(is_it)?;
         Some(self.in_flight.remove(at))
     }

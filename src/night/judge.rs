@@ -78,7 +78,10 @@ impl Night {
             | Failure::Disagreed { .. }
             | Failure::Unproven(_)
             | Failure::Conflict { .. } => Then::Retry,
-            Failure::NoProgress { .. } | Failure::Rejected { .. } | Failure::Reverted { .. } => {
+            Failure::NoProgress { .. }
+            | Failure::Rejected { .. }
+            | Failure::NothingLeft
+            | Failure::Reverted { .. } => {
                 Then::FailTask
             }
             Failure::Question { .. } => Then::Park,
@@ -95,6 +98,7 @@ impl Night {
             | Failure::Disagreed { .. }
             | Failure::Unproven(_)
             | Failure::Rejected { .. }
+            | Failure::NothingLeft
             | Failure::Reverted { .. }
             | Failure::Question { .. }
             | Failure::Conflict { .. } => None,

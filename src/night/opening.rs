@@ -45,6 +45,37 @@ pub struct Opening {
     /// What people said about results of earlier nights that they rejected: one at most for each task.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejection>,
+    /// Results of an earlier night that a person takes from the base again, the last that landed first: then this
+    /// night's tasks are these, and no agent is started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reverses: Vec<Reverse>,
+}
+
+/// A result of an earlier night that is taken from the base again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reverse {
+    /// The task.
+    pub task: TaskId,
+    /// The night that landed it.
+    pub night: NightId,
+    /// The commit that landed.
+    pub commit: CommitId,
+    /// The tree before it.
+    pub before: TreeId,
+    /// The tree after it, without the mark in the plan.
+    pub after: TreeId,
+    /// What the person said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who, as far as it is known.
+    pub by: String,
+}
+
+impl Opening {
+    /// What a night that takes results back does with a task; `None` in every other night.
+    pub fn reverse_of(&self, task: &TaskId) -> Option<&Reverse> {
+        self.reverses.iter().find(|reverse| reverse.task == *task)
+    }
 }
 
 /// A person's no to the result of an earlier night.

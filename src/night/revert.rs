@@ -3,9 +3,11 @@
 //! The branch goes back to before the result, and what had landed after it lands anew, one after another in its old
 //! order, each gated at its new tree. Nothing is lost: every commit that was on the branch stays behind a ref.
 
+use jiff::Timestamp;
+
 use crate::{
     ids::{AttemptId, CommitId, TaskId},
-    night::{Night, Publication, Setback, Stage, Then},
+    night::{AttemptRecord, Command, Night, Publication, Setback, Stage, Then},
     outcome::{Candidate, Failure},
 };
 
@@ -80,6 +82,53 @@ impl Night {
         self.publication = Publication::Open;
         if landed {
             self.take_down(id, &candidate);
+        }
+        Ok(())
+    }
+
+    /// The opposite of an earlier night's result is about to be made.
+    pub(super) fn began_to_reverse(
+        &mut self,
+        at: Timestamp,
+        attempt: &AttemptId,
+        onto: &CommitId,
+    ) -> Result<(), &'static str> {
+        let may = self.base_gate.may_start()
+            && *onto == self.tip
+            && self.opening.reverse_of(&attempt.task).is_some();
+        let task = self.tasks.get_mut(&attempt.task).ok_or("no such task")?;
+        let next = u32::try_from(task.attempts.len()).unwrap_or(u32::MAX) + 1;
+        if !may || task.stage != Stage::Waiting || attempt.number != next {
+            return Err("nothing to take back");
+        }
+        task.counted += 1;
+        task.stage = Stage::Editing;
+        task.attempts.push(AttemptRecord::new(attempt.number, onto.clone(), at));
+        Ok(())
+    }
+
+    /// It was made, or does not fit.
+    pub(super) fn reversed(
+        &mut self,
+        attempt: &AttemptId,
+        result: Result<Candidate, Setback>,
+    ) -> Result<(), &'static str> {
+        let found = self.settle(
+            |command| matches!(command, Command::Reverse { attempt: a, .. } if a == attempt),
+        );
+        if found.is_none() {
+            return Err("nothing was to be taken back");
+        }
+        match result {
+            Ok(candidate) => {
+                let at = self.last;
+                let record = self.record(attempt);
+                record.ended = at;
+                record.kept = Some(candidate.commit.clone());
+                record.candidate = Some(candidate.clone());
+                self.state(&attempt.task).stage = Stage::Ungated(candidate);
+            }
+            Err(setback) => self.set_back(attempt, setback),
         }
         Ok(())
     }

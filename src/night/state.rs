@@ -97,6 +97,34 @@ pub struct AttemptRecord {
 }
 
 impl AttemptRecord {
+    /// An attempt that has just begun.
+    pub(super) fn new(number: u32, base: CommitId, began: Timestamp) -> AttemptRecord {
+        AttemptRecord {
+            number,
+            base,
+            began,
+            ended: began,
+            reserved: Usd::ZERO,
+            model: None,
+            conversation: None,
+            agent: None,
+            charged: None,
+            review: None,
+            reviewing: Usd::ZERO,
+            reviews_lost: Spend::default(),
+            candidate: None,
+            gate: None,
+            setback: None,
+            kept: None,
+            inspection: Inspection::default(),
+            gate_findings: Vec::new(),
+            test_proof: None,
+            proof_findings: Vec::new(),
+            approved_by: None,
+            approval_note: None,
+        }
+    }
+
     /// Everything that rules said of its work: of the diff, of the gate's run, of its tests.
     pub fn findings(&self) -> impl Iterator<Item = &Refusal> {
         self.inspection.findings.iter().chain(&self.gate_findings).chain(&self.proof_findings)

@@ -3,6 +3,7 @@
 
 use crate::{
     ids::{AttemptId, GateId, NightId, TreeId},
+    night::Reverse,
     policy::RiskLevel,
     report::text,
 };
@@ -27,16 +28,26 @@ pub struct Message<'a> {
     pub risk: (RiskLevel, u32),
     /// `Name <address>` of the agent, where it should be credited.
     pub co_author: Option<&'a str>,
+    /// What it takes back, where it does.
+    pub reverse: Option<&'a Reverse>,
 }
 
 impl Message<'_> {
     /// The text for a commit of this tree.
     pub fn text(&self, tree: &TreeId) -> String {
         let title = text::for_commit(self.title);
-        let subject = text::head(&format!("{}: {}", kind(&title), lower_first(&title)), SUBJECT);
+        let kind = if self.reverse.is_some() { "revert" } else { kind(&title) };
+        let subject = text::head(&format!("{kind}: {}", lower_first(&title)), SUBJECT);
         let mut message = subject.clone();
         if subject.ends_with('…') {
             message.push_str(&format!("\n\n{title}"));
+        }
+        if let Some(reverse) = self.reverse {
+            let (commit, night) = (&reverse.commit, &reverse.night);
+            message.push_str(&format!("\n\nThis takes back {commit} of night {night}."));
+            if let Some(reason) = &reverse.reason {
+                message.push_str(&format!("\n\n{}", text::for_commit(reason)));
+            }
         }
         let task = text::for_commit(self.attempt.task.as_str());
         message.push_str(&format!(
@@ -95,6 +106,7 @@ mod tests {
             gate: &gate,
             risk: (RiskLevel::Low, 29),
             co_author: None,
+            reverse: None,
         }
         .text(&tree)
     }

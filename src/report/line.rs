@@ -33,7 +33,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
             night.task(&attempt.task).map_or(attempt.number, |task| task.counted),
             night.attempts_allowed(&attempt.task)
         ),
-        Event::Began(Command::Rewind { .. }) => return None,
+        Event::Began(Command::Rewind { .. } | Command::Reverse { .. }) => return None,
         Event::Began(Command::Publish { .. }) => {
             format!("{night_word} publish  {}", opening.night.branch())
         }
@@ -101,6 +101,10 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
                 held(attempt, night)
             ),
             Some(setback) => format!("{} {}", subject(attempt), set_back(setback)),
+        },
+        Event::Reversed { attempt, result } => match result {
+            Ok(_) => format!("{} opposite on {}", subject(attempt), night.tip().short()),
+            Err(setback) => format!("{} {}", subject(attempt), set_back(setback)),
         },
         Event::Restacked { attempt, result } => match result {
             Ok(_) => format!("{} restack  on {}", subject(attempt), night.tip().short()),
@@ -307,6 +311,7 @@ pub fn failure(failure: &Failure) -> String {
         Failure::Rejected { reason, by } => {
             format!("rejected by {}: {}", text::plain(by), text::plain(reason))
         }
+        Failure::NothingLeft => "nothing of it is in the base any more".to_owned(),
         Failure::Reverted { reason, by } => {
             let why = reason.as_ref().map_or(String::new(), |r| format!(": {}", text::plain(r)));
             format!("reverted by {}{why}", text::plain(by))

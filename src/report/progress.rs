@@ -70,6 +70,7 @@ pub fn phase(night: &Night, now: Timestamp) -> String {
                 attempt.number,
                 night.attempts_allowed(&attempt.task)
             ),
+            Command::Reverse { attempt, .. } => format!("{attempt} is taken back"),
             Command::RunGate { attempt, .. } => format!("the gate runs for {attempt}"),
             Command::ProveGate { .. } => "the gate runs on broken trees".to_owned(),
             Command::ProveTests { attempt, .. } => format!("the tests of {attempt} are tried"),

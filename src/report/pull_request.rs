@@ -5,7 +5,7 @@
 
 use crate::{
     ids::{NAME, NightId, TaskId},
-    night::{AttemptRecord, Night, NotStarted, Stage, TaskState},
+    night::{AttemptRecord, Night, NotStarted, Reverse, Stage, TaskState},
     outcome::{Failure, GateReport, StopReason},
     policy::{Inspection, Refusal, Verdict},
     prompt::{Decision, Level},
@@ -46,7 +46,9 @@ pub fn pull_request(night: &Night) -> PullRequest {
         night.opening().night,
         landed.len(),
     );
+    let title = if night.opening().reverses.is_empty() { title } else { reverting(night) };
     let mut sections = vec![
+        takes_back(night),
         runs_code(night),
         first_screen(night),
         reported(night),
@@ -75,6 +77,38 @@ pub fn pull_request(night: &Night) -> PullRequest {
     }
     body.push_str(&footer);
     PullRequest { title: text::head(&title, 256), body, draft: waits_for_a_person(night) }
+}
+
+/// The title of a night that takes results back.
+fn reverting(night: &Night) -> String {
+    let landed = night.landed();
+    let names: Vec<&str> = landed.iter().map(|(id, _)| self::title(night, id)).collect();
+    format!("{NAME} {}: take back {}", night.opening().night, text::plain(&names.join(", ")))
+}
+
+/// What is taken back, whose word it was, and why.
+fn takes_back(night: &Night) -> String {
+    let landed =
+        |reverse: &&Reverse| night.task(&reverse.task).is_some_and(|task| task.landed().is_some());
+    let mut rows = String::new();
+    for reverse in night.opening().reverses.iter().filter(landed) {
+        rows.push_str(&format!(
+            "| **{}** {} | {} | {} | {} | {} |\n",
+            text::inline(reverse.task.as_str()),
+            text::inline(self::title(night, &reverse.task)),
+            reverse.commit.short(),
+            reverse.night,
+            text::inline(&reverse.by),
+            text::inline(reverse.reason.as_deref().unwrap_or("")),
+        ));
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "**Takes back** what an earlier night landed and a person does not want. No agent worked on it.\n\n\
+         | task | commit | night | by | why |\n|---|---|---|---|---|\n{rows}\n"
+    )
 }
 
 fn waits_for_a_person(night: &Night) -> bool {

@@ -115,6 +115,7 @@ impl Story {
             },
             notes: Vec::new(),
             rejected: Vec::new(),
+            reverses: Vec::new(),
         };
         change(&mut opening);
         let (commit, tree) = (opening.base.commit.clone(), opening.base.tree.clone());

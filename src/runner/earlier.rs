@@ -124,6 +124,17 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<Key, Word> {
         for task in &night.opening().tasks {
             let Some(state) = night.task(task.id()) else { continue };
             let Some(last) = state.last() else { continue };
+            // Taken back is not to be done again by itself, merged or not; one that is not says nothing.
+            if let Some(reverse) = night.opening().reverse_of(task.id()) {
+                if night.on_branch(task.id()).is_some() {
+                    let said = reverse.reason.as_ref().map_or(String::new(), |r| format!(": {r}"));
+                    let why = format!("{} took it back{said}", reverse.by);
+                    let key = (task.id().clone(), task.task().text_hash.clone());
+                    let known = Earlier::Failed { night: id.clone(), why };
+                    words.push((last.ended, key, Some((known, false))));
+                }
+                continue;
+            }
             let known = if let Some(candidate) = night.on_branch(task.id()) {
                 landed(&candidate.commit, place(&night))
             } else if state.held().is_some() || state.is_approved() {
@@ -197,7 +208,13 @@ pub fn rejections(home: &Home, tasks: &[AdmittedTask]) -> Vec<Rejection> {
     for night in nights(&home.places) {
         for task in tasks {
             let Some(state) = night.task(task.id()) else { continue };
-            if state.landed().is_some() {
+            let reverse =
+                night.opening().reverse_of(task.id()).filter(|_| state.landed().is_some());
+            if let Some((reverse, reason)) = reverse.and_then(|r| Some((r, r.reason.clone()?))) {
+                let (task, night) = (task.id().clone(), reverse.night.clone());
+                let by = reverse.by.clone();
+                known.insert(task.clone(), Rejection { task, night, reason, by });
+            } else if state.landed().is_some() {
                 known.remove(task.id());
             } else if let Some((reason, by)) =
                 state.failed().and_then(|setback| said_no(&setback.failure))
@@ -226,6 +243,7 @@ fn said_no(failure: &Failure) -> Option<(&String, &String)> {
         | Failure::Conflict { .. }
         | Failure::Question { .. }
         | Failure::Unproven(_)
+        | Failure::NothingLeft
         | Failure::Reverted { reason: None, .. }
         | Failure::Disagreed { .. } => None,
     }

@@ -216,6 +216,7 @@ impl Hands {
             Command::Review { attempt, commit, budget, model } => {
                 self.review(brief, attempt, commit, *budget, model.clone()).await
             }
+            Command::Reverse { attempt, onto } => self.reverse(brief, attempt, onto, at),
             Command::Restack { attempt, candidate, onto } => {
                 self.restack(brief, attempt, candidate, onto, at)
             }
@@ -314,8 +315,9 @@ impl Hands {
         let opening = &brief.opening;
         let risk = task.risk().score.max(risk);
         let tick = self.tick(opening, task, base)?;
-        let co_author =
-            (opening.agent.name == "claude").then_some("Claude <noreply@anthropic.com>");
+        let reverse = opening.reverse_of(task.id());
+        let co_author = (opening.agent.name == "claude" && reverse.is_none())
+            .then_some("Claude <noreply@anthropic.com>");
         let message = report::Message {
             title: &task.task().title,
             night: &opening.night,
@@ -324,6 +326,7 @@ impl Hands {
             gate: &opening.gate.id,
             risk: (opening.policy.risk.of(risk).0, risk),
             co_author,
+            reverse,
         };
         Ok(landing::candidate(&self.vault, base, edit, tick.as_ref(), signed, |tree| {
             self.redactor.redact(&message.text(tree)).into_owned()
@@ -353,7 +356,11 @@ impl Hands {
         if found.text_hash != own.text_hash && found.title != own.title {
             return Ok(None);
         }
-        let status = format!("DONE (night {})", opening.night);
+        // Who takes a result back wants to see its task again before it is done again.
+        let status = match opening.reverse_of(task.id()) {
+            Some(_) => format!("PENDING (taken back, night {})", opening.night),
+            None => format!("DONE (night {})", opening.night),
+        };
         let contents = plan::tick::set_status(&bytes, found, &status).ok().filter(|edited| {
             plan::tick::reads_back(&plan.tasks, found, &status, edited, &self.words)
         });
@@ -381,6 +388,33 @@ impl Hands {
             }
             Err(paths) => Ok(Deed::Restack(Err(Failure::Conflict { paths }))),
         }
+    }
+
+    /// The opposite of an earlier night's result, as a candidate of this one.
+    fn reverse(
+        &self,
+        brief: &Brief,
+        attempt: &AttemptId,
+        onto: &CommitId,
+        at: Timestamp,
+    ) -> Result<Deed, Error> {
+        let task = brief.task(&attempt.task).expect("orders name tasks of the opening");
+        let reverse =
+            brief.opening.reverse_of(&attempt.task).expect("orders name what is reversed");
+        let tree = match landing::reverse(&self.vault, &reverse.before, &reverse.after, onto)? {
+            Ok(tree) => tree,
+            Err(paths) => return Ok(Deed::Restack(Err(Failure::Conflict { paths }))),
+        };
+        let stands = self.vault.tree_of(onto)?;
+        if tree == stands {
+            return Ok(Deed::Restack(Err(Failure::NothingLeft)));
+        }
+        let signed = Signed { author: &brief.opening.author, at };
+        let stat = self.vault.diff(&stands, &tree)?.stat();
+        let work = Work { task, attempt, base: onto, edit: (&tree, stat), risk: 0 };
+        let candidate = self.candidate(brief, &work, &signed)?;
+        self.keep_ref(&brief.opening, attempt, &candidate.commit)?;
+        Ok(Deed::Restack(Ok(candidate)))
     }
 
     /// Gives back the room that was held for the night's end. False when that was done before.

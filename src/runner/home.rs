@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::{
+    files,
     forge::{
         ForgeError, GitHub,
         endpoint::{self, Endpoint, Token},
@@ -15,12 +16,13 @@ use crate::{
         remote::{ForgeAddress, Remote, without_login},
         user::{RemoteUrl, UserRepository},
     },
-    ids::CommitId,
+    ids::{BRANCH_NAMESPACE, CommitId, NAME, NightId},
     process::{self, Environment},
     redact::Redactor,
     runner::{
+        clock,
         places::{Places, Surroundings},
-        refused::Refused,
+        refused::{Refused, RefusedKind},
     },
     workspace::Store,
 };
@@ -100,6 +102,47 @@ impl Home {
             network = network.with_credential(Credential { server, token: token.value });
         }
         network
+    }
+
+    /// The next free name of today: free here, in the user's repository and on the remote. The directory is
+    /// the claim on this machine; on the remote the first push is, which expects the branch to be absent.
+    pub fn claim_night(&self, surroundings: &Surroundings) -> Result<NightId, Refused> {
+        let date = clock::local_date();
+        if self.user.resolve(&format!("refs/heads/{NAME}"))?.is_some() {
+            return Err(Refused::environment(
+                format!("your branch `{NAME}` stands where the branches of nights belong"),
+                format!("rename it: git branch -m {NAME} {NAME}-mine"),
+            ));
+        }
+        let there: Vec<String> = self
+            .remote
+            .as_ref()
+            .and_then(|remote| {
+                let pattern = format!("{BRANCH_NAMESPACE}{date}*");
+                self.network(surroundings).list(&remote.push, &pattern).ok()
+            })
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        for number in 1..10_000 {
+            let night = NightId::of(&date, number).map_err(|problem| Refused {
+                kind: RefusedKind::Internal,
+                message: problem.to_string(),
+                help: None,
+            })?;
+            let branch = night.branch_ref();
+            let taken = there.contains(&branch)
+                || self.user.our_ref(&branch)?.is_some()
+                || self.vault.resolve(&branch)?.is_some();
+            if !taken && files::claim_dir(self.places.night(&night).directory())? {
+                return Ok(night);
+            }
+        }
+        Err(Refused::environment(
+            "there is no free name for a night of today",
+            format!("remove old branches below {NAME}/{date}"),
+        ))
     }
 
     /// True when a commit with its tree is here, in the vault or in the user's repository.

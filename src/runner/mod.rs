@@ -334,7 +334,11 @@ impl<'l> Runner<'l> {
             }
             (Deed::Restack(result), Some(attempt)) => {
                 let result = result.map_err(|failure| judge(&attempt, failure));
-                Event::Restacked { attempt, result }
+                if let Command::Reverse { .. } = command {
+                    Event::Reversed { attempt, result }
+                } else {
+                    Event::Restacked { attempt, result }
+                }
             }
             (Deed::Landed, Some(attempt)) => {
                 let Command::Land { to, .. } = command else { return None };
@@ -369,6 +373,7 @@ fn in_words(command: &Command) -> String {
         Command::ProveGate { .. } => "see whether the gate can fail".to_owned(),
         Command::ProveTests { attempt, .. } => format!("try the tests of {attempt}"),
         Command::RunAgent { attempt, .. } => format!("run the agent for {attempt}"),
+        Command::Reverse { attempt, .. } => format!("make the opposite of {attempt}"),
         Command::RunGate { attempt, .. } => format!("run the gate for {attempt}"),
         Command::Review { attempt, .. } => format!("ask for a second opinion on {attempt}"),
         Command::Restack { attempt, .. } => format!("rebuild {attempt} on the new tip"),

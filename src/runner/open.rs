@@ -17,9 +17,13 @@ use crate::{
     forge::{Forge, Local},
     ids::{BRANCH_NAMESPACE, NAME, NightId, TaskId},
     journal::{self, Journal, Lock},
-    night::{AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, PublishSpec},
+    night::{
+        AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, PublishSpec, RefusedTask,
+        Rejection, Reverse,
+    },
     outcome::StopReason,
     plan::SectionWords,
+    policy::AdmittedTask,
     process::{Environment, Stop, Supervisor},
     redact::Secret,
     runner::{
@@ -32,6 +36,7 @@ use crate::{
         places::{NightPlaces, Surroundings},
         prepare::{Preparation, section_words},
         refused::{Refused, RefusedKind},
+        revert,
         slots::AgentSlots,
         stop::StopFiles,
         storage::{RESERVED, Reserve},
@@ -95,6 +100,34 @@ pub fn open(
     lock: Lock,
     stop: Stop,
 ) -> Result<Opened, Refused> {
+    let tasks = preparation.tonight(only);
+    let tonight = Tonight {
+        rejected: earlier::rejections(&preparation.home, &tasks),
+        refused: preparation.refused(only),
+        reverses: Vec::new(),
+        tasks,
+    };
+    begin(surroundings, preparation, tonight, wishes, lock, stop)
+}
+
+/// What a night is to do.
+pub(super) struct Tonight {
+    pub(super) tasks: Vec<AdmittedTask>,
+    pub(super) refused: Vec<RefusedTask>,
+    pub(super) rejected: Vec<Rejection>,
+    pub(super) reverses: Vec<Reverse>,
+}
+
+/// Opens a night with what was prepared and these tasks. The caller holds the lock.
+pub(super) fn begin(
+    surroundings: &Surroundings,
+    preparation: &Preparation,
+    tonight: Tonight,
+    wishes: Wishes,
+    lock: Lock,
+    stop: Stop,
+) -> Result<Opened, Refused> {
+    let Tonight { tasks, refused, rejected, reverses } = tonight;
     let home = &preparation.home;
     let plan = preparation.plan_source.clone().ok_or_else(|| no_plan(home))?;
     if let Some(missing) = &preparation.gate_missing {
@@ -126,18 +159,23 @@ pub fn open(
     let policy = preparation.rules.policy();
     let agent = agent(surroundings, &agent_spec, &supervisor, &steps, &policy.protected);
     let environment = environment(surroundings, &preparation.gate.env);
-    let facts = agent
-        .preflight(&environment)
-        .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
     let mut notes = preparation.notes.clone();
-    notes.extend(facts.warnings);
+    if !wishes.only_landing {
+        let facts = agent
+            .preflight(&environment)
+            .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
+        notes.extend(facts.warnings);
+    }
     notes.extend(included.notes.iter().chain(&yard.notes).cloned());
     notes.extend(two_credentials(surroundings, &agent_spec));
+    let mut limits = preparation.settings.limits.clone();
+    let mut gate = preparation.gate.clone();
+    if !reverses.is_empty() {
+        revert::limits(&mut limits, &mut gate, tasks.len());
+    }
     let forge = forge(surroundings, home, wishes)?;
-    let night = claim(surroundings, home)?;
+    let night = home.claim_night(surroundings)?;
     let pr = &preparation.settings.pr;
-    let tasks = preparation.tonight(only);
-    let rejected = earlier::rejections(home, &tasks);
     let opening = Opening {
         night: night.clone(),
         at: clock::now(),
@@ -147,8 +185,8 @@ pub fn open(
         limits: preparation.settings.limits.clone(),
         policy: policy.clone(),
         tasks,
-        refused: preparation.refused(only),
-        gate: preparation.gate.clone(),
+        refused,
+        gate,
         agent: agent_spec,
         author: author(surroundings, home),
         publish: PublishSpec {
@@ -161,6 +199,7 @@ pub fn open(
         },
         notes,
         rejected,
+        reverses,
     };
     let night_places = home.places.night(&night);
     faults::pass("night.claimed");
@@ -257,7 +296,7 @@ pub fn resume(
     let protected = &opening.policy.protected;
     let agent = agent(surroundings, &opening.agent, &supervisor, &steps, protected);
     let environment = environment(surroundings, &opening.gate.env);
-    if !wishes.only_landing {
+    if !wishes.only_landing && opening.reverses.is_empty() {
         agent
             .preflight(&environment)
             .map_err(|unusable| Refused::environment(unusable.message, unusable.help))?;
@@ -350,6 +389,7 @@ pub(super) fn charges(night: &Night, places: &NightPlaces) -> Vec<Charge> {
             }
             Command::CheckBase { .. }
             | Command::ProveGate { .. }
+            | Command::Reverse { .. }
             | Command::RunGate { .. }
             | Command::ProveTests { .. }
             | Command::Review { .. }
@@ -500,45 +540,4 @@ pub(super) fn author(surroundings: &Surroundings, home: &Home) -> Author {
     home.user
         .identity(&files)
         .unwrap_or_else(|| Author { name: NAME.to_owned(), email: format!("{NAME}@localhost") })
-}
-
-/// The next free name of today: free here, in the user's repository and on the remote. The directory is
-/// the claim on this machine; on the remote the first push is, which expects the branch to be absent.
-fn claim(surroundings: &Surroundings, home: &Home) -> Result<NightId, Refused> {
-    let date = clock::local_date();
-    if home.user.resolve(&format!("refs/heads/{NAME}"))?.is_some() {
-        return Err(Refused::environment(
-            format!("your branch `{NAME}` stands where the branches of nights belong"),
-            format!("rename it: git branch -m {NAME} {NAME}-mine"),
-        ));
-    }
-    let there: Vec<String> = home
-        .remote
-        .as_ref()
-        .and_then(|remote| {
-            let pattern = format!("{BRANCH_NAMESPACE}{date}*");
-            home.network(surroundings).list(&remote.push, &pattern).ok()
-        })
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    for number in 1..10_000 {
-        let night = NightId::of(&date, number).map_err(|problem| Refused {
-            kind: RefusedKind::Internal,
-            message: problem.to_string(),
-            help: None,
-        })?;
-        let branch = night.branch_ref();
-        let taken = there.contains(&branch)
-            || home.user.our_ref(&branch)?.is_some()
-            || home.vault.resolve(&branch)?.is_some();
-        if !taken && files::claim_dir(home.places.night(&night).directory())? {
-            return Ok(night);
-        }
-    }
-    Err(Refused::environment(
-        "there is no free name for a night of today",
-        format!("remove old branches below {NAME}/{date}"),
-    ))
 }

@@ -3,16 +3,19 @@
 //! Decides nothing: what follows is the night's to say. Never starts an agent, never touches a branch of the person's.
 
 use crate::{
+    budget::Limits,
     git::landing,
     ids::{AttemptId, NAME, NightId, TaskId},
     journal::{self, Lock},
-    night::{Event, Night},
+    night::{Canary, Event, GateSpec, Night, Reverse},
     outcome::{Failure, StopReason},
+    process::Stop,
     runner::{
         clock, decide,
         home::Home,
-        open::{Opened, Wishes, replay},
+        open::{self, Opened, Tonight, Wishes, replay},
         places::Surroundings,
+        prepare::Preparation,
         refused::Refused,
     },
 };
@@ -63,6 +66,53 @@ pub fn on_branch(night: &Night) -> Vec<TaskId> {
     let mut found: Vec<TaskId> = night.landed().into_iter().map(|(id, _)| id.clone()).collect();
     found.extend(night.to_land_again().iter().cloned());
     found
+}
+
+/// A night of its own that takes results from the base: their opposite, made and gated on today's base. No agent is
+/// asked. The caller holds the lock.
+pub fn reverse(
+    surroundings: &Surroundings,
+    preparation: &Preparation,
+    night: &Night,
+    (tasks, reason): (&[TaskId], Option<&str>),
+    wishes: Wishes,
+    lock: Lock,
+) -> Result<Opened, Refused> {
+    let vault = &preparation.home.vault;
+    let mut tonight = Tonight {
+        tasks: Vec::new(),
+        refused: Vec::new(),
+        rejected: Vec::new(),
+        reverses: Vec::new(),
+    };
+    // The last that landed goes first: each was made on the one before.
+    for task in tasks.iter().rev() {
+        let admitted = night.opening().tasks.iter().find(|admitted| admitted.id() == task);
+        let (Some(admitted), Some(candidate)) = (admitted, night.on_branch(task)) else {
+            return Err(decide::impossible("what is merged is not of this night"));
+        };
+        tonight.tasks.push(admitted.clone());
+        tonight.reverses.push(Reverse {
+            task: task.clone(),
+            night: night.opening().night.clone(),
+            commit: candidate.commit.clone(),
+            before: vault.tree_of(&candidate.base)?,
+            after: candidate.edit.clone(),
+            reason: reason.map(str::to_owned),
+            by: surroundings.account.clone(),
+        });
+    }
+    let wishes = Wishes { only_landing: true, ..wishes };
+    open::begin(surroundings, preparation, tonight, wishes, lock, Stop::new())
+}
+
+/// What holds in a night that takes results back: each is tried once, and a gate that is red on the base, perhaps for
+/// their sake, is not asked whether it can be red.
+pub(super) fn limits(limits: &mut Limits, gate: &mut GateSpec, tasks: usize) {
+    limits.attempts = 1;
+    limits.failures_in_a_row = 0;
+    limits.tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
+    gate.canary = Canary::Off { origin: "results are only taken back".to_owned() };
 }
 
 /// Opens a night to take results from its branch: a person's word is its first facts, each written before anything is

@@ -203,6 +203,7 @@ fn interrupted(failure: &Failure) -> bool {
         | Failure::Question { .. }
         | Failure::Unproven(_)
         | Failure::Rejected { .. }
+        | Failure::NothingLeft
         | Failure::Reverted { .. }
         | Failure::Disagreed { .. } => false,
     }

@@ -106,6 +106,7 @@ fn opening(picks: &mut Picks) -> Opening {
         tasks,
         refused: Vec::new(),
         rejected: Vec::new(),
+        reverses: Vec::new(),
         gate: GateSpec {
             id: GateId::new("9".repeat(64)).unwrap(),
             steps: vec![step],
@@ -290,6 +291,9 @@ fn carried_out(night: &Night, command: Command, number: usize, picks: &mut Picks
             Event::Restacked { attempt, result: Ok(candidate(number, &onto)) }
         }
         Command::Land { attempt, to, .. } => Event::Landed { attempt, commit: to },
+        Command::Reverse { attempt, onto } => {
+            Event::Reversed { attempt, result: Ok(candidate(number, &onto)) }
+        }
         Command::Rewind { to, .. } => Event::Rewound { to },
         Command::Publish { .. } if picks.one_in(3) => Event::NotPublished {
             message: "m".into(),

@@ -247,6 +247,9 @@ impl World {
                 assert_eq!(self.branch, to, "someone else moved the branch");
                 Event::Landed { attempt, commit: to }
             }
+            Command::Reverse { attempt, onto } => {
+                Event::Reversed { attempt, result: Ok(self.commit(&onto)) }
+            }
             Command::Rewind { from, to } => {
                 assert!(self.chain(&from).contains(&self.branch), "{} of ours", self.branch);
                 assert!(self.chain(&from).contains(&to));
@@ -349,6 +352,7 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
         },
         notes: Vec::new(),
         rejected: Vec::new(),
+        reverses: Vec::new(),
     }
 }
 

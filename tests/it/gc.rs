@@ -88,8 +88,8 @@ fn three() -> TestNight {
     let night = TestNight::new().tier("off").task("a", "Add one").agent(EACH);
     let night = night.run(&[]).exit(0).landed(["a"]).then();
     merge_last(&night);
-    let night = night.task_later("b", "Add two").run(&[]).landed(["b"]).then();
-    night.task_later("c", "Add three").run(&[]).landed(["c"]).then()
+    let night = night.task_later("b", "Add two").run(&["-t", "b"]).landed(["b"]).then();
+    night.task_later("c", "Add three").run(&["-t", "c"]).landed(["c"]).then()
 }
 
 #[test]
@@ -124,9 +124,10 @@ fn a_merged_night_goes_with_its_refs_and_what_nobody_merged_stays() {
     night.git(&["merge", "-q", "--squash", &format!("nightshift/{second}")]);
     night.git(&["commit", "-q", "-m", "squashed"]);
     night.git(&["push", "-q", "origin", "main"]);
-    let ran = night.task_later("d", "Add four").run(&[]).landed(["d"]);
+    let ran = night.task_later("d", "Add four").run(&["-t", "d"]).landed(["d"]);
     let night = ran.then();
-    assert!(!nights(&night).contains(second) && nights(&night).contains(third));
+    let left = nights(&night);
+    assert!(!left.contains(second) && left.contains(third), "{left:?} {all:?}");
     vault_is_whole(&night);
 }
 

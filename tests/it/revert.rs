@@ -142,3 +142,102 @@ fn killed_at_any_line_a_revert_comes_to_the_same_end() {
         night.call(&["resume"]).exit(0).says("nothing to go on with");
     }
 }
+
+fn merge(night: &TestNight, how: &[&str]) {
+    let name = branch(night);
+    let name = name.lines().last().unwrap();
+    night.git(&[&["merge", "-q"], how, &[name]].concat());
+    if how.contains(&"--squash") {
+        night.git(&["commit", "-q", "-m", "squashed"]);
+    }
+    night.git(&["push", "-q", "origin", "main"]);
+}
+
+#[test]
+fn what_is_merged_is_taken_back_by_a_pull_request_of_its_own() {
+    for how in [["--no-ff", "-m", "merged"].as_slice(), &["--squash"]] {
+        let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+        merge(&night, how);
+        // What others did meanwhile stays.
+        fs::write(night.repo().join("src/other.txt"), "other\n").unwrap();
+        night.git(&["add", "-A"]);
+        night.git(&["commit", "-q", "-m", "other"]);
+        night.git(&["push", "-q", "origin", "main"]);
+        let ran = night.call(&["revert", "b", "-n"]).exit(0).says("a pull request takes back");
+        let ran = ran.then().call(&["revert", "b", "--reason", "it is slow"]).exit(0);
+        let ran = ran.says("b: reverted: ").says("takes it from main");
+        let ran = ran.landed(["b"]).lacks("src/from_b.txt").holds("src/from_c.txt", "c");
+        let ran = ran.holds("src/other.txt", "other");
+        let last = ran.branch().unwrap();
+        let night = ran.then();
+        let message = night.git(&["log", "-1", "--format=%B", &last]);
+        assert!(message.starts_with("revert: add two\n\nThis takes back "), "{message}");
+        assert!(message.contains("\n\nit is slow\n\nNightshift-Task: b"), "{message}");
+        let plan = night.git(&["show", &format!("{last}:PROJECT_PLAN.md")]);
+        assert_eq!(plan.matches("DONE (night").count(), 2, "{plan}");
+        assert_eq!(plan.matches("PENDING (taken back, night").count(), 1, "{plan}");
+        let ran = night.call(&["verify", &last]).exit(0);
+        let ran = ran.then().call(&["revert", "b"]).exit(0).says("it is taken back already");
+        // And back again: nothing of the first night is lost.
+        let again = last.trim_start_matches("nightshift/").to_owned();
+        let ran = ran.then().call(&["revert", &again]).exit(0).says("its pull request is closed");
+        ran.landed([]);
+    }
+}
+
+#[test]
+fn what_is_merged_and_made_the_base_red_is_taken_back_all_the_same() {
+    let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    merge(&night, &["--no-ff", "-m", "merged"]);
+    let gate = night.repo().join(".ai-validation/check_quality.sh");
+    fs::write(gate, "#!/bin/sh\n[ ! -e src/from_c.txt ]\n").unwrap();
+    night.git(&["add", "-A"]);
+    night.git(&["commit", "-q", "-m", "a better gate"]);
+    night.git(&["push", "-q", "origin", "main"]);
+    let ran = night.call(&["revert", "b"]).exit(1).says("b: failed: gate red");
+    let ran = ran.then().call(&["revert", "c"]).exit(0).says("c: reverted");
+    ran.landed(["c"]).lacks("src/from_c.txt");
+}
+
+#[test]
+fn what_was_changed_since_is_a_conflict_that_is_named() {
+    let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    merge(&night, &["--no-ff", "-m", "merged"]);
+    fs::write(night.repo().join("src/from_b.txt"), "better\n").unwrap();
+    night.git(&["add", "-A"]);
+    night.git(&["commit", "-q", "-m", "better"]);
+    night.git(&["push", "-q", "origin", "main"]);
+    let ran = night.call(&["revert", "b"]).exit(1).says("conflict in src/from_b.txt").landed([]);
+    // A whole night, in parts.
+    let first = ran.then();
+    let ran = first.call(&["revert", "last~1"]).exit(1).says("b: failed: ");
+    ran.says("c: reverted").says("a: reverted").lacks("src/from_a.txt").lacks("src/from_c.txt");
+}
+
+#[test]
+fn a_taking_back_that_was_cut_off_goes_on_and_is_not_begun_twice() {
+    let night = TestNight::new().gate("#!/bin/sh\nsleep 1\n").task("a", "Add one").agent(EACH);
+    let night = night.run(&[]).exit(0).landed(["a"]).then();
+    merge(&night, &["--no-ff", "-m", "merged"]);
+    let nights = night.journal().unwrap().parent().unwrap().parent().unwrap().to_owned();
+    let journals = || -> Vec<String> {
+        let found = fs::read_dir(&nights).unwrap().flatten();
+        found
+            .filter_map(|night| fs::read_to_string(night.path().join("journal.jsonl")).ok())
+            .collect()
+    };
+    let mut child = night.command(&["revert", "a"]);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    let gating = |text: &String| text.contains("\"reversed\"") && text.contains("\"run_gate\"");
+    while !journals().iter().any(gating) {
+        assert!(Instant::now() < end, "waited for the gate");
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ran = night.call(&["revert", "a"]).exit(2).says("takes it back already");
+    let ran = ran.then().call(&["resume"]).exit(0).landed(["a"]).lacks("src/from_a.txt");
+    assert_eq!(journals().len(), 2);
+    ran.then().call(&["resume"]).exit(0).says("nothing to go on with");
+}

@@ -263,6 +263,7 @@ fn details(found: &Found, failure: &Failure, cleaner: &Cleaner, lines: &mut Vec<
         | Failure::Disagreed { .. }
         | Failure::Unproven(_)
         | Failure::Rejected { .. }
+        | Failure::NothingLeft
         | Failure::Reverted { .. }
         | Failure::NoChange { .. }
         | Failure::NoProgress { .. }

@@ -151,6 +151,7 @@ impl Rerun {
             tasks: Vec::new(),
             refused: Vec::new(),
             rejected: Vec::new(),
+            reverses: Vec::new(),
             agent: AgentSpec {
                 name: "none".to_owned(),
                 command: None,

@@ -255,6 +255,7 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
         },
         notes: Vec::new(),
         rejected: Vec::new(),
+        reverses: Vec::new(),
     }
 }
 
