@@ -2,9 +2,10 @@
  * or are told to a file in their order. What the program does without libc is not seen, and not meant.
  *
  * SHIM_BELOW  directories with colons between them
- * SHIM_NTH    which of the calls that can fail so, from 1; SHIM_ONWARD: that one and all after it
+ * SHIM_NTH    which of the calls that can fail so, from 1; SHIM_ONWARD: that one and all after it; 0: none, they are
+ *             told to SHIM_FIRED
  * SHIM_ERRNO  the error: 28 ENOSPC at what writes, 5 EIO at all, 24 EMFILE at what opens
- * SHIM_FIRED  a file that is made when a call was made to fail
+ * SHIM_FIRED  a file that gets a line for each call that was made to fail
  * SHIM_TRACE  a file that gets a line for each call
  */
 #define _GNU_SOURCE
@@ -73,13 +74,14 @@ static int fails(const char *call, const char *path, enum kind kind)
     if (number == EMFILE && strcmp(call, "open") != 0)
         return 0;
     long now = __atomic_add_fetch(&reached, 1, __ATOMIC_SEQ_CST), wanted = atol(nth);
-    if (now != wanted && !(getenv("SHIM_ONWARD") && now > wanted))
+    if (wanted && now != wanted && !(getenv("SHIM_ONWARD") && now > wanted))
         return 0;
     char line[2 * LONGEST];
     int length = snprintf(line, sizeof line, "%s %s\n", call, path);
     add("SHIM_FIRED", line, (size_t)length < sizeof line ? (size_t)length : sizeof line);
-    errno = number;
-    return 1;
+    if (wanted)
+        errno = number;
+    return wanted != 0;
 }
 
 static const char *path_of(int fd) { return fd >= 0 && fd < MOST && paths[fd][0] ? paths[fd] : NULL; }
