@@ -163,7 +163,7 @@ pub(crate) fn preloaded(scene: &Scene, library: &PathBuf) -> Command {
 }
 
 /// Every call that C code makes below the state and the repository fails once, until none is left. CI runs each
-/// seventeenth.
+/// twenty-ninth.
 #[test]
 fn a_vault_whose_disk_fails_at_any_call_loses_no_landed_work() {
     let Some(library) = shim() else { return };

@@ -73,7 +73,7 @@ fn faults(command: &mut Command, asked: &str) -> std::process::Output {
     command.env("NIGHTSHIFT_FAULTS", asked).output().unwrap()
 }
 
-/// CI runs each fifth; `NIGHTSHIFT_KILLS=all` runs all.
+/// CI runs each ninth; `NIGHTSHIFT_KILLS=all` runs all.
 #[test]
 fn killed_or_ended_at_any_step_a_night_goes_on_to_the_same_end() {
     let cases: Vec<_> = STORIES
@@ -102,7 +102,7 @@ fn killed_or_ended_at_any_step_a_night_goes_on_to_the_same_end() {
     );
 }
 
-/// CI runs a tenth.
+/// CI runs each eleventh.
 #[test]
 fn killed_at_any_time_a_night_goes_on_to_the_same_end() {
     let mut seed = 0x9e37_79b9_7f4a_7c15;
@@ -128,7 +128,7 @@ fn killed_at_any_time_a_night_goes_on_to_the_same_end() {
     );
 }
 
-/// CI runs a tenth.
+/// CI runs each eleventh.
 #[test]
 fn killed_while_it_recovers_a_night_goes_on_to_the_same_end() {
     let mut seed = 0x2545_f491_4f6c_dd1d;
