@@ -16,6 +16,10 @@ test *arguments:
 claude:
     .ci/run claude
 
+# A night of hundreds of short tasks; minutes. NIGHTSHIFT_SOAK_TASKS=300
+soak:
+    cargo test --test it -- --ignored soak --nocapture
+
 # format the code
 fmt:
     cargo fmt --all
