@@ -44,8 +44,9 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSett
             );
         }
     }
-    settings.agents_at_once =
-        root.find("agents_at_once").and_then(|spot| reader.number(&spot, range_of_user("agents_at_once")));
+    settings.agents_at_once = root
+        .find("agents_at_once")
+        .and_then(|spot| reader.number(&spot, range_of_user("agents_at_once")));
     for key in ["keep.nights", "keep.log_days"] {
         let number = root.find(key).and_then(|spot| reader.number(&spot, range_of_user(key)));
         let place = if key == "keep.nights" {

@@ -81,9 +81,7 @@ impl Night {
             Failure::NoProgress { .. }
             | Failure::Rejected { .. }
             | Failure::NothingLeft
-            | Failure::Reverted { .. } => {
-                Then::FailTask
-            }
+            | Failure::Reverted { .. } => Then::FailTask,
             Failure::Question { .. } => Then::Park,
         };
         let same_as = match &failure {

@@ -235,12 +235,12 @@ fn tests_proven(night: &Night, running: &Running, attempt: &AttemptId, now: Time
         NewTests::Proven { red_steps, failing_tests, logs: logs() }
     };
     let former_tests = if running.is_struck_by(Kind::FormerTestsRed) {
-        FormerTests::Red { red_steps, failing_tests, logs: logs() }
+        FormerTests::Red { red_steps, failing_tests, beside: Vec::new(), logs: logs() }
     } else {
         FormerTests::Unchanged
     };
     let proof = TestProof { new_tests, former_tests };
-    let (findings, unproven) = of_tests(night, &proof);
+    let (findings, unproven) = of_tests(night, attempt, &proof);
     let failure = || Failure::Unproven(Box::new(proof.clone()));
     let setback = unproven.then(|| night.judge(now, attempt, failure()));
     Event::TestsProven { attempt: attempt.clone(), proof, findings, setback }
@@ -365,6 +365,8 @@ pub(crate) fn finish(
             Ok(()) => Event::Landed { attempt: attempt.clone(), commit: to.clone() },
             Err(found) => Event::StopAsked { reason: StopReason::BranchMoved { found } },
         },
+        // Nobody takes back here what is merged.
+        Command::Reverse { .. } => return None,
         Command::Rewind { from, to } => match world.rewind(from, to) {
             Ok(()) => Event::Rewound { to: to.clone() },
             Err(found) => Event::StopAsked { reason: StopReason::BranchMoved { found } },

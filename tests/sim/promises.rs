@@ -57,6 +57,7 @@ pub(crate) fn ordered(
             let lands = |command: &Command| matches!(command, Command::Land { .. });
             must(!runs(lands), || "two landings at a time".to_owned())
         }
+        Command::Reverse { attempt, .. } => Err(format!("{attempt} is no merged result")),
         Command::Rewind { .. } => {
             must(running.is_empty(), || "the branch goes back beside something else".to_owned())
         }

@@ -199,7 +199,7 @@ impl World {
                 struck.extend(self.strike(Place::Opening));
                 60
             }
-            Command::Land { .. } | Command::Rewind { .. } => 1,
+            Command::Land { .. } | Command::Rewind { .. } | Command::Reverse { .. } => 1,
         };
         let ends = now + 1_000 * i64::try_from(seconds).unwrap_or(0) + 1;
         Running { command, ends, struck, chance, found_request: self.requests > 0 }
@@ -223,7 +223,6 @@ impl World {
         Candidate { base, commit, tree, edit, stat: DiffStat::default(), ticked }
     }
 
-    /// Compare and swap. `Err` says where the branch stands.
     /// Moves the branch back. What stood above is not landed any more.
     pub(crate) fn rewind(&mut self, from: &CommitId, to: &CommitId) -> Result<(), String> {
         if self.branch == *to {
@@ -238,6 +237,7 @@ impl World {
         Ok(())
     }
 
+    /// Compare and swap. `Err` says where the branch stands.
     pub(crate) fn land(&mut self, from: &CommitId, to: &CommitId) -> Result<(), String> {
         if self.foreign {
             return Err("f".repeat(40));
@@ -331,6 +331,7 @@ impl World {
             | Command::Restack { .. }
             | Command::Land { .. }
             | Command::Rewind { .. }
+            | Command::Reverse { .. }
             | Command::Publish { .. } => {}
         }
     }
