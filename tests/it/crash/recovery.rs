@@ -448,6 +448,19 @@ fn an_opinion_that_no_money_pays_is_a_persons() {
 }
 
 #[test]
+fn a_rest_that_pays_for_no_call_ends_what_it_belongs_to() {
+    let dollar = Usd::from_micros(1_000_000);
+    for (cost, then) in [
+        (Usd::from_micros(10_000_000), Then::FailTask),
+        (dollar, Then::StopNight(StopReason::Cost)),
+    ] {
+        let mut scene = Scene::new(|opening| opening.limits.cost = cost);
+        scene.ends(AgentEnd::Failed { code: Some(1), message: text() });
+        assert_eq!(scene.ends(AgentEnd::BudgetTooSmall).then, then, "{cost}");
+    }
+}
+
+#[test]
 fn an_opinion_against_it_is_told_and_none_at_all_asks_a_person() {
     let (mut scene, mut world) = (Scene::new(|_| {}), world());
     scene.edits(&mut world, &[Level::Medium]);
