@@ -235,13 +235,15 @@ pub fn unfinished(home: &Home) -> Result<Option<(NightId, Night)>, Refused> {
             Err(_) => continue,
         };
         let night = replay(reading.entries)?;
+        // An order whose end is not known is one that another process carries out again.
+        let cut = !night.in_flight().is_empty();
         let left = match night.ended() {
             None => true,
             // What a person approved or reverted is waited for.
             Some(_) if night.approved().next().is_some() || night.is_rebuilding() => true,
             // What its time or its money did not reach is the next night's.
-            Some((None | Some(StopReason::Time | StopReason::Cost), _)) => false,
-            Some((Some(_), _)) => back == 0,
+            Some((None | Some(StopReason::Time | StopReason::Cost), _)) => cut,
+            Some((Some(_), _)) => cut || back == 0,
         };
         if left {
             return Ok(Some((id, night)));
