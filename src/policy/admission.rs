@@ -545,6 +545,11 @@ mod tests {
         let expected = TaskLimits { attempts: 1, time_s: 1800, cost: Usd::from_micros(5) };
         assert_eq!(*limits, expected);
         assert!(admission.findings().all(|refusal| refusal.verdict == Verdict::Report));
+        // The night's own limit is none that a task could loosen.
+        let night = Limits::default();
+        assert_eq!(default(|task| task.fields.attempts = Some(night.attempts)), []);
+        let more = default(|task| task.fields.attempts = Some(night.attempts + 1));
+        assert_eq!(more, one("admission.limits", Verdict::Report));
         let zero = default(|task| task.fields.budget_micros = Some(0));
         assert_eq!(zero, one("admission.limits", Verdict::Refuse));
     }

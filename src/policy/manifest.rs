@@ -597,4 +597,17 @@ mod tests {
         assert_eq!(of(lock, "", &line("registry.npmjs.org")), [""; 0]);
         assert_eq!(of("src/a.rs", "", &line("evil.example")), [""; 0]);
     }
+
+    #[test]
+    fn only_approved_names_and_what_says_nothing_may_be_added() {
+        let approved = ["serde".to_owned()];
+        let of = |old: &str, new: &str| adds_only(&change("Cargo.toml", old, new), &approved);
+        assert!(of("", "serde = \"1\"\n"));
+        assert!(of("", "# why\n// why\n\nSerde = \"1\"\n"));
+        assert!(of("\"a\": \"1\"", "\"a\": \"1\",\n\"serde\": \"1\"\n"), "a comma");
+        assert!(!of("", "# why\n"), "nothing is added");
+        assert!(!of("", "serde = \"1\"\nother = \"1\"\n"));
+        assert!(!of("other = \"1\"\n", "serde = \"1\"\n"), "another went");
+        assert!(!of("", "serde = { path = \"../evil\" }\n"));
+    }
 }

@@ -342,4 +342,34 @@ mod tests {
         assert!(!keeps(Secrets::Block, "let t = 1;"));
         assert!(!keeps(Secrets::Report, &line));
     }
+
+    #[test]
+    fn places_of_tests_are_told_from_documents_and_code() {
+        for (path, tests, support, document) in [
+            ("tests/a.rs", true, true, false),
+            ("tests/data/a.json", true, true, false),
+            ("tests/README.md", true, false, true),
+            ("tests/README", true, false, true),
+            ("tests/Makefile", true, false, false),
+            ("docs/a.png", true, false, false),
+            ("docs/test_a.py", true, false, false),
+            ("spec/a.rb", true, true, false),
+            ("src/spec/a.rb", false, false, false),
+            ("src/testing/a.go", true, true, false),
+            ("src/a_test.go", true, true, false),
+            ("src/login.spec.ts", true, true, false),
+            ("src/ATest.java", true, true, false),
+            ("src/ATest.rs", false, false, false),
+            ("src/conftest.py", true, true, false),
+            ("src/a.rs", false, false, false),
+            ("src/a.adoc", true, false, true),
+            ("requirements.txt", false, false, false),
+            ("LICENSE", true, false, true),
+            ("Dockerfile", false, false, false),
+        ] {
+            let path = RepoPath::from(path);
+            let found = (is_test_or_doc(&path), is_test_place(&path), is_document(&path));
+            assert_eq!(found, (tests, support, document), "{path}");
+        }
+    }
 }

@@ -636,6 +636,7 @@ mod tests {
             ("returns / 'b' / c", "returns / ' ' / c"),
             ("a[0] / 'b' / c", "a[0] / ' ' / c"),
             ("f() / 'b' / c", "f() / ' ' / c"),
+            ("x = /[a]/ + 'b' + /c/", "x = /   / + ' ' + / /"),
             ("case /\\/'/: 'b'", "case /   /: ' '"),
         ] {
             assert_eq!(bare("a.js", text), expected, "{text}");
@@ -653,6 +654,19 @@ mod tests {
             ("a.rs", "'\\u{7f}' + '\\'' + 'a' + b", "'      ' + '  ' + ' ' + b"),
             ("a.py", "'a\\'b' + r'c\\' + d", "'    ' + r'  ' + d"),
             ("a.rs", "/* a /* b */ c */ d", "                  d"),
+        ] {
+            assert_eq!(bare(path, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_letter_before_a_quote_is_of_a_word_or_of_the_string() {
+        for (path, text, expected) in [
+            ("a.rs", "bar\"a\" + r\"b\"", "bar\" \" + r  \""),
+            ("a.cpp", "BAR\"x(a\" + b", "BAR\"   \" + b"),
+            ("a.sh", "echo a#b 'c';# d", "echo a#b ' ';   "),
+            ("a.sh", "(# a", "(   "),
+            ("a.php", "#[A]\n# b", "#[A]\n   "),
         ] {
             assert_eq!(bare(path, text), expected, "{text}");
         }
