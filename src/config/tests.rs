@@ -183,7 +183,6 @@ fn a_setting_that_is_not_held_is_an_error() {
         "schedule: {at: '02:00'}",
         "notify: []",
         "memory: {max_tokens: 1}",
-        "keep: {nights: 60}",
         "agent: {sandbox: required}",
         "pr: {split: task}",
         "pr: {open_limit: 3}",
@@ -272,6 +271,7 @@ fn a_repository_chooses_no_programs_and_drops_no_walls() {
     assert_eq!(only("sandbox: off"), ("C010", "sandbox"));
     assert_eq!(only("sandbox: {read: [/]}"), ("C010", "sandbox"));
     assert_eq!(only("workspaces: pool"), ("C010", "workspaces"));
+    assert_eq!(only("keep: {nights: 60}"), ("C010", "keep"));
     assert!(help("agents: {}").contains("nightshift/nightshift.yml"));
     assert_eq!(only("agent: {env: [LANG, GITHUB_TOKEN]}"), ("C010", "GITHUB_TOKEN"));
     assert_eq!(only("gate: {env: ['ANTHROPIC_API_KEY*']}"), ("C010", "'ANTHROPIC_API_KEY*'"));
@@ -457,6 +457,7 @@ fn the_users_file_is_checked_like_any_other() {
         ("sandbox: {file_size: 0}", "C004"),
         ("sandbox: [auto]", "C004"),
         ("workspaces: pol", "C004"),
+        ("keep: {nights: 0}", "C004"),
         ("sandbox: t1\nworkspaces: overlay", "C004"),
         ("banana: 1", "C002"),
         ("agents: {a: {command: [x]}, a: {command: [y]}}", "C003"),

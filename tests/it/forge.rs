@@ -199,6 +199,28 @@ async fn what_only_a_person_can_cure_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn one_that_has_no_commit_left_is_closed_once_and_nobody_elses_is() {
+    let fake = FakeGitHub::start().await;
+    assert_eq!(github(&fake, "demo").close(&draft()).await.unwrap(), None, "there is none");
+    publish(&fake, &draft()).await.unwrap();
+    for fault in [None, Some(Fault::DropAfter), Some(Fault::InternalError)] {
+        fake.change(1, |pull| pull.open = true);
+        if let Some(fault) = fault {
+            fake.fault("update", fault, 1);
+        }
+        for _ in 0..2 {
+            let closed = github(&fake, "demo").close(&draft()).await.unwrap().unwrap();
+            assert_eq!(closed.notes, ["#1 is closed: no commit is left"]);
+        }
+        assert!(!fake.pulls()[0].open && fake.pulls().len() == 1);
+    }
+    let fake = FakeGitHub::start().await;
+    fake.add("nightshift/2026-11-21", "main", "mine");
+    let left = github(&fake, "demo").close(&draft()).await.unwrap().unwrap();
+    assert!(left.notes[0].contains("by a person") && fake.pulls()[0].open, "{:?}", left.notes);
+}
+
+#[tokio::test]
 async fn what_people_did_to_it_stays_as_they_did_it() {
     // Closed by a person: no second one.
     let fake = FakeGitHub::start().await;

@@ -381,6 +381,7 @@ fn act(
                 "update" => {
                     pull.title = text("title");
                     pull.body = text("body");
+                    pull.open &= body["state"] != "closed";
                     reply(200, shown(pull, url, &repository))
                 }
                 "label" => {
