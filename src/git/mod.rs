@@ -108,7 +108,13 @@ pub struct Vault {
 /// Handles that nobody uses at the moment: opening one costs as much as most of what it is opened for. libgit2
 /// looks again for objects that it does not find and for refs each time, so an old handle misses nothing.
 #[derive(Default)]
-struct Idle(Vec<Handles>);
+struct Idle {
+    handles: Vec<Handles>,
+    /// Handles in use.
+    lent: usize,
+    /// How often handles were given back since all were new.
+    uses: u32,
+}
 
 /// The vault's part that has no refs and no objects of its own, in the vault's directory.
 const PACKING: &str = "packing";
@@ -116,9 +122,13 @@ const PACKING: &str = "packing";
 /// More than this many at a time are not kept: a deed uses two, and so does each of two things made beside it.
 const IDLE: usize = 6;
 
+/// After so many uses handles are opened anew, when none is in use: a pack that was once read stays an open file as long
+/// as one handle knows of it, and each task of a night leaves some. About 20 tasks.
+const FRESH_AFTER: u32 = 400;
+
 impl fmt::Debug for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Idle({})", self.0.len())
+        write!(f, "Idle({})", self.handles.len())
     }
 }
 
@@ -150,8 +160,14 @@ impl Deref for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut idle = lock(&self.idle);
-        if idle.0.len() < IDLE {
-            idle.0.extend(self.handles.take());
+        idle.lent = idle.lent.saturating_sub(1);
+        idle.uses = idle.uses.saturating_add(1);
+        if idle.handles.len() < IDLE {
+            idle.handles.extend(self.handles.take());
+        }
+        if idle.lent == 0 && idle.uses >= FRESH_AFTER {
+            idle.handles.clear();
+            idle.uses = 0;
         }
     }
 }
@@ -192,8 +208,9 @@ impl Vault {
     }
 
     pub(crate) fn open(&self) -> Result<Lent, Error> {
-        let idle = lock(&self.idle).0.pop();
+        let idle = lock(&self.idle).handles.pop();
         let handles = idle.map_or_else(|| self.handles(), Ok)?;
+        lock(&self.idle).lent += 1;
         Ok(Lent { handles: Some(handles), idle: self.idle.clone() })
     }
 
