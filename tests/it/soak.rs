@@ -20,6 +20,8 @@ use crate::{clocks, support::night::TestNight};
 const MOST: u64 = 100 * 1024;
 /// Between the first and the last quarter of the night; what is kept of each task is its record.
 const GROWTH: u64 = 16 * 1024;
+/// Open files that are no growth: 64 packs, which libgit2 keeps open at most, and what four tasks and a gate need.
+const FILES: u64 = 128;
 /// A stop of this length is noticed as one.
 const LONG: Duration = Duration::from_secs(63);
 
@@ -154,7 +156,8 @@ fn soak() {
     assert!((2..=4).contains(&busiest), "{busiest} agents at once");
     assert!(most(|s| s.kib) < MOST, "{} KiB", most(|s| s.kib));
     assert!(after < before + GROWTH, "{before} KiB grew to {after}");
-    assert!(files(last) <= files(first) + 4, "files {} to {}", files(first), files(last));
+    let flat = files(last) <= files(first).max(FILES) + 4;
+    assert!(flat, "files {} to {}", files(first), files(last));
     assert!(middle(last, |s| s.threads) <= middle(first, |s| s.threads) + 4);
     // One that ended in this moment is no zombie; one that stays is seen again and again.
     let lasting = samples.windows(10).filter(|w| w.iter().all(|s| s.zombies > 0)).count();
