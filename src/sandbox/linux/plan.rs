@@ -304,7 +304,8 @@ fn without_links(path: &Path) -> Option<Real> {
     if !path.components().all(plain) || path == Path::new("/") {
         return None;
     }
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Without NOFOLLOW: with it a link at the end would be opened itself.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let found = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()?;
     let directory = FileType::from_raw_mode(fstat(&found).ok()?.st_mode).is_dir();
     Some(Real { path: path.components().collect(), directory, links: Vec::new() })
