@@ -82,8 +82,12 @@ fn seen(night: &Night) -> String {
 
 /// Whether `resume` finds something to do, as the program decides it.
 fn is_left(night: &Night) -> bool {
-    let unpublished =
-        matches!(night.publication(), Publication::Failed { .. }) || !night.in_flight().is_empty();
+    let unpublished = !night.in_flight().is_empty()
+        || match night.publication() {
+            Publication::Failed { .. } => true,
+            Publication::Open => *night.tip() != night.opening().base.commit,
+            Publication::Done { .. } => false,
+        };
     match night.ended() {
         None => true,
         Some(_) if night.approved().next().is_some() => true,
