@@ -333,12 +333,14 @@ impl Night {
 
     /// Why the night would end now before its work is done, where that is so.
     pub fn stop_reason(&self, now: Timestamp) -> Option<StopReason> {
+        // Who resumes the night gets the opinion, also where its money was spent on new work.
+        let lacking = |(id, task)| self.lacks_opinion(id, task, now);
+        if !self.asks_nobody() && self.tasks().any(lacking) {
+            return Some(self.no_model(now));
+        }
         let trouble = self.only_landing.as_ref().and_then(|landing| landing.trouble.as_ref());
         if let Some(reason) = trouble.or(self.stop.as_ref()) {
             return Some(reason.clone());
-        }
-        if self.tasks().any(|(id, task)| self.lacks_opinion(id, task, now)) {
-            return Some(self.no_model(now));
         }
         let waiting = self.tasks().find_map(|(id, task)| {
             (task.stage == Stage::Waiting).then(|| self.why_not_started(id, now)).flatten()
