@@ -582,6 +582,9 @@ mod tests {
             None
         );
         assert_eq!(in_words(&change("Cargo.toml", "[dependencies]\n", "[dependencies\n")), None);
+        let many = "[a]\n".repeat(60) + "[dependencies]\nb = \"1\"\n";
+        let many = many.replacen("[a]", "[c]", 59).replace("[c]\n", "[[c]]\n");
+        assert_eq!(in_words(&change("Cargo.toml", "", &many)).as_deref(), Some("adds b 1"));
         let deep = format!("a = {}{}\n", "[".repeat(60), "]".repeat(60));
         assert_eq!(in_words(&change("Cargo.toml", "", &deep)), None, "nested without reason");
     }

@@ -251,5 +251,10 @@ mod tests {
         assert_eq!([level(61), level(85)], [RiskLevel::High; 2]);
         assert_eq!([level(86), level(100)], [RiskLevel::Critical; 2]);
         assert_eq!(bands.of(45).1.proof, Some(90));
+        for least in [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical] {
+            assert_eq!(level(bands.least(least)), least);
+            let below = bands.least(least).checked_sub(1);
+            assert!(below.is_none_or(|below| level(below) < least), "{least:?}");
+        }
     }
 }

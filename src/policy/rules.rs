@@ -359,6 +359,7 @@ mod tests {
             ("src/a_test.go", true, true, false),
             ("src/login.spec.ts", true, true, false),
             ("src/ATest.java", true, true, false),
+            ("src/ATests.kt", true, true, false),
             ("src/ATest.rs", false, false, false),
             ("src/conftest.py", true, true, false),
             ("src/a.rs", false, false, false),
@@ -371,5 +372,13 @@ mod tests {
             let found = (is_test_or_doc(&path), is_test_place(&path), is_document(&path));
             assert_eq!(found, (tests, support, document), "{path}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_held_of_the_bases_rules_is_told() {
+        let rules = || RuleSet::new(&Policy::default()).unwrap();
+        assert_eq!(rules().secret_problems(), [""; 0]);
+        let told = rules().with_secret_rules("[[rules]]\nid = 'a'\n");
+        assert_eq!(told.secret_problems().len(), 1, "{:?}", told.secret_problems());
     }
 }

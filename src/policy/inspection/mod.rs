@@ -800,6 +800,23 @@ mod tests {
     }
 
     #[test]
+    fn findings_about_files_that_run_by_themselves_are_known() {
+        let package = FileChange {
+            old_text: Some("{}".to_owned()),
+            ..modified("src/package.json", &["{\"scripts\": {\"postinstall\": \"node x.js\"}}"])
+        };
+        let policy = Policy { allow: vec!["**".into()], ..Policy::default() };
+        let changes = vec![package, modified("src/build.rs", &["a"]), deleted("src/a.rs")];
+        let found = said(&policy, &ready("Add a parser"), changes);
+        let told: Vec<&str> =
+            found.iter().filter(|f| Inspection::runs_code(f)).map(|f| f.rule.as_str()).collect();
+        let rules = ["inspection.runs-code", "inspection.runs-code", "inspection.install-script"];
+        assert_eq!(told, rules);
+        let helped = |rule: &str| found.iter().find(|f| f.rule == rule).unwrap().help.is_some();
+        assert!(helped("inspection.risk") && !helped("inspection.runs-code"), "{found:?}");
+    }
+
+    #[test]
     fn a_change_about_what_needs_a_person_is_reported() {
         let rules = default(vec![modified("src/auth/session.rs", &["x"])]);
         assert_eq!(rules, one("inspection.ask-first", Verdict::Report));

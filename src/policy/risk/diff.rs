@@ -135,6 +135,11 @@ mod tests {
         assert_eq!(scored(vec![modified("docs/a.md")], &[]).score, 9);
         assert_eq!(scored(vec![modified("src/a.rs")], &[delta()]).score, 29);
         assert_eq!(scored(vec![modified("src/a.rs")], &[]).score, 35);
+        for delta in
+            [TestDelta { assertions: (0, 0), ..delta() }, TestDelta { tests: (0, 0), ..delta() }]
+        {
+            assert_eq!(scored(vec![modified("src/a.rs")], &[delta]).score, 29);
+        }
         // A test that lost all it had tests nothing.
         let emptied = TestDelta { tests: (1, 0), assertions: (1, 0), ..delta() };
         assert_eq!(scored(vec![modified("src/a.rs")], &[emptied]).score, 35);
