@@ -164,4 +164,16 @@ mod tests {
         assert_eq!(code("a"), "`a`");
         assert_eq!(code("a``b"), "``` a``b ```");
     }
+
+    #[test]
+    fn only_dependencies_that_are_approved_are_told_of() {
+        let told = |dependencies: &[&str]| {
+            let dependencies = dependencies.iter().map(|name| (*name).to_owned()).collect();
+            let text = document(&Policy { dependencies, ..Policy::default() });
+            let line = "- add the dependencies `serde, syn` (built in)";
+            (text.contains("- add the dependencies"), of(&text, "Can").contains(&line))
+        };
+        assert_eq!(told(&[]), (false, false));
+        assert_eq!(told(&["serde", "syn"]), (true, true));
+    }
 }

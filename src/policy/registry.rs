@@ -545,4 +545,33 @@ mod tests {
         }
         assert!(rule("inspection.nothing").is_none());
     }
+
+    #[test]
+    fn a_setting_says_what_the_no_of_its_rule_means() {
+        use Verdict::{Ask, Refuse, Report};
+        type Change = fn(&mut Policy);
+        let cases: [(&str, Change, Option<Verdict>); 14] = [
+            ("inspection.secret", |_| {}, Some(Refuse)),
+            ("inspection.secret", |p| p.secrets = Secrets::Report, Some(Report)),
+            ("inspection.weaker-tests", |_| {}, Some(Refuse)),
+            ("inspection.weaker-tests", |p| p.weaker_tests = WeakerTests::Ask, Some(Ask)),
+            ("inspection.weaker-tests", |p| p.weaker_tests = WeakerTests::Allow, Some(Report)),
+            ("tests.former", |_| {}, Some(Ask)),
+            ("tests.former", |p| p.weaker_tests = WeakerTests::Ask, Some(Ask)),
+            ("tests.former", |p| p.weaker_tests = WeakerTests::Allow, Some(Report)),
+            ("tests.unproven", |_| {}, Some(Report)),
+            ("tests.unproven", |p| p.tests = Tests::Proven, Some(Refuse)),
+            ("tests.inseparable", |_| {}, Some(Report)),
+            ("tests.inseparable", |p| p.tests = Tests::Proven, Some(Ask)),
+            ("admission.tests", |p| p.tests = Tests::Optional, None),
+            ("gate.proof", |p| p.risk.medium.proof = None, None),
+        ];
+        for (id, change, expected) in cases {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            assert_eq!(rule(id).unwrap().verdict_under(&policy), expected, "{id}");
+        }
+        let limit = rule("gate.proof").unwrap().limit(&Policy::default());
+        assert_eq!(limit, "medium: a score of at least 90");
+    }
 }
