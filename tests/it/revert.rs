@@ -15,7 +15,11 @@ use crate::support::night::TestNight;
 const EACH: &str = "echo $NIGHTSHIFT_TASK > src/from_$NIGHTSHIFT_TASK.txt";
 
 fn three() -> TestNight {
-    let night = TestNight::new().task("a", "Add one").task("b", "Add two").task("c", "Add three");
+    let night = TestNight::new()
+        .one_at_a_time()
+        .task("a", "Add one")
+        .task("b", "Add two")
+        .task("c", "Add three");
     night.agent(EACH)
 }
 
@@ -78,7 +82,8 @@ fn what_needs_it_fails_with_its_reason_and_the_others_land() {
     ran.then().call(&["resume"]).exit(0).says("nothing to go on with");
     // A conflict the same.
     let grow = "echo $NIGHTSHIFT_TASK >> src/a.txt";
-    let night = TestNight::new().task("a", "Add one").task("b", "Add two").agent(grow);
+    let night =
+        TestNight::new().one_at_a_time().task("a", "Add one").task("b", "Add two").agent(grow);
     let night = night.run(&[]).exit(0).landed(["a", "b"]).then();
     let ran = night.call(&["revert", "a"]).exit(1).landed([]);
     ran.says("b: failed: ").says("conflict in src/a.txt");
