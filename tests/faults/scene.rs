@@ -65,7 +65,7 @@ impl Scene {
 
     /// With these walls around its programs.
     pub(crate) fn behind(story: Story, tier: &str) -> Scene {
-        let night = TestNight::new().gate(GATE).tier(tier).task("a", "Add one");
+        let night = TestNight::new().one_at_a_time().gate(GATE).tier(tier).task("a", "Add one");
         let agent = match story {
             Story::Landing | Story::Published => "echo a > src/from_a.txt",
             Story::Recovering => {
@@ -188,7 +188,12 @@ impl Scene {
                 "refs/nightshift/",
             ];
             for name in git(directory, &all).lines() {
-                let told = history(directory, name, &base);
+                let told = match name {
+                    // What was read of the others' is theirs.
+                    "refs/nightshift/fetched/ledger" => continue,
+                    "refs/nightshift/ledger" => ledger(directory, name),
+                    _ => history(directory, name, &base),
+                };
                 // What an attempt had done that was ended in the middle is kept beside the others.
                 if told.contains("(the agent did not come to its end)") {
                     continue;
@@ -248,7 +253,11 @@ impl Scene {
                 let half = marks.iter().any(|mark| name.starts_with(mark));
                 // What an agent sees and what an attempt told is kept.
                 let kept = path.components().any(|part| part.as_os_str() == "nights");
-                if (half && !kept) || path.extension().is_some_and(|kind| kind == "lock") {
+                let lock = path.extension().is_some_and(|kind| kind == "lock");
+                // Places of agents are files that stay; what counts is whether somebody has one.
+                let free = path.parent().is_some_and(|parent| parent.ends_with("agents"))
+                    && fs::File::open(path).is_ok_and(|file| file.try_lock().is_ok());
+                if (half && !kept) || (lock && !free) {
                     let inside = path.strip_prefix(self.night.path("")).unwrap();
                     left.push(plain(&inside.display().to_string()));
                 }
@@ -348,6 +357,13 @@ fn plain(text: &str) -> String {
     RULES
         .iter()
         .fold(text.to_owned(), |text, (rule, word)| rule.replace_all(&text, *word).into_owned())
+}
+
+/// What a ledger says, in any number of commits: its lines without hashes and times.
+fn ledger(directory: (&Path, &Path), name: &str) -> String {
+    let text = git(directory, &["cat-file", "blob", &format!("{name}:ledger.jsonl")]);
+    let lines: BTreeSet<String> = text.lines().skip(1).map(plain).collect();
+    joined(&lines)
 }
 
 /// The commits of a ref beside the base's: files with their contents, and messages.
