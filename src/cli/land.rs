@@ -121,11 +121,12 @@ pub(super) fn earlier(
     lock: &Lock,
     output: &Output,
 ) -> bool {
-    let mut kept = false;
+    let (mut kept, mut news) = (false, false);
     for waiting in outbox::waiting(home) {
         if waiting.cut_off && !abandoned {
             continue;
         }
+        news = true;
         match send(surroundings, home, &waiting.night, false, lock) {
             Ok(sent) => {
                 output.note(&format!("published later: {}", line(&waiting.night, &sent)));
@@ -141,6 +142,9 @@ pub(super) fn earlier(
                 output.note(&format!("{} is not published: {problem}", waiting.night));
             }
         }
+    }
+    if news && let Err(problem) = known::tell(surroundings, home) {
+        output.note(&format!("the other machines were not told: {problem}"));
     }
     kept
 }

@@ -191,6 +191,7 @@ impl Scene {
                 let told = match name {
                     // What was read of the others' is theirs.
                     "refs/nightshift/fetched/ledger" => continue,
+                    name if name.starts_with("refs/nightshift/base/") => continue,
                     "refs/nightshift/ledger" => ledger(directory, name),
                     _ => history(directory, name, &base),
                 };
@@ -348,6 +349,9 @@ fn plain(text: &str) -> String {
             (r"\b\d+ tries\b", "N tries"),
             // Its gate had come to its end when the night was cut off.
             (r" \(receipt\)", ""),
+            // Cut off by a signal, it was stopped, though nothing was left to do but to publish it.
+            (r" The night stopped early: asked by a signal\.", ""),
+            (r"\btry \d+", "try N"),
             (r"\| \d+ \| pass", "| N | pass"),
             (r"(?m)^\| troubles after which it went on .*\n", ""),
         ]
