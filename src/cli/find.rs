@@ -41,6 +41,10 @@ impl Selector {
                 "write a night (last, last~1, 2026-11-21), a task (task_3), or both: last/task_3@2",
             )
         };
+        // An unset variable of a script is not the last night.
+        if text.trim().is_empty() {
+            return Err(wrong());
+        }
         let (text, attempt) = match text.rsplit_once('@') {
             Some((rest, number)) => (rest, Some(number.parse().map_err(|_| wrong())?)),
             None => (text, None),
@@ -49,7 +53,7 @@ impl Selector {
             Some((night, task)) if as_night(night).is_some() => (Some(night), Some(task)),
             Some(_) => (None, Some(text)),
             None if as_night(text).is_some() => (Some(text), None),
-            None => (None, (!text.is_empty()).then_some(text)),
+            None => (None, Some(text)),
         };
         let night = match night {
             Some(word) => as_night(word).ok_or_else(wrong)?,
@@ -144,5 +148,7 @@ mod tests {
         assert_eq!(parts("last~1/#412"), (Ok(1), Some("#412".into()), None));
         assert!(Selector::parse("last@2").is_err());
         assert!(Selector::parse("task_3@x").is_err());
+        assert!(Selector::parse("").is_err(), "an unset variable is not the last night");
+        assert!(Selector::parse(" ").is_err());
     }
 }

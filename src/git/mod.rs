@@ -189,7 +189,7 @@ impl Vault {
             shallow.filter(|grafts| std::fs::read(&ours).ok().as_ref() != Some(grafts))
         {
             files::write_atomic(&ours, &grafts)?;
-        } else if !user.is_shallow() {
+        } else if !user.is_shallow() && ours.exists() {
             // The user fetched the rest: what was cut off for them is not for us either.
             files::remove_file(&ours)?;
         }
@@ -219,10 +219,13 @@ impl Vault {
         let open = || Repository::open_bare(&self.directory).map_err(git("open the vault"));
         let (read, own) = (open()?, open()?);
         let packing = self.directory.join(PACKING);
-        if !packing.join("HEAD").exists() {
-            make(&packing)?;
-        }
-        let pack = Repository::open_bare(&packing).map_err(git("open the vault"))?;
+        // Who only looks may have a disk that is full or not to be written: the vault itself is as good, and slower.
+        let apart = packing.join("HEAD").exists() || make(&packing).is_ok();
+        let pack = if apart {
+            Repository::open_bare(&packing).map_err(git("open the vault"))?
+        } else {
+            open()?
+        };
         let objects = self.directory.join("objects");
         let alternates = self.alternates.iter();
         reads(&read, alternates.clone())?;

@@ -239,7 +239,7 @@ impl<'l> Runner<'l> {
         let (hands, opening) = (&self.hands, &self.opening);
         let branch = opening.night.branch_ref();
         if hands.vault.resolve(&branch)?.is_none() {
-            hands.vault.move_ref(&branch, None, &opening.base.commit)?;
+            hands.vault.move_ref(&branch, None, self.night.tip())?;
         }
         faults::pass("night.branched");
         let keep = opening.night.keep_ref();

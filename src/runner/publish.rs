@@ -264,7 +264,7 @@ fn push(
                 "{branch} stands at {} on the remote, which is not of this night",
                 there.short()
             ),
-            "rename or delete that branch on the remote",
+            "it is another machine's night or a person's work: give it another name there, delete nothing",
         ));
     }
     let Some(receipts) = vault.resolve(&name)? else {

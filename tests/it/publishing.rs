@@ -136,7 +136,11 @@ fn a_branch_of_another_machine_is_never_taken_over() {
     );
     fs::write(night.path("agent.sh"), agent).unwrap();
     let ran = night.run(&[]).exit(6);
-    assert!(line(&ran).contains("which is not of this night; rename or delete"), "{}", line(&ran));
+    assert!(
+        line(&ran).contains("which is not of this night; it is another machine's night"),
+        "{}",
+        line(&ran)
+    );
     let branch = ran.branch().unwrap();
     let night = ran.then();
     let theirs = night.git(&["ls-remote", "origin", &format!("refs/heads/{branch}")]);
