@@ -119,6 +119,9 @@ struct Idle {
 /// The vault's part that has no refs and no objects of its own, in the vault's directory.
 const PACKING: &str = "packing";
 
+/// How the name of a vault begins that is not yet in its place.
+const HALF_MADE: &str = ".vault-";
+
 /// More than this many at a time are not kept: a deed uses two, and so does each of two things made beside it.
 const IDLE: usize = 6;
 
@@ -233,11 +236,14 @@ impl Vault {
         Ok(Handles { read, own, pack })
     }
 
-    /// Removes the locks that a killed night left on refs of the vault. Only the holder of the night's lock
+    /// Removes the locks that a killed night left on refs of the vault, and vaults that it had begun to make. Only the holder of the night's lock
     /// may call it: then nobody else works here.
     pub fn clear_stale_locks(&self) -> Result<(), Error> {
         for name in ["packed-refs.lock", "config.lock", "HEAD.lock"] {
             files::remove_file(&self.directory.join(name))?;
+        }
+        for place in [self.directory.parent().unwrap_or(&self.directory), &self.directory] {
+            clear_half_made(place)?;
         }
         clear_ref_locks(&self.directory.join("refs"))
     }
@@ -340,7 +346,7 @@ fn reads<'d>(
 /// sees none or a whole one, and of two that make one the first wins.
 fn make(directory: &Path) -> Result<(), Error> {
     let parent = directory.parent().unwrap_or(Path::new("."));
-    let beside = tempfile::Builder::new().prefix(".vault-").tempdir_in(parent);
+    let beside = tempfile::Builder::new().prefix(HALF_MADE).tempdir_in(parent);
     let beside = beside.map_err(files::error("create a directory in", parent))?;
     let repository = Repository::init_bare(beside.path()).map_err(git("make the vault"))?;
     let mut config = repository.config().map_err(git("configure the vault"))?;
@@ -355,6 +361,17 @@ fn make(directory: &Path) -> Result<(), Error> {
         config.set_str(key, value).map_err(git("configure the vault"))?;
     }
     files::claim_by_rename(&beside.keep(), directory)?;
+    Ok(())
+}
+
+/// Removes vaults in `directory` that a killed process had begun to make.
+fn clear_half_made(directory: &Path) -> Result<(), Error> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(HALF_MADE.as_bytes()) {
+            files::remove_tree(&entry.path())?;
+        }
+    }
     Ok(())
 }
 
