@@ -3,7 +3,7 @@
 //! The branch moves last: until then a crash leaves only loose objects. Only this file makes a
 //! [`Candidate`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread::sleep};
 
 use git2::{ObjectType, Oid, Signature, Time};
 use jiff::Timestamp;
@@ -12,8 +12,8 @@ use crate::{
     diff::{Diff, DiffStat, FileMode},
     faults,
     git::{
-        Error, Handles, TreeEdit, Vault, blob_id, commit_id, compare, git, oid, tree, tree_id,
-        user::UserRepository,
+        Error, Handles, PAUSE, TreeEdit, Vault, blob_id, commit_id, compare, git, oid, tree,
+        tree_id, user::UserRepository,
     },
     ids::{CommitId, NightId, RepoPath, TreeId},
     night::Author,
@@ -110,6 +110,16 @@ pub fn reverse(
     merge(vault, after, &vault.tree_of(onto)?, before)
 }
 
+/// Whether two lines that left `base` fit together, in memory: the paths in which they do not.
+pub fn conflicts(
+    vault: &Vault,
+    base: &CommitId,
+    (one, other): (&CommitId, &CommitId),
+) -> Result<Vec<RepoPath>, Error> {
+    let tree = |commit| vault.tree_of(commit);
+    Ok(merge(vault, &tree(base)?, &tree(one)?, &tree(other)?)?.err().unwrap_or_default())
+}
+
 /// What leads from `ancestor` to `theirs`, done to `ours`.
 fn merge(
     vault: &Vault,
@@ -168,11 +178,11 @@ pub fn land(
     }
     // Looked at before anything moves: a branch that is no longer ours stops the landing as a whole.
     let branch = night.branch_ref();
-    let found = ours(vault, user, &branch, to, former)?;
+    ours(vault, user, &branch, to, former)?;
     faults::pass("land.begun");
     vault.move_ref(&branch, Some(from), to)?;
     faults::pass("land.moved");
-    show(vault, user, &branch, found.as_ref(), to)?;
+    show(vault, user, &branch, former, to)?;
     faults::pass("land.shown");
     Ok(())
 }
@@ -195,14 +205,14 @@ pub fn rewind(
             from.short()
         )));
     }
-    let found = ours(vault, user, &branch, from, &[])?;
+    ours(vault, user, &branch, from, &[])?;
     let stands = vault.resolve(&branch)?;
     let between = |at: &CommitId| vault.contains(from, at).unwrap_or(false);
     if let Some(at) = stands.as_ref().filter(|at| !between(at)) {
         return Err(moved(&branch, at, from));
     }
     vault.move_ref(&branch, stands.as_ref(), to)?;
-    show(vault, user, &branch, found.as_ref(), to)
+    show(vault, user, &branch, std::slice::from_ref(from), to)
 }
 
 /// Keeps where the branch stood before it goes back, with all commits that were on it. Safe to repeat.
@@ -268,23 +278,32 @@ pub fn show_branch(
     night: &NightId,
     tip: &CommitId,
 ) -> Result<(), Error> {
-    let branch = night.branch_ref();
-    let found = ours(vault, user, &branch, tip, &[])?;
-    show(vault, user, &branch, found.as_ref(), tip)
+    show(vault, user, &night.branch_ref(), &[], tip)
 }
 
-/// Brings the user's copy of the branch from `found`, which was ours, to `tip`.
+/// How often a branch is looked at again that the person deletes, or makes again, while it is brought to the tip.
+const LOOKS: u32 = 5;
+
+/// Brings the user's copy of the branch, which is ours or not there, to `tip`.
 fn show(
     vault: &Vault,
     user: &UserRepository,
     branch: &str,
-    found: Option<&CommitId>,
+    former: &[CommitId],
     tip: &CommitId,
 ) -> Result<(), Error> {
-    if found.is_some() && user.is_checked_out(branch) {
-        return Ok(());
+    let mut looks = 0;
+    loop {
+        let found = ours(vault, user, branch, tip, former)?;
+        if found.is_some() && user.is_checked_out(branch) {
+            return Ok(());
+        }
+        looks += 1;
+        match user.publish_ref(vault, branch, found.as_ref(), tip) {
+            Err(Error::Moved { .. }) if looks < LOOKS => sleep(PAUSE),
+            other => return other,
+        }
     }
-    user.publish_ref(vault, branch, found, tip)
 }
 
 fn add_tick(handles: &Handles, edit: &TreeId, tick: &Tick) -> Result<TreeId, Error> {

@@ -6,7 +6,9 @@
 
 pub mod remote;
 pub mod network;
+mod anchor;
 mod compare;
+mod export;
 pub mod history;
 pub mod landing;
 pub mod ledger;
@@ -23,10 +25,13 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::sleep,
+    time::Duration,
 };
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
 
+use anchor::Anchor;
 pub(crate) use landing::adopt;
 pub use tree::{TreeEdit, TreeEntry};
 
@@ -102,6 +107,8 @@ pub(crate) fn blob_id(id: Oid) -> BlobId {
 pub struct Vault {
     directory: PathBuf,
     alternates: Vec<PathBuf>,
+    /// The same directories, held: a person may move their repository while a night reads it.
+    held: Arc<[Anchor]>,
     idle: Arc<Mutex<Idle>>,
 }
 
@@ -197,7 +204,8 @@ impl Vault {
             files::remove_file(&ours)?;
         }
         let (directory, alternates) = (directory.to_owned(), user.object_dirs());
-        Ok(Vault { directory, alternates, idle: Arc::default() })
+        let held = alternates.iter().map(|path| Anchor::of(path)).collect();
+        Ok(Vault { directory, alternates, held, idle: Arc::default() })
     }
 
     /// Where the vault is.
@@ -230,13 +238,14 @@ impl Vault {
             open()?
         };
         let objects = self.directory.join("objects");
-        let alternates = self.alternates.iter();
+        let alternates = self.held.iter().map(Anchor::path);
         reads(&read, alternates.clone())?;
-        reads(&pack, std::iter::once(&objects).chain(alternates))?;
+        reads(&pack, std::iter::once(&*objects).chain(alternates))?;
         Ok(Handles { read, own, pack })
     }
 
-    /// Removes the locks that a killed night left on refs of the vault, and vaults that it had begun to make. Only the holder of the night's lock
+    /// Removes the locks that a killed night left on refs of the vault, packs that it did not bring out, and vaults that
+    /// it had begun to make. Only the holder of the night's lock
     /// may call it: then nobody else works here.
     pub fn clear_stale_locks(&self) -> Result<(), Error> {
         for name in ["packed-refs.lock", "config.lock", "HEAD.lock"] {
@@ -245,6 +254,7 @@ impl Vault {
         for place in [self.directory.parent().unwrap_or(&self.directory), &self.directory] {
             clear_half_made(place)?;
         }
+        export::clear_stages(&self.directory)?;
         clear_ref_locks(&self.directory.join("refs"))
     }
 
@@ -329,7 +339,7 @@ impl Vault {
 /// Lets a handle read the objects in `directories` too. In memory only.
 fn reads<'d>(
     handle: &Repository,
-    directories: impl Iterator<Item = &'d PathBuf>,
+    directories: impl Iterator<Item = &'d Path>,
 ) -> Result<(), Error> {
     let odb = handle.odb().map_err(git("open the vault's objects"))?;
     for directory in directories {
@@ -392,7 +402,7 @@ fn clear_ref_locks(directory: &Path) -> Result<(), Error> {
 pub(crate) fn find_ref(repository: &Repository, name: &str) -> Result<Option<CommitId>, Error> {
     match repository.refname_to_id(name) {
         Ok(id) => Ok(Some(commit_id(id))),
-        Err(problem) if problem.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(problem) if problem.code() == ErrorCode::NotFound => Ok(None),
         Err(problem) => Err(git(format!("read {name}"))(problem)),
     }
 }
@@ -422,7 +432,7 @@ pub(crate) fn remove_ref(
 ) -> Result<(), Error> {
     let mut found = match repository.find_reference(name) {
         Ok(found) => found,
-        Err(problem) if problem.code() == git2::ErrorCode::NotFound => return Ok(()),
+        Err(problem) if problem.code() == ErrorCode::NotFound => return Ok(()),
         Err(problem) => return Err(git(format!("read {name}"))(problem)),
     };
     match found.target().map(commit_id) {
@@ -436,8 +446,17 @@ pub(crate) fn remove_ref(
     }
 }
 
-/// Compare and swap, safe to repeat.
+/// Compare and swap, safe to repeat. Waits for another program that has the ref locked.
 pub(crate) fn move_ref(
+    repository: &Repository,
+    name: &str,
+    expected: Option<&CommitId>,
+    to: &CommitId,
+) -> Result<(), Error> {
+    patiently(|| swap(repository, name, expected, to))
+}
+
+fn swap(
     repository: &Repository,
     name: &str,
     expected: Option<&CommitId>,
@@ -464,11 +483,28 @@ pub(crate) fn move_ref(
     };
     match swapped {
         Ok(_) => Ok(()),
-        Err(problem)
-            if matches!(problem.code(), git2::ErrorCode::Modified | git2::ErrorCode::Exists) =>
-        {
+        Err(problem) if matches!(problem.code(), ErrorCode::Modified | ErrorCode::Exists) => {
             Err(moved(find_ref(repository, name)?.as_ref()))
         }
         Err(problem) => Err(git(format!("move {name}"))(problem)),
     }
+}
+
+/// How often something is tried again that another program is in the way of, and the pause between: 5 s in all. git
+/// itself holds the lock of one ref for milliseconds, and that of the packed ones for at most 1 s.
+const AGAIN: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Does something with refs again when another program had one locked, or took a directory of refs away that it left
+/// empty, at the same moment.
+fn patiently<T>(mut deed: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    for _ in 0..AGAIN {
+        match deed() {
+            Err(Error::Git { source, .. })
+                if source.code() == ErrorCode::Locked || source.class() == ErrorClass::Os => {}
+            other => return other,
+        }
+        sleep(PAUSE);
+    }
+    deed()
 }

@@ -5,6 +5,7 @@
 //! here to write the index, the work tree, HEAD, the configuration, the stash or any other ref.
 
 use std::{
+    collections::HashSet,
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +16,12 @@ use git2::{ErrorCode, ObjectType, OdbLookupFlags, Oid, Repository, RepositoryOpe
 use crate::{
     faults, files,
     git::{
-        Error, Handles, Vault, commit_id, find_ref, git, move_ref, oid, refs_below, remote::Remote,
+        Error, Handles, Vault,
+        anchor::Anchor,
+        commit_id,
+        export::{self, Kept},
+        find_ref, git, move_ref, oid, patiently, refs_below,
+        remote::Remote,
     },
     ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
     night::Author,
@@ -26,10 +32,17 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct UserRepository {
     root: PathBuf,
-    git_dir: PathBuf,
     common_dir: PathBuf,
     work_tree: Option<PathBuf>,
+    held: Arc<Held>,
     refs: Arc<Refs>,
+}
+
+/// The two directories, held: a person may move their repository while a night runs.
+#[derive(Debug)]
+struct Held {
+    git_dir: Anchor,
+    common_dir: Anchor,
 }
 
 /// A handle that is kept to look at refs, which libgit2 reads each time they are asked for. What it knows of objects
@@ -67,9 +80,12 @@ impl UserRepository {
         let root = work_tree.clone().unwrap_or_else(|| repository.path().to_path_buf());
         Ok(UserRepository {
             root: std::fs::canonicalize(&root).unwrap_or(root),
-            git_dir: repository.path().to_path_buf(),
             common_dir: repository.commondir().to_path_buf(),
             work_tree,
+            held: Arc::new(Held {
+                git_dir: Anchor::of(repository.path()),
+                common_dir: Anchor::of(repository.commondir()),
+            }),
             refs: Arc::default(),
         })
     }
@@ -107,7 +123,9 @@ impl UserRepository {
     }
 
     fn repository(&self) -> Result<Repository, Error> {
-        Repository::open(&self.git_dir).map_err(git("open your repository"))
+        patiently(|| {
+            Repository::open(self.held.git_dir.path()).map_err(git("open your repository"))
+        })
     }
 
     /// Where a full ref name stands.
@@ -239,11 +257,13 @@ impl UserRepository {
         if find_ref(&repository, name)?.as_ref() == Some(to) {
             return Ok(());
         }
-        self.export(vault, &repository, to)?;
+        let kept = self.export(vault, &repository, (name, to))?;
         faults::pass("user.packed");
-        move_ref(&repository, name, expected, to)?;
+        // Opened again: libgit2 makes directories where the repository was when it was opened.
+        move_ref(&self.repository()?, name, expected, to)?;
+        drop(kept);
         // libgit2 syncs refs only when the repository's configuration says so.
-        let loose = self.common_dir.join(name);
+        let loose = self.held.common_dir.path().join(name);
         if let Ok(file) = std::fs::File::open(&loose) {
             file.sync_all().map_err(files::error("sync", &loose))?;
         }
@@ -262,16 +282,17 @@ impl UserRepository {
         if self.is_checked_out(name) {
             return Err(Error::Mismatch(format!("{name} is checked out")));
         }
-        super::remove_ref(&self.repository()?, name, expected)
+        patiently(|| super::remove_ref(&self.repository()?, name, expected))
     }
 
-    /// Removes the locks that a killed night left on refs of ours. No other ref's lock is looked at. Only
+    /// Removes the locks that a killed night left on refs of ours, and its marks on packs of ours. No others are
+    /// looked at. Only
     /// the holder of the night's lock may call it.
     pub fn clear_stale_locks(&self) -> Result<(), Error> {
         for namespace in [BRANCH_NAMESPACE, REF_NAMESPACE] {
-            super::clear_ref_locks(&self.common_dir.join(namespace))?;
+            super::clear_ref_locks(&self.held.common_dir.path().join(namespace))?;
         }
-        Ok(())
+        export::clear_marks(&self.held.common_dir.path().join("objects/pack"))
     }
 
     /// True when the person has the branch checked out, here or in a linked worktree: moving it then would
@@ -280,9 +301,10 @@ impl UserRepository {
         let line = format!("ref: {name}");
         let is_it =
             |head: PathBuf| std::fs::read_to_string(head).is_ok_and(|text| text.trim_end() == line);
-        let linked = std::fs::read_dir(self.common_dir.join("worktrees"));
-        is_it(self.common_dir.join("HEAD"))
-            || is_it(self.git_dir.join("HEAD"))
+        let common_dir = self.held.common_dir.path();
+        let linked = std::fs::read_dir(common_dir.join("worktrees"));
+        is_it(common_dir.join("HEAD"))
+            || is_it(self.held.git_dir.path().join("HEAD"))
             || linked
                 .is_ok_and(|linked| linked.flatten().any(|tree| is_it(tree.path().join("HEAD"))))
     }
@@ -290,26 +312,35 @@ impl UserRepository {
     /// Where one of our refs stands.
     pub fn our_ref(&self, name: &str) -> Result<Option<CommitId>, Error> {
         let mut kept = self.refs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let repository = match kept.take() {
-            Some(repository) => repository,
-            None => self.repository()?,
-        };
-        find_ref(kept.insert(repository), name)
+        if let Some(repository) = &*kept
+            && let Some(found) = find_ref(repository, name)?
+        {
+            return Ok(Some(found));
+        }
+        // A handle knows where the repository was when it was opened.
+        find_ref(kept.insert(self.repository()?), name)
     }
 
-    fn export(&self, vault: &Vault, user: &Repository, to: &CommitId) -> Result<(), Error> {
+    /// Writes what `to` needs here. What is written is kept from a clean-up until the result is dropped.
+    fn export(
+        &self,
+        vault: &Vault,
+        user: &Repository,
+        (name, to): (&str, &CommitId),
+    ) -> Result<Option<Kept>, Error> {
         let handles = vault.open()?;
         let there = user.odb().map_err(git("open your objects"))?;
-        let missing = missing_objects(&handles, &there, oid(to.as_str()))?;
-        if missing.is_empty() {
-            return Ok(());
+        let to = oid(to.as_str());
+        let mut objects: HashSet<Oid> =
+            missing_objects(&handles, &there, to)?.into_iter().collect();
+        // A base is the person's own commit.
+        if !name.starts_with(&format!("{REF_NAMESPACE}keep/")) {
+            objects.extend(export::brought(&handles, &export::held(&handles, user)?, to)?);
         }
-        let wrap = || git("write a pack into your repository");
-        let mut pack = handles.pack.packbuilder().map_err(wrap())?;
-        for id in missing {
-            pack.insert_object(id, None).map_err(wrap())?;
+        if objects.is_empty() {
+            return Ok(None);
         }
-        write_pack(&mut pack, &self.common_dir.join("objects/pack")).map(|_| ())
+        export::pack(vault, &handles, objects, &self.held.common_dir.path().join("objects/pack"))
     }
 }
 
@@ -341,7 +372,7 @@ fn missing_objects(
     commit: Oid,
 ) -> Result<Vec<Oid>, Error> {
     let mut missing = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut open = vec![(commit, ObjectType::Commit)];
     while let Some((id, kind)) = open.pop() {
         // It has just looked for packs: it need not look again for each object that it does not find.
