@@ -8,6 +8,7 @@ mod evidence;
 mod facts;
 mod gates;
 mod line;
+mod moved;
 mod progress;
 mod pull_request;
 mod summary;
@@ -21,6 +22,7 @@ pub use facts::{
 };
 pub use gates::{canary, excused, flaky, flaky_in_words, test_proof};
 pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
+pub use moved::{BaseNow, on_top};
 pub use progress::{at_work, heartbeat, phase, progress};
 pub use pull_request::{PullRequest, marker, pull_request};
 pub use summary::{column, summary};

@@ -234,6 +234,7 @@ impl Hands {
             }
             Command::Land { from, to, tree, .. } => {
                 let night = &brief.opening.night;
+                self.hold_base(&brief.opening)?;
                 // First: a commit on the branch has its receipt, whenever we are killed.
                 self.keep_receipts(brief)?;
                 faults::pass("land.receipts");
@@ -285,11 +286,19 @@ impl Hands {
     ) -> Result<(), Error> {
         self.keep_in_vault(opening, attempt, commit)?;
         faults::pass("attempt.kept");
+        self.hold_base(opening)?;
         let name = opening.night.attempt_ref(attempt);
         let old = self.user.our_ref(&name)?;
         self.user.publish_ref(&self.vault, &name, old.as_ref(), commit)?;
         faults::pass("attempt.shown");
         Ok(())
+    }
+
+    /// Holds the base in the person's repository, where its objects are, whatever becomes of their branches. Safe to
+    /// repeat: who removes our refs gets this one again.
+    pub(super) fn hold_base(&self, opening: &Opening) -> Result<(), git::Error> {
+        let (name, base) = (opening.night.keep_ref(), &opening.base.commit);
+        self.user.publish_ref(&self.vault, &name, self.user.our_ref(&name)?.as_ref(), base)
     }
 
     /// Keeps work where the person's own repository does not see it.

@@ -203,7 +203,8 @@ impl<'l> Runner<'l> {
                         }
                         // The order stays open; the night ends with its record whole, and can be resumed.
                         Err(problem) => {
-                            let message = format!("could not {}: {problem:#}", in_words(&command));
+                            let message =
+                                format!("could not {}: {}", in_words(&command), whole(&problem));
                             tracing::error!(%message);
                             self.record(Event::StopAsked { reason: StopReason::Broken { message } })?;
                         }
@@ -242,10 +243,8 @@ impl<'l> Runner<'l> {
             hands.vault.move_ref(&branch, None, self.night.tip())?;
         }
         faults::pass("night.branched");
-        let keep = opening.night.keep_ref();
-        let old = hands.user.our_ref(&keep)?;
         if !opening.tasks.is_empty() {
-            hands.user.publish_ref(&hands.vault, &keep, old.as_ref(), &opening.base.commit)?;
+            hands.hold_base(opening)?;
             faults::pass("night.based");
         }
         Ok(())
@@ -365,6 +364,19 @@ impl<'l> Runner<'l> {
             ) => return None,
         })
     }
+}
+
+/// An error with all that caused it, as far as its words do not say so already.
+fn whole(problem: &dyn std::error::Error) -> String {
+    let (mut words, mut cause) = (problem.to_string(), problem.source());
+    while let Some(problem) = cause {
+        let more = problem.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = problem.source();
+    }
+    words
 }
 
 fn in_words(command: &Command) -> String {

@@ -10,17 +10,18 @@ use crate::{
     faults,
     forge::{Forge, ForgeError, Published, PullRequestDraft},
     git::{
-        self, Vault,
+        self, Vault, landing,
         network::{self, Move, Network, PushOutcome, Rejection},
         receipts,
         user::UserRepository,
     },
-    ids::{CommitId, NAME, NightId},
-    night::{Hindrance, Opening},
+    ids::{CommitId, NAME, NightId, REF_NAMESPACE},
+    night::{Base, Hindrance, Opening},
     policy::RuleSet,
     process::{Stop, Urgency},
     receipt::{ProtectedFile, Receipt},
     redact::Redactor,
+    report::{self, BaseNow},
     runner::{
         deed::{Deed, Error},
         hands::{Brief, Hands, blocking},
@@ -205,15 +206,30 @@ impl Way<'_> {
             return Ok(None);
         }
         let mut notes = Vec::new();
+        let mut draft = draft.clone();
         if opening.publish.push
             && let Some((network, url)) = self.remote
         {
             let (network, url, tip) = (network.clone(), url.clone(), tip.clone());
-            let (vault, night) = (self.vault.clone(), opening.night.clone());
+            let (vault, night, base) =
+                (self.vault.clone(), opening.night.clone(), opening.base.clone());
             let former = self.former.to_vec();
-            let note = blocking(move || push(&network, &vault, &url, &night, (&tip, &former)));
-            notes.extend(note.await?.map(|note| self.redactor.redact(&note).into_owned()));
+            let sent = blocking(move || {
+                let note = push(&network, &vault, &url, &night, (&tip, &former))?;
+                Ok::<_, Hindered>((note, base_now(&network, &vault, &url, &base, &tip)))
+            });
+            let (note, moved) = sent.await?;
+            notes.extend(note.map(|note| self.redactor.redact(&note).into_owned()));
+            if let Some(moved) = moved {
+                let words = moved.words(&opening.base, &draft.branch);
+                draft.body =
+                    self.redactor.redact(&report::on_top(&draft.body, &words)).into_owned();
+                draft.draft |= moved.needs_a_person();
+                notes.push(self.redactor.redact(&words.0).into_owned());
+                self.local.publish(&draft).await?;
+            }
         }
+        let draft = &draft;
         faults::pass("publish.pushed");
         let to_forge = opening.publish.push && opening.publish.pull_request;
         if self.stopped() {
@@ -235,6 +251,51 @@ impl Way<'_> {
 
     fn stopped(&self) -> bool {
         self.stop.is_some_and(|stop| stop.asked() == Some(Urgency::Now))
+    }
+}
+
+/// Where the remote's base branch stands, when that is neither where the night began nor beyond what landed. A look
+/// that fails keeps nothing from getting out.
+fn base_now(
+    network: &Network,
+    vault: &Vault,
+    url: &str,
+    base: &Base,
+    tip: &CommitId,
+) -> Option<BaseNow> {
+    let branch = format!("refs/heads/{}", base.branch);
+    let refs = network.list(url, &branch).ok()?;
+    let Some((_, now)) = refs.into_iter().find(|(name, _)| *name == branch) else {
+        return Some(BaseNow::Gone);
+    };
+    if now == base.commit {
+        return None;
+    }
+    let unseen = |why: String| BaseNow::Unseen { tip: now.clone(), why };
+    // For the look alone: what it names may be the person's, who may remove it.
+    let ours = format!("{REF_NAMESPACE}look/{}", base.branch);
+    if let Err(problem) = network.fetch(url, &[&format!("+{branch}:{ours}")]) {
+        return Some(unseen(problem.to_string()));
+    }
+    let look = || -> Result<Option<BaseNow>, git::Error> {
+        // Somebody merged it already.
+        if vault.contains(&now, tip)? {
+            return Ok(None);
+        }
+        if vault.contains(&now, &base.commit)? {
+            let by = vault.commits(&base.commit, &now)?.len();
+            let conflicts = landing::conflicts(vault, &base.commit, (&now, tip))?;
+            return Ok(Some(BaseNow::Ahead { tip: now.clone(), by, conflicts }));
+        }
+        let without = vault.commits(&now, &base.commit)?;
+        let without = without.into_iter().map(|commit| commit.id).collect();
+        Ok(Some(BaseNow::Rewritten { tip: now.clone(), without }))
+    };
+    let found = look().unwrap_or_else(|problem| Some(unseen(problem.to_string())));
+    let left = vault.resolve(&ours).ok().flatten();
+    match left.map_or(Ok(()), |at| vault.remove_ref(&ours, &at)) {
+        Ok(()) => found,
+        Err(problem) => Some(unseen(problem.to_string())),
     }
 }
 
