@@ -432,6 +432,10 @@ pub enum FormerTests {
 impl fmt::Display for StepEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // A shell's word for a program of its own that died by signal 9, which the kernel sends when memory is short.
+            StepEnd::Exit(137) | StepEnd::Signal(9) => {
+                f.write_str("exit 137 (killed, as when the machine has no memory left)")
+            }
             StepEnd::Exit(code) => write!(f, "exit {code}"),
             StepEnd::Signal(signal) => write!(f, "signal {signal}"),
             StepEnd::TimedOut => f.write_str("timed out"),

@@ -196,9 +196,11 @@ pub fn main() -> ExitCode {
         }
     };
     let mut output = Output::new(&arguments.global);
-    let result =
-        surroundings().and_then(|surroundings| dispatch(&surroundings, arguments, &mut output));
-    match result {
+    let command =
+        || surroundings().and_then(|surroundings| dispatch(&surroundings, arguments, &mut output));
+    // What cannot be expected (the machine gives no more threads, a fault of ours) has a code of the table as well.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(command));
+    match result.unwrap_or_else(|_| Err(unexpected())) {
         Ok(code) => ExitCode::from(code),
         Err(refused) => {
             let code = exit_code(refused.kind);
@@ -206,6 +208,18 @@ pub fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// What is said when nothing was foreseen; the reason was printed where it happened.
+fn unexpected() -> Refused {
+    Refused::new(
+        RefusedKind::Internal,
+        "it ended where it should not: the reason stands above",
+        format!(
+            "what landed is safe; when memory, processes and disk are not short this is a fault of ours. {NAME} \
+             resume goes on"
+        ),
+    )
 }
 
 #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]

@@ -51,7 +51,7 @@ impl Spare {
     /// starts its own, and says why when that fails.
     pub(super) fn refill(&self, exe: &Path, host_network: bool) {
         let (spare, exe) = (self.clone(), exe.to_owned());
-        std::thread::spawn(move || {
+        let start = move || {
             // Held while it starts: who asks for it meanwhile waits less than for one more.
             let mut room = spare.room();
             if room.closed || room.waiting.is_some() {
@@ -60,7 +60,9 @@ impl Spare {
             if let Ok(channels) = apart(&exe, host_network) {
                 room.waiting = Some(Waiting { host_network, since: Instant::now(), channels });
             }
-        });
+        };
+        // A machine that gives no thread has none for a spare.
+        drop(std::thread::Builder::new().spawn(start));
     }
 
     /// Ends the one that waits, and comes back when it is gone. No other comes.

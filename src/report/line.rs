@@ -355,6 +355,10 @@ pub fn agent_end(end: &AgentEnd) -> String {
         AgentEnd::TimedOut => "the agent's time was over".to_owned(),
         AgentEnd::Stalled => "the agent was silent for too long".to_owned(),
         AgentEnd::Interrupted => "interrupted".to_owned(),
+        // What the kernel sends when memory is short. Nobody of ours sent it.
+        AgentEnd::Killed { signal: 9 } => {
+            "the agent died by signal 9, as when the machine has no memory left".to_owned()
+        }
         AgentEnd::Killed { signal } => format!("the agent died by signal {signal}"),
         AgentEnd::Breach { what } => format!("the agent exceeded a limit of its walls: {what}"),
         AgentEnd::Failed { code, message } => {
