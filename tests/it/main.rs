@@ -68,3 +68,4 @@ mod together;
 mod turns;
 mod verify;
 mod workspaces;
+mod world;
