@@ -547,31 +547,115 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_says_what_the_no_of_its_rule_means() {
-        use Verdict::{Ask, Refuse, Report};
-        type Change = fn(&mut Policy);
-        let cases: [(&str, Change, Option<Verdict>); 14] = [
-            ("inspection.secret", |_| {}, Some(Refuse)),
-            ("inspection.secret", |p| p.secrets = Secrets::Report, Some(Report)),
-            ("inspection.weaker-tests", |_| {}, Some(Refuse)),
-            ("inspection.weaker-tests", |p| p.weaker_tests = WeakerTests::Ask, Some(Ask)),
-            ("inspection.weaker-tests", |p| p.weaker_tests = WeakerTests::Allow, Some(Report)),
-            ("tests.former", |_| {}, Some(Ask)),
-            ("tests.former", |p| p.weaker_tests = WeakerTests::Ask, Some(Ask)),
-            ("tests.former", |p| p.weaker_tests = WeakerTests::Allow, Some(Report)),
-            ("tests.unproven", |_| {}, Some(Report)),
-            ("tests.unproven", |p| p.tests = Tests::Proven, Some(Refuse)),
-            ("tests.inseparable", |_| {}, Some(Report)),
-            ("tests.inseparable", |p| p.tests = Tests::Proven, Some(Ask)),
-            ("admission.tests", |p| p.tests = Tests::Optional, None),
-            ("gate.proof", |p| p.risk.medium.proof = None, None),
-        ];
-        for (id, change, expected) in cases {
-            let mut policy = Policy::default();
-            change(&mut policy);
-            assert_eq!(rule(id).unwrap().verdict_under(&policy), expected, "{id}");
+    fn a_policy_decides_what_a_rule_means() {
+        let of = |id: &str, policy: Policy| rule(id).unwrap().verdict_under(&policy);
+        let policy = Policy::default;
+        let (ask, refuse) = (Some(Verdict::Ask), Some(Verdict::Refuse));
+        let report = Some(Verdict::Report);
+        for (delete, expected) in
+            [(Deletion::Never, refuse), (Deletion::Ask, ask), (Deletion::Allow, None)]
+        {
+            assert_eq!(of("inspection.deletion", Policy { delete, ..policy() }), expected);
         }
-        let limit = rule("gate.proof").unwrap().limit(&Policy::default());
-        assert_eq!(limit, "medium: a score of at least 90");
+        for (secrets, expected) in [(Secrets::Block, refuse), (Secrets::Report, report)] {
+            assert_eq!(of("inspection.secret", Policy { secrets, ..policy() }), expected);
+        }
+        for (weaker_tests, expected, former) in [
+            (WeakerTests::Never, refuse, ask),
+            (WeakerTests::Ask, ask, ask),
+            (WeakerTests::Allow, report, report),
+        ] {
+            let policy = || Policy { weaker_tests, ..policy() };
+            assert_eq!(of("inspection.weaker-tests", policy()), expected);
+            assert_eq!(of("tests.former", policy()), former);
+        }
+        for (tests, admission, unproven, inseparable) in [
+            (Tests::Optional, None, report, report),
+            (Tests::Required, ask, report, report),
+            (Tests::Proven, ask, refuse, ask),
+        ] {
+            let policy = || Policy { tests, ..policy() };
+            assert_eq!(of("admission.tests", policy()), admission, "{tests:?}");
+            assert_eq!(of("tests.unproven", policy()), unproven, "{tests:?}");
+            assert_eq!(of("tests.inseparable", policy()), inseparable, "{tests:?}");
+        }
+        let with = |low, critical| {
+            let mut policy = policy();
+            policy.risk.medium.proof = None;
+            (policy.risk.low.proof, policy.risk.critical.proof) = (low, critical);
+            policy
+        };
+        assert_eq!(of("gate.proof", policy()), ask);
+        assert_eq!(of("gate.proof", with(None, None)), None);
+        assert_eq!(of("gate.proof", with(Some(1), None)), ask);
+        assert_eq!(of("gate.proof", with(None, Some(1))), ask);
+        assert_eq!(of("inspection.size", policy()), refuse);
+    }
+
+    #[test]
+    fn a_limit_is_told_in_words() {
+        let of = |id: &str, policy: &Policy| rule(id).unwrap().limit(policy);
+        let policy = Policy::default();
+        assert_eq!(
+            of("admission.alignment", &policy),
+            format!("at least {}", policy.min_alignment)
+        );
+        let words =
+            |list: &[&str]| -> Vec<String> { list.iter().map(|word| (*word).to_owned()).collect() };
+        for (id, none, some) in [
+            ("admission.words", "none of: no words", "none of: a, b"),
+            ("admission.ask-first", "none of: no words", "none of: c"),
+            ("admission.dependencies", "none", "serde, d"),
+            ("inspection.denied", "none of: no paths", "none of: e"),
+            ("inspection.added-lines", "no line like: no patterns", "no line like: f"),
+            ("inspection.manifest", "no new dependency", "serde, d"),
+        ] {
+            let mut policy = Policy {
+                title_words: words(&["a", "b"]),
+                ask_first: words(&["c"]),
+                dependencies: words(&["serde", "d"]),
+                deny: words(&["e"]),
+                added_lines: words(&["f"]),
+                ..Policy::default()
+            };
+            assert_eq!(of(id, &policy), some, "{id}");
+            policy.title_words.clear();
+            policy.ask_first.clear();
+            policy.dependencies.clear();
+            policy.deny.clear();
+            policy.added_lines.clear();
+            assert_eq!(of(id, &policy), none, "{id}");
+        }
+        for (tests, limit) in [
+            (Tests::Proven, "defined, and red on the base's code"),
+            (Tests::Required, "defined"),
+            (Tests::Optional, "not asked for"),
+        ] {
+            assert_eq!(of("admission.tests", &Policy { tests, ..Policy::default() }), limit);
+        }
+        for (delete, limit) in [
+            (Deletion::Never, "no file is deleted"),
+            (Deletion::Ask, "no file is deleted without approval"),
+            (Deletion::Allow, "allowed"),
+        ] {
+            assert_eq!(of("inspection.deletion", &Policy { delete, ..Policy::default() }), limit);
+        }
+        for (missing, limit) in [
+            (Missing::Ask, "at most 7"),
+            (Missing::Refuse, "at most 7"),
+            (Missing::Assume, "at most 7, or no estimate at all"),
+        ] {
+            let policy = Policy { missing, max_estimated_lines: 7, ..Policy::default() };
+            assert_eq!(of("admission.lines", &policy), limit);
+        }
+        let mut policy = Policy::default();
+        assert_eq!(of("gate.proof", &policy), "medium: a score of at least 90");
+        policy.risk.critical.proof = Some(100);
+        let both = "medium: a score of at least 90, critical: a score of at least 100";
+        assert_eq!(of("gate.proof", &policy), both);
+        (policy.risk.medium.proof, policy.risk.critical.proof) = (None, None);
+        assert_eq!(of("gate.proof", &policy), "any green gate");
+        // What has no limit of its own says what it asks for.
+        assert_eq!(of("inspection.mode", &policy), rule("inspection.mode").unwrap().asks);
     }
 }

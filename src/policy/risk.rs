@@ -257,4 +257,42 @@ mod tests {
             assert!(below.is_none_or(|below| level(below) < least), "{least:?}");
         }
     }
+
+    #[test]
+    fn a_level_begins_above_the_one_before() {
+        let bands = Bands::default();
+        let levels = [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
+        assert_eq!(levels.map(|level| bands.least(level)), [0, 31, 61, 86]);
+        for level in levels {
+            assert_eq!(bands.of(bands.least(level)).0, level);
+            assert_eq!(level.key(), format!("policy.risk.{level}"));
+        }
+    }
+
+    #[test]
+    fn what_passes_below_a_consequence_is_told_in_words() {
+        let mut bands = Bands::default();
+        assert_eq!(bands.below(Does::Run), "at most 0");
+        assert_eq!(bands.below(Does::Ask), "at most 60");
+        assert_eq!(bands.below(Does::Block), "at most 85");
+        (bands.high.does, bands.critical.does) = (Does::Run, Does::Run);
+        assert_eq!(bands.below(Does::Ask), "at most 100");
+        // Where nobody is asked, what is blocked is not run either.
+        bands.medium.does = Does::Block;
+        assert_eq!(bands.below(Does::Ask), "at most 30");
+    }
+
+    #[test]
+    fn a_score_is_told_with_its_factors_the_heaviest_first() {
+        let mut scale = Scale::default();
+        scale.add("undo", 4, "git brings it back");
+        scale.add("harmless", -20, "only tests");
+        scale.add("effect", 25, "changes files");
+        scale.add("size", 0, "is small");
+        assert_eq!(
+            scale.risk().in_words(),
+            "9: effect +25 (changes files), undo +4 (git brings it back), harmless -20 (only tests)"
+        );
+        assert_eq!(Risk::default().in_words(), "0: nothing to fear");
+    }
 }

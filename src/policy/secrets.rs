@@ -765,4 +765,185 @@ stopwords = ['cafe']
             assert!(!placeholder(value), "{value}");
         }
     }
+
+    #[test]
+    fn a_word_or_a_shown_token_makes_a_placeholder() {
+        for value in [
+            "Example-kX3vQ9mZ",
+            "kX3vQ9mZ...7wL2",
+            "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6",
+            "env.KX3VQ9mZ",
+            "<kX3vQ9mZ>",
+            "%kX3vQ9mZ%",
+            "@kX3vQ9mZ",
+        ] {
+            assert!(placeholder(value), "{value}");
+        }
+        for value in ["eyJzdWIiOiJrWDN2UTltWjd3TDJ0UjV5", "aabbccddee", "kX3v%Q9mZ", "kX3v@Q9mZ"] {
+            assert!(!placeholder(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn each_sign_of_code_or_of_words_speaks_against_a_password() {
+        assert!(named("kX3vQ9mZ7w", false));
+        for value in [
+            "kX3vQ9mZ7",
+            "kXvQmZwLtRyB",
+            "3974628105437",
+            "kX3vQ9mZ(7w",
+            "kX3vQ9)mZ7w",
+            "kX3v::Q9mZ7w",
+            "kX3v->Q9mZ7w",
+            "kX3v&&Q9mZ7w",
+            "kX3v[Q9mZ7w",
+            "kX3v;Q9mZ7w",
+            "kX3v\\Q9mZ7w",
+            "kX3v|Q9mZ7w",
+            "your-kX3vQ9mZ7w",
+            "parser-v2.token-3",
+            "kx://3vQ9mZ7w",
+            "/kX3vQ9mZ7w",
+            "./kX3vQ9mZ7w",
+            "SHA256-kX3vQ9mZ7w",
+        ] {
+            assert!(!named(value, false), "{value}");
+        }
+        // In tests it must be long and random.
+        let long = made("", 24);
+        assert!(named(&long, true) && !named(&long[..23], true));
+        let dull = "kX3vQ9kX3vQ9kX3vQ9kX3vQ9kX3vQ9";
+        assert!(named(dull, false) && !named(dull, true));
+        // Sixteen characters as often as each other have four bits each: that is enough.
+        let even = "kX3vQ9mZ7wL2tR5ykX3vQ9mZ7wL2tR5y";
+        assert!((entropy(even) - 4.0).abs() < 1e-9 && named(even, true));
+    }
+
+    #[test]
+    fn a_login_reaches_what_is_outside_with_what_is_secret() {
+        let password = "kX3vQ9mZ";
+        for host in ["db.shop.net", "DB.SHOP.NET:5432", "128.0.0.1", "localhost.shop.net"] {
+            assert!(reaches("shop", password, host), "{host}");
+        }
+        for host in [
+            "db",
+            "db:5432",
+            "localhost",
+            "127.0.0.1:80",
+            "0.0.0.0",
+            "example.com",
+            "api.Example.org",
+            "host.docker.internal",
+            "db.local",
+            "db.shop.test",
+            "db.shop.invalid",
+            "db.shop.example",
+            "db.localhost:1",
+        ] {
+            assert!(!reaches("shop", password, host), "{host}");
+        }
+        for (user, password) in [
+            ("shop", "Password"),
+            ("shop", "hunter2"),
+            ("Shopkeeper", "shopkeepeR"),
+            ("shop", "example-kX3v"),
+        ] {
+            assert!(!reaches(user, password, "db.shop.net"), "{user} {password}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_masked_as_far_as_its_end_and_no_further() {
+        let own = SecretRules::own();
+        let (head, end) = ("-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----");
+        let text = ["first", "second", head, &made("", 64), &made("", 60), end, "last"].join("\n");
+        let masked = own.mask(&text);
+        let lines: Vec<&str> = masked.split('\n').collect();
+        assert_eq!(lines[..2], ["first", "second"]);
+        assert!(lines[2].starts_with("*** "), "{masked}");
+        assert_eq!(lines[3..], ["***", "***", end, "last"]);
+        // A token masks its own line alone.
+        let token = made("ghp_", 36);
+        let masked = own.mask(&format!("a = '{token}'\nnext\nlast"));
+        assert!(masked.ends_with("\nnext\nlast") && !masked.contains(&token), "{masked}");
+        assert_eq!(own.mask("nothing\nhere"), "nothing\nhere");
+    }
+
+    #[test]
+    fn the_lines_of_a_key_stand_on_its_own_line_or_close_behind_it() {
+        let body = made("", 40);
+        assert!(key_follows(&body, &[]) && !key_follows(&body[1..], &[]));
+        assert!(key_follows("", &["", "", "", &body]));
+        assert!(!key_follows("", &["", "", "", "", &body]));
+    }
+
+    #[test]
+    fn of_two_rules_that_find_one_value_one_speaks() {
+        let own = SecretRules::own();
+        let line = format!("token = \"{}\"", made("ghp_", 36));
+        assert_eq!(found(&own, "src/a.rs", &[&line]).len(), 1);
+        // On another line it is another place.
+        assert_eq!(found(&own, "src/a.rs", &[&line, "", &line]).len(), 2);
+    }
+
+    #[test]
+    fn a_value_must_be_as_random_as_its_rule_asks() {
+        let rules = SecretRules::with(
+            "[[rules]]\nid = 'even'\nregex = '''even-([a-z]+)'''\nentropy = 2.0\n",
+        );
+        assert_eq!(found(&rules, "src/a.rs", &["even-abcd"]), ["even 1"]);
+        assert_eq!(found(&rules, "src/a.rs", &["even-abca"]), NONE);
+    }
+
+    #[test]
+    fn a_rule_with_a_place_is_held_there_and_a_name_alone_can_be_freed() {
+        let rules = SecretRules::with(
+            r"
+[[rules]]
+id = 'placed'
+path = '''^conf/'''
+regex = '''kept-([0-9a-f]{8})'''
+[[rules]]
+id = 'store'
+path = '''\.jks$'''
+[[rules.allowlists]]
+paths = ['''^fixtures/''']
+",
+        );
+        assert_eq!(found(&rules, "conf/a.ini", &["kept-12ab34cd"]), ["placed 1"]);
+        assert_eq!(found(&rules, "src/a.ini", &["kept-12ab34cd"]), NONE);
+        assert_eq!(found(&rules, "src/a.jks", &[]), ["store 0"]);
+        assert_eq!(found(&rules, "fixtures/a.jks", &[]), NONE);
+        let gone = FileChange { kind: ChangeKind::Deleted, new: None, ..change("src/a.jks", &[]) };
+        assert_eq!(rules.scan(&Diff { changes: vec![gone], truncated: false }), []);
+    }
+
+    #[test]
+    fn a_secret_in_a_name_is_found_where_the_file_is_new() {
+        let own = SecretRules::own();
+        let path = format!("src/{}.txt", made("ghp_", 36));
+        assert_eq!(found(&own, &path, &[]), ["github-token 0"]);
+        let gone = FileChange { kind: ChangeKind::Deleted, new: None, ..change(&path, &[]) };
+        assert_eq!(own.scan(&Diff { changes: vec![gone], truncated: false }), []);
+    }
+
+    #[test]
+    fn an_allowance_frees_by_any_of_its_parts_or_by_all() {
+        let allow = |all: bool, paths: &[&str], patterns: &[&str], words: &[&str]| Allow {
+            rules: Vec::new(),
+            all,
+            paths: paths.iter().map(|p| regex(p)).collect(),
+            patterns: patterns.iter().map(|p| regex(p)).collect(),
+            target: Target::Secret,
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+        };
+        let frees = |allow: Allow| allow.frees("tests/a.rs", "shop-CAFE", "x shop-CAFE", "line");
+        assert!(!frees(allow(false, &[], &[], &[])) && !frees(allow(true, &[], &[], &[])));
+        assert!(frees(allow(false, &["^tests/"], &["^none"], &[])));
+        assert!(!frees(allow(true, &["^tests/"], &["^none"], &[])));
+        assert!(frees(allow(true, &["^tests/"], &["^shop"], &["cafe"])));
+        assert!(!frees(allow(false, &["^src/"], &["^x"], &["tea"])));
+        let of = |target| Allow { target, ..allow(false, &[], &["^x", "^line"], &[]) };
+        assert!(frees(of(Target::Match)) && frees(of(Target::Line)) && !frees(of(Target::Secret)));
+    }
 }

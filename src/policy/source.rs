@@ -672,4 +672,227 @@ mod tests {
             assert_eq!(bare(path, text), expected, "{text}");
         }
     }
+
+    /// The words in capitals that are neither in a comment nor in a string.
+    fn left(path: &str, text: &str) -> String {
+        let source = read(language_of(&path.into()), text);
+        assert_eq!((source.code.len(), source.bare.len()), (text.len(), text.len()), "{text}");
+        let words = source.bare.split(|c: char| !c.is_ascii_uppercase());
+        words.filter(|word| word.len() > 1).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_language_has_its_own_marks() {
+        for (path, text, expected) in [
+            ("a.RS", "OUT // IN", "OUT"),
+            ("deep/Makefile", "OUT # IN", "OUT"),
+            ("Gemfile", "OUT # IN", "OUT"),
+            ("Makefile.old", "OUT # NONE", "OUT NONE"),
+            ("a.kt", "OUT \"\"\"IN\n\"IN\" IN\"\"\" OUT", "OUT OUT"),
+            ("a.swift", "OUT 'OUT \"IN\"", "OUT OUT"),
+            ("a.go", "OUT `IN\\` OUT 'x'", "OUT OUT"),
+            ("a.lua", "OUT -- IN\n{- IN\n-} OUT \"IN\"", "OUT OUT"),
+            ("a.css", "OUT { /* IN */ OUT: \"IN\" 'IN' }", "OUT OUT"),
+            ("a.yml", "OUT: 'IN\\' # IN", "OUT"),
+            ("a.yml", "OUT: \"IN\\\" IN\" # IN", "OUT"),
+            ("a.toml", "OUT = '''IN\nIN\\''' # IN", "OUT"),
+            ("a.ex", "OUT \"IN\nIN\" # IN", "OUT"),
+            ("a.tf", "OUT = \"IN\" # IN", "OUT"),
+            ("a.sh", "OUT 'IN\\' OUT \"IN\\\"IN\"", "OUT OUT"),
+            ("a.php", "OUT 'IN\nIN' # IN", "OUT"),
+            ("a.dart", "OUT '''IN\n'IN''' OUT", "OUT OUT"),
+            ("a.html", "OUT <!-- IN --> 'OUT'", "OUT OUT"),
+        ] {
+            assert_eq!(left(path, text), expected, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_comment_ends_where_its_language_says() {
+        for (path, text, expected) in [
+            // What opens it is no part of what closes it.
+            ("a.go", "/*/ IN */ OUT", "OUT"),
+            ("a.rs", "/*/ IN */ OUT", "OUT"),
+            ("a.rs", "/* IN /* IN */ IN /* IN */ IN */ OUT /* IN */ OUT", "OUT OUT"),
+            ("a.lua", "{-} IN -} OUT", "OUT"),
+            ("a.html", "<!--> IN --> OUT", "OUT"),
+            // A word before it makes no comment of it in a shell, and a bracket or a separator does.
+            ("a.sh", "a#OUT", "OUT"),
+            ("a.sh", "a;#IN", ""),
+            ("a.sh", "a&#IN", ""),
+            ("a.sh", "a|#IN", ""),
+            ("a.sh", "\t#IN\nOUT", "OUT"),
+            ("a.php", "$a#IN\nOUT", "OUT"),
+            ("a.py", "a#IN\nOUT", "OUT"),
+            // Ruby's stand at the beginning of a line, and take the line of their end along.
+            ("a.rb", "OUT\n=begin\nIN\n=end IN\nOUT", "OUT OUT"),
+            ("a.rb", "=begin\nIN\n=end IN\nOUT", "OUT"),
+            ("a.rb", "OUT =begin OUT", "OUT OUT"),
+            ("a.rb", "OUT =begin\nOUT\n=end OUT", "OUT OUT OUT"),
+        ] {
+            assert_eq!(left(path, text), expected, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn raw_strings_end_with_their_own_mark() {
+        for (path, text, expected) in [
+            ("a.rs", "r\"\" OUT", "OUT"),
+            ("a.rs", "br\"\" OUT \"IN\"", "OUT"),
+            ("a.rs", "br\"IN\\\" OUT", "OUT"),
+            ("a.rs", "b\"IN\\\"IN\" OUT", "OUT"),
+            ("a.rs", "r#\"IN\" IN\"# OUT", "OUT"),
+            ("a.rs", "br##\"IN\"# IN\"## OUT", "OUT"),
+            ("a.rs", "r#type OUT \"IN\"", "OUT"),
+            ("a.rs", "_r\"IN\\\"IN\" OUT", "OUT"),
+            ("a.rs", "[r\"IN\\\", OUT]", "OUT"),
+            ("a.cpp", "R\"()\" OUT", "OUT"),
+            ("a.cpp", "R\"xyz()xyz\" OUT", "OUT"),
+            ("a.cpp", "R\"xyz(IN)x\" IN)xyz\" OUT", "OUT"),
+            ("a.cpp", "R\"0123456789abcdef(IN\"IN)0123456789abcdef\" OUT", "OUT"),
+            ("a.cpp", "R\"0123456789abcdefg\" OUT (\"IN)0123456789abcdefg\" OUT", "OUT OUT"),
+            ("a.cs", "@\"\" OUT", "OUT"),
+            ("a.cs", "@\"IN\\\" OUT", "OUT"),
+            ("a.cs", "$@\"IN\\\" OUT", "OUT"),
+            ("a.cs", "@\"IN\"\"IN\" OUT", "OUT"),
+            ("a.cs", "\"IN\\\"IN\" OUT", "OUT"),
+            ("a.cs", "$@\"\" OUT \"IN\"", "OUT"),
+        ] {
+            assert_eq!(left(path, text), expected, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn characters_are_told_from_lifetimes_and_from_each_other() {
+        for (text, expected) in [
+            ("'\"' OUT '\"' OUT", "OUT OUT"),
+            ("'\\\\' OUT '\"' OUT", "OUT OUT"),
+            ("'\\'' OUT '\"' OUT", "OUT OUT"),
+            ("'\\u{10ffff}' OUT '\"' OUT", "OUT OUT"),
+            ("'ä' OUT '\"' OUT", "OUT OUT"),
+            ("'🌙' OUT '\"' OUT", "OUT OUT"),
+            ("<'a, 'b> OUT \"IN\" OUT", "OUT OUT"),
+            ("&'a OUT 'x' OUT", "OUT OUT"),
+            ("f::<'a>('\"') OUT", "OUT"),
+        ] {
+            assert_eq!(left("a.rs", text), expected, "{text}");
+        }
+        assert_eq!(bare("a.rs", "'a' + 'bc' + '\\n'"), "' ' + 'bc' + '  '");
+    }
+
+    #[test]
+    fn a_template_ends_behind_all_that_it_holds() {
+        for (text, expected) in [
+            ("`IN` + OUT", "OUT"),
+            ("`IN $IN` + OUT + `IN`", "OUT"),
+            ("`IN $` + OUT + `{IN}` + OUT", "OUT OUT"),
+            ("`IN { IN` + OUT + `IN } IN` + OUT", "OUT OUT"),
+            ("`${IN}` + OUT + `IN`", "OUT"),
+            ("`${ {a: 1} + `IN` } IN` + OUT", "OUT"),
+            ("`${ {a: {b: 1}} + `IN` } IN` + OUT", "OUT"),
+            ("`${`IN`}${`IN`} IN` + OUT", "OUT"),
+            ("`${`${`IN`}`} IN` + OUT", "OUT"),
+            ("`\\${ IN` + OUT", "OUT"),
+            ("`\\\\` + OUT + `IN`", "OUT"),
+            ("{ `IN` } + OUT", "OUT"),
+        ] {
+            assert_eq!(left("a.js", text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expression_is_on_one_line_and_of_a_length_that_people_write() {
+        for (text, expected) in [
+            ("/IN/ + OUT", "OUT"),
+            ("x = /\\/IN/ + OUT", "OUT"),
+            ("x = /[/]IN/ + OUT", "OUT"),
+            ("x = /[\\]/]IN/ + OUT", "OUT"),
+            ("x = / OUT\n + '/IN' + OUT", "OUT OUT"),
+            ("; return /IN/ + OUT", "OUT"),
+            ("typeof /IN/", ""),
+            ("case /IN/:", ""),
+            ("a in /IN/", ""),
+            ("a of /IN/", ""),
+            ("await /IN/", ""),
+            ("among / OUT / OUT", "OUT OUT"),
+            ("$ / OUT / OUT", "OUT OUT"),
+            ("_ / OUT / OUT", "OUT OUT"),
+            ("9 / OUT / OUT", "OUT OUT"),
+            ("} / OUT / OUT", "OUT OUT"),
+            ("'IN' / OUT / OUT", "OUT OUT"),
+            ("`IN` / OUT / OUT", "OUT OUT"),
+            ("\"IN\" / OUT / OUT", "OUT OUT"),
+            ("f(/* IN */ /IN/)", ""),
+        ] {
+            assert_eq!(left("a.js", text), expected, "{text}");
+        }
+        let of = |length: usize| left("a.js", &format!("x = /AA{}/", " ".repeat(length - 4)));
+        assert_eq!((of(500).as_str(), of(501).as_str()), ("", "AA"));
+    }
+
+    #[test]
+    fn pythons_letters_say_what_a_backslash_does() {
+        for (text, expected) in [
+            ("r'IN\\' + OUT", "OUT"),
+            ("R'IN\\' + OUT", "OUT"),
+            ("rb'IN\\' + OUT", "OUT"),
+            ("Rb'IN\\' + OUT", "OUT"),
+            ("br'IN\\' + OUT", "OUT"),
+            ("b'IN\\' IN' + OUT", "OUT"),
+            ("f'IN\\' IN' + OUT", "OUT"),
+            ("r 'IN\\' IN' + OUT", "OUT"),
+            ("f(x)'IN\\' IN' + OUT", "OUT"),
+        ] {
+            assert_eq!(left("a.py", text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_docstring_stands_alone_at_the_beginning_of_a_statement() {
+        for (text, expected) in [
+            ("\"\"\"a\"\"\"\n", "#"),
+            ("'''a'''\n", "#"),
+            ("def f():\n\t\"\"\"a\"\"\"\n", "x#"),
+            ("def f():\n    \"\"\"a\n\n    b\"\"\"\n    x\n", "x#.#x"),
+            ("x = \"\"\"a\"\"\"\n", "x"),
+            ("x = \\\n\"\"\"a\nb\"\"\"\n", "xxx"),
+            ("r\"\"\"a\nb\"\"\"\n", "x#"),
+            ("U\"\"\"a\nb\"\"\"\n", "x#"),
+            ("b\"\"\"a\nb\"\"\"\n", "xx"),
+            ("f(\n\"\"\"a\nb\"\"\")\n", "xxx"),
+            ("f([1], {2})\n\"\"\"a\nb\"\"\"\n", "x##"),
+            ("f = [\n\"\"\"a\nb\"\"\"]\n", "xxx"),
+            ("f = {\n\"\"\"a\nb\"\"\"}\n", "xxx"),
+            (")\n\"\"\"a\nb\"\"\"\n", "x##"),
+            ("\"a\"\n", "x"),
+        ] {
+            assert_eq!(kinds("a.py", text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_string_the_quotes_stay() {
+        for (path, text, expected) in [
+            ("a.rs", "\"\" + \"a\"", "\"\" + \" \""),
+            ("a.rs", "\"a\nb\" + c", "\" \n   + c"),
+            ("a.py", "x = '''ab''' + c", "x = '''  ''' + c"),
+            ("a.py", "x = '''a\nb''' + c", "x = ''' \n     + c"),
+            ("a.js", "`a` + /b/", "` ` + / /"),
+            ("a.rs", "\"ab", "\"  "),
+            ("a.js", "'ab\nc", "'  \nc"),
+            ("a.js", "'a\\\nb' + c", "'  \n   + c"),
+        ] {
+            assert_eq!(bare(path, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_lines_of_code_are_counted() {
+        let source = read(language_of(&"a.rs".into()), "// a\nlet b;\n\nlet c;\n");
+        let line = |number: u32, text: &str| (number, text.to_owned());
+        assert_eq!(counted(&source, &[line(2, "let b;"), line(4, "let c;")], 2), 2);
+        assert_eq!(counted(&source, &[line(2, " "), line(4, "let c;")], 2), 1);
+        assert_eq!(counted(&source, &[line(0, "let b;"), line(0, "")], 2), 1);
+        assert_eq!(counted(&source, &[line(1, "// a"), line(3, "")], 2), 0);
+    }
 }

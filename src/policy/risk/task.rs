@@ -393,4 +393,134 @@ mod tests {
         assert_eq!(score("Add a database client"), plain + 6);
         assert_eq!(score("Add an email template"), plain + 6);
     }
+
+    fn effect_of(title: &str) -> Effect {
+        effect(&words::split(subject(title)))
+    }
+
+    #[test]
+    fn the_verb_and_what_it_is_done_to_make_the_effect() {
+        for (title, expected) in [
+            ("Delete old records", Effect::DestroysData),
+            ("Delete old ideas", Effect::OwnFiles),
+            ("Describe old records", Effect::OwnFiles),
+            ("Send a newsletter", Effect::Outside),
+            ("Send a signal", Effect::OwnFiles),
+            ("Draft a newsletter", Effect::OwnFiles),
+            ("E-mail everybody", Effect::Outside),
+            ("E-commerce pages", Effect::OwnFiles),
+            ("A mail of thanks", Effect::OwnFiles),
+            ("Update the production data", Effect::StoredData),
+            ("Update the ideas", Effect::OwnFiles),
+            ("Show the records", Effect::Looks),
+            // A condition makes code of it, and so does an object that is code.
+            ("Delete records when a user leaves", Effect::OwnFiles),
+            ("Delete the database client", Effect::OwnFiles),
+            ("Delete the records of a client", Effect::DestroysData),
+            ("Show the database helper", Effect::OwnFiles),
+            ("", Effect::OwnFiles),
+        ] {
+            assert_eq!(effect_of(title), expected, "{title}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_a_conventional_commit_is_no_verb() {
+        for (title, expected) in [
+            ("fix(db): show the records", "show the records"),
+            ("12345678901234567890: show", "show"),
+            ("123456789012345678901: show", "123456789012345678901: show"),
+            ("Delete all: show", "Delete all: show"),
+            ("fix:show", "fix:show"),
+        ] {
+            assert_eq!(subject(title), expected);
+        }
+    }
+
+    #[test]
+    fn each_way_to_declare_a_risk_is_read() {
+        let bands = Bands::default();
+        for (text, expected) in [
+            ("low", Some(0)),
+            ("Medium", Some(31)),
+            ("middle", Some(31)),
+            ("moderate", Some(31)),
+            ("high", Some(61)),
+            ("critical", Some(86)),
+            ("72", Some(72)),
+            ("**72**/100", Some(72)),
+            ("101", Some(100)),
+            ("0", Some(0)),
+            ("unclear", None),
+            ("", None),
+            ("--", None),
+        ] {
+            assert_eq!(declared(text, &bands), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_declared_risk_adds_what_is_missing_and_nothing_when_it_is_no_more() {
+        let plain = score("Add a parser");
+        let with = |risk: u32| {
+            let mut task = ready("Add a parser");
+            task.fields.risk = Some(risk.to_string());
+            of_task(&task, false, &Bands::default())
+        };
+        let points = |risk: &Risk| {
+            risk.factors.iter().find(|factor| factor.name == DECLARED).map(|factor| factor.points)
+        };
+        let (same, more) = (with(plain), with(plain + 1));
+        assert_eq!((same.score, points(&same)), (plain, None));
+        assert_eq!((more.score, points(&more)), (plain + 1, Some(1)));
+        assert_eq!(with(plain - 1).score, plain);
+        assert_eq!(points(&with(100)), Some(i32::try_from(100 - plain).unwrap()));
+    }
+
+    #[test]
+    fn a_factor_counts_where_it_belongs() {
+        let factors = |task: &Task, only: bool| -> Vec<String> {
+            let risk = of_task(task, only, &Bands::default());
+            risk.factors.into_iter().map(|factor| factor.name).collect()
+        };
+        let has = |title: &str, name: &str| {
+            factors(&ready(title), false).iter().any(|factor| factor == name)
+        };
+        // Whoever only looks at a subject changes nothing of it.
+        assert!(has("Change the login page", "authentication"));
+        assert!(!has("Show the login data", "authentication"));
+        // What is destroyed or stored has its points by its effect.
+        assert!(has("Add a database index page", "data") && !has("Update the database", "data"));
+        assert!(!has("Delete the database", "deletions") && has("Delete old ideas", "deletions"));
+        let with = |change: fn(&mut Task), title: &str, only: bool| {
+            let mut task = ready(title);
+            change(&mut task);
+            factors(&task, only).join(" ")
+        };
+        let untested = |task: &mut Task| task.fields.tests = None;
+        assert_eq!(with(untested, "Add a parser", false), "effect untested undo");
+        assert_eq!(with(untested, "Add a parser", true), "effect undo harmless");
+        assert_eq!(with(untested, "Show the records", false), "");
+        assert_eq!(with(|_| {}, "Update the database", true), "effect undo");
+        assert_eq!(
+            with(|task| task.fields.estimated_lines = Some(30), "Add a parser", false),
+            "effect undo"
+        );
+        assert_eq!(
+            with(|task| task.fields.estimated_lines = Some(100), "Add a parser", false),
+            "effect size undo"
+        );
+        let files = |task: &mut Task, path: &str| task.fields.files = vec![path.to_owned()];
+        for (path, far) in [("src/**", true), ("**", true), ("*.rs", true), ("src/a", false)] {
+            let mut task = ready("Add a parser");
+            files(&mut task, path);
+            assert_eq!(factors(&task, false).contains(&"reach".to_owned()), far, "{path}");
+        }
+        let safe = |task: &mut Task| {
+            let mark = SafetyMark::Safe;
+            task.fields.safety = Some(crate::plan::Safety { mark, text: String::new() });
+        };
+        assert_eq!(with(safe, "Add a parser", false), "effect undo checked");
+        assert_eq!(with(safe, "Update the database", false), "effect undo");
+    }
 }
