@@ -417,4 +417,26 @@ mod tests {
         let files = [("src/lib.rs", ""), ("tests/nightshift_canary.rs", "")];
         assert!(!whats(&broken(&files, "")).iter().any(|what| what.contains("failing test")));
     }
+
+    #[test]
+    fn however_much_could_be_broken_the_last_of_four_breaks_everything() {
+        let files = [("src/lib.rs", ""), ("docs/a.md", "a"), ("README.md", "b")];
+        let found = broken(&files, "check docs");
+        assert_eq!(found.len(), TRIES, "{:?}", whats(&found));
+        assert_eq!(found[TRIES - 1].files.len(), files.len());
+    }
+
+    #[test]
+    fn of_documents_the_one_where_a_reader_begins_is_broken() {
+        for (files, first) in [
+            (&["README.md", "docs/index.md", "a.md"][..], "docs/index.md"),
+            (&["index.md", "README.md"], "README.md"),
+            (&["a/b/c.md", "a/b.md"], "a/b.md"),
+        ] {
+            let files: Vec<(&str, &str)> = files.iter().map(|path| (*path, "x")).collect();
+            let found = broken(&files, "true");
+            let what = format!("a broken link and open front matter in {first}");
+            assert_eq!(found[0].what, what);
+        }
+    }
 }

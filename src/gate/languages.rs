@@ -245,4 +245,23 @@ mod tests {
         assert_eq!(language("PHP").broken("<?php"), format!("<?php\n{BROKEN}\n"));
         assert_eq!(language("Rust").broken("fn a() {}"), format!("fn a() {{}}\n{BROKEN}\n"));
     }
+
+    #[test]
+    fn code_of_others_and_of_programs_is_not_central() {
+        for path in ["src/a.js", "a.ts", "src/min.js", "src/build.py", "builder/a.go"] {
+            assert!(central(&path.into()), "{path}");
+        }
+        for path in [
+            "src/a.min.js",
+            "src/a.d.ts",
+            "build.rs",
+            "sub/build.rs",
+            "tests/a.rs",
+            "vendor/a.go",
+            "web/node_modules/x/a.js",
+            "README.md",
+        ] {
+            assert!(!central(&path.into()), "{path}");
+        }
+    }
 }

@@ -250,4 +250,15 @@ mod tests {
         assert!(!of(9, 99, false), "the base's run began from nothing");
         assert!(of(0, 100_000, false), "none at all");
     }
+
+    #[test]
+    fn one_test_that_nobody_heard_is_told_alone() {
+        let unheard = vec!["test_a".to_owned()];
+        let run = report(vec![StepReport { unheard, ..step("t", 0, Some(3), &[], 1) }]);
+        let base = report(vec![step("t", 0, Some(3), &[], 1)]);
+        assert_eq!(
+            vacuous(&run, &base, false).as_deref(),
+            Some("the step `t` ended with 0 and names failing tests: test_a")
+        );
+    }
 }

@@ -613,4 +613,19 @@ mod tests {
             ["src/a", "src/a/**", "tests/parser.rs", "tests/parser.rs/**"]
         );
     }
+
+    #[test]
+    fn where_the_night_has_no_limit_of_money_none_is_loosened() {
+        let limits = Limits { task_cost: Usd::ZERO, ..Limits::default() };
+        let rules = RuleSet::new(&Policy::default()).unwrap();
+        let of = |limits: &Limits| {
+            let own = task(|task| task.fields.budget_micros = Some(9_000_000_000));
+            let admission = admit(&rules, limits, &own, &Facts::default());
+            let found: Vec<String> = admission.findings().map(|f| f.limit.clone()).collect();
+            found
+        };
+        assert_eq!(of(&limits), [""; 0]);
+        let limits = Limits { task_cost: Usd::from_micros(5), ..limits };
+        assert_eq!(of(&limits), ["at most 5"]);
+    }
 }

@@ -505,4 +505,15 @@ mod tests {
         policy.origins.insert("policy.min_alignment".into(), origin);
         assert_eq!(policy.origin("policy.min_alignment").to_string(), "c.yml:7");
     }
+
+    #[test]
+    fn words_of_a_finding_are_the_configurations_words() {
+        let verdicts = [Verdict::Report, Verdict::Ask, Verdict::Refuse];
+        assert_eq!(verdicts.map(|v| v.to_string()), ["report", "ask", "refuse"]);
+        let severities = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+        assert_eq!(severities.map(|s| s.to_string()), ["low", "medium", "high", "critical"]);
+        let file = Origin::File { path: "c.yml".into(), line: 7 };
+        let both = Origin::Several(vec![file, Origin::Argument("--x".into())]);
+        assert_eq!(both.to_string(), "c.yml:7 and --x");
+    }
 }

@@ -375,10 +375,41 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_held_of_the_bases_rules_is_told() {
+    fn each_way_to_name_a_test_is_known() {
+        for path in [
+            "src/a_tests.rs",
+            "src/a_spec.rb",
+            "src/a_test.go",
+            "src/test_a.py",
+            "src/conftest.py",
+            "src/a.test.js",
+            "src/a.spec.js",
+            "src/ATests.kt",
+            "src/ATest.scala",
+            "CONTRIBUTING",
+        ] {
+            assert!(is_test_or_doc(&path.into()), "{path}");
+        }
+        for path in [
+            "src/a.tests.js",
+            "src/testa.py",
+            "src/a_testing.go",
+            "src/aspec.rb",
+            "src/ATests.js",
+            "src/ATested.java",
+            "src/Test/a.js",
+            "Makefile",
+        ] {
+            assert!(!is_test_or_doc(&path.into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_of_the_bases_rules_cannot_be_held_is_told() {
         let rules = || RuleSet::new(&Policy::default()).unwrap();
-        assert_eq!(rules().secret_problems(), [""; 0]);
-        let told = rules().with_secret_rules("[[rules]]\nid = 'a'\n");
-        assert_eq!(told.secret_problems().len(), 1, "{:?}", told.secret_problems());
+        assert!(rules().secret_problems().is_empty());
+        let bad = rules().with_secret_rules("[[rules]]\nid = 'x'\nregex = '''('''\n");
+        assert_eq!(bad.secret_problems().len(), 1);
+        assert!(bad.secret_problems()[0].contains("`x`"), "{:?}", bad.secret_problems());
     }
 }

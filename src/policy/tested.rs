@@ -760,4 +760,65 @@ test.describe('z', () => { test.beforeEach('no', () => {}); });
             assert_eq!(told("src/a.rs", text), [expected], "{text}");
         }
     }
+
+    #[test]
+    fn each_convention_is_known_by_its_parts() {
+        use Convention::{Loose, No, Strict};
+        for (path, expected) in [
+            ("a/test_x.py", Strict),
+            ("a/x_test.py", Strict),
+            ("a/tests.py", Strict),
+            ("a/test.py", Strict),
+            ("tests/x.py", Loose),
+            ("a/contest.py", No),
+            ("a/x.test.ts", Strict),
+            ("a/x.spec.js", Strict),
+            ("a/x_test.js", Strict),
+            ("a/x-test.js", Strict),
+            ("a/x.cy.js", Strict),
+            ("__tests__/x.js", Strict),
+            ("e2e/x.js", Loose),
+            ("a/x.js", No),
+            ("a/x_test.go", Strict),
+            ("tests/x.go", No),
+            ("a/XTest.java", Strict),
+            ("a/TestX.java", Strict),
+            ("a/XIT.java", Strict),
+            ("src/test/X.java", Loose),
+            ("a/X.java", No),
+            ("a/x_spec.rb", Strict),
+            ("a/Latest.cs", Strict),
+            ("a/x.rb", No),
+            ("tests/x.c", No),
+            ("a/x.rs", Strict),
+        ] {
+            let path = RepoPath::from(path);
+            let family = source::language_of(&path).unwrap().family;
+            assert_eq!(convention(&path, family), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_line_asserts_when_it_can_fail() {
+        for (path, line, expected) in [
+            ("a.rs", "    assert_eq!(f(), 1);", true),
+            ("a.rs", "    assert!(true);", false),
+            ("a.rs", "    let a = f();", false),
+            ("a.py", "    assert f() == 1", true),
+            ("a.go", "    x := 1", false),
+        ] {
+            let family = source::language_of(&RepoPath::from(path)).unwrap().family;
+            assert_eq!(asserts(family, line), expected, "{line}");
+        }
+        assert!(!asserts(Family::Plain, "assert f()"));
+    }
+
+    #[test]
+    fn a_call_of_a_helper_asserts_and_a_call_of_anything_else_does_not() {
+        let text = "fn same(a: u32) {\n    assert_eq!(a, 1);\n}\nfn other(a: u32) {\n    drop(a);\n}\n\
+                    #[test]\nfn a() {\n    same(1);\n    same(2);\n    other(3);\n}\n";
+        assert_eq!(told("src/a.rs", text), ["a 2"]);
+        let python = "def same(a):\n    b = a\n\n    assert b == 1\n\ndef test_a():\n    same(1)\n";
+        assert_eq!(told("tests/test_a.py", python), ["test_a 1"]);
+    }
 }

@@ -573,4 +573,123 @@ mod tests {
         assert_eq!(share(["a", "b", "b"].into_iter(), |word| word == "a"), 50);
         assert_eq!(share(std::iter::empty(), |_| false), 100);
     }
+
+    /// A change from one text to another: all lines between what both begin and end with.
+    fn changed(path: &str, old: &str, new: &str) -> FileChange {
+        let (before, after): (Vec<&str>, Vec<&str>) =
+            (old.lines().collect(), new.lines().collect());
+        let head = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+        let tails = before[head..].iter().rev().zip(after[head..].iter().rev());
+        let tail = tails.take_while(|(a, b)| a == b).count();
+        let numbered = |lines: &[&str]| -> Vec<(u32, String)> {
+            let own = lines[head..lines.len() - tail].iter().map(|line| (*line).to_owned());
+            (u32::try_from(head).unwrap() + 1..).zip(own).collect()
+        };
+        let (removed_lines, added_lines) = (numbered(&before), numbered(&after));
+        FileChange {
+            path: path.into(),
+            old: None,
+            new: None,
+            kind: ChangeKind::Modified,
+            added: u32::try_from(added_lines.len()).unwrap(),
+            removed: u32::try_from(removed_lines.len()).unwrap(),
+            binary: false,
+            added_lines,
+            removed_lines,
+            old_text: Some(old.to_owned()),
+            new_text: Some(new.to_owned()),
+        }
+    }
+
+    /// What is said of these changes: weight and message.
+    fn said(title: &str, changes: Vec<FileChange>) -> Vec<(Weight, String)> {
+        let seen = look(&Diff { changes, truncated: false }, &ready(title));
+        seen.weaker.into_iter().map(|weaker| (weaker.weight, weaker.message)).collect()
+    }
+
+    #[test]
+    fn a_module_of_tests_that_is_declared_no_more_is_missed() {
+        let (with, without) = ("mod a;\n#[cfg(test)]\nmod checks;\n", "mod a;\n");
+        let lost = [(Weight::Grave, "`mod checks` is no part of the tests any more".to_owned())];
+        assert_eq!(said("Tidy", vec![changed("src/lib.rs", with, without)]), lost);
+        // In a file of tests any module counts, elsewhere a marked one.
+        let plain =
+            |path: &str| said("Tidy", vec![changed(path, "mod checks;\nmod a;\n", "mod a;\n")]);
+        assert_eq!(plain("tests/it/main.rs"), lost);
+        assert_eq!(plain("src/lib.rs"), []);
+        // It is declared elsewhere, or its file went or moved.
+        let elsewhere = changed("src/b.rs", "", "#[cfg(test)]\npub(crate) mod checks;\n");
+        assert_eq!(said("Tidy", vec![changed("src/lib.rs", with, without), elsewhere]), []);
+        for (path, kind) in [
+            ("src/checks.rs", ChangeKind::Deleted),
+            ("src/checks/mod.rs", ChangeKind::Deleted),
+            ("src/more.rs", ChangeKind::Renamed { from: "src/checks.rs".into() }),
+        ] {
+            let file = FileChange { kind, old_text: None, new_text: None, ..changed(path, "", "") };
+            assert_eq!(
+                said("Tidy", vec![changed("src/lib.rs", with, without), file]),
+                [],
+                "{path}"
+            );
+        }
+        let other = FileChange { kind: ChangeKind::Deleted, ..changed("src/more.rs", "", "") };
+        assert_eq!(said("Tidy", vec![changed("src/lib.rs", with, without), other]), lost);
+    }
+
+    #[test]
+    fn a_tests_lines_are_those_from_its_mark_to_its_end() {
+        let text = "fn a() {}\n\n#[test]\nfn b() {\n    assert!(c());\n}\n#[test]\nfn d() { assert!(e()) }\n";
+        let tested = tested::read(&"src/a.rs".into(), text, true);
+        assert_eq!(lines_of(tested.as_ref()), [3..7, 7..9]);
+        assert_eq!(lines_of(None), [0..0; 0]);
+    }
+
+    const CODE: &str = "pub fn gamble(x: u32) -> u32 {\n    x\n}\n";
+    const TEST: &str = "use shop::gamble;\n#[test]\nfn gambles() {\n    assert_eq!(gamble(3), 3);\n}\n#[test]\nfn adds() {\n    assert_eq!(shop::add(1), 2);\n}\n";
+
+    #[test]
+    fn a_test_goes_with_the_code_that_its_title_takes_away() {
+        let kept = "#[test]\nfn adds() {\n    assert_eq!(shop::add(1), 2);\n}\n";
+        let of = |title: &str, code: &str| {
+            let test = changed("tests/shop.rs", TEST, kept);
+            let found = said(title, vec![changed("src/gamble.rs", CODE, code), test]);
+            found.into_iter().map(|(weight, _)| weight).collect::<Vec<_>>()
+        };
+        assert_eq!(of("Remove the gamble", ""), [Weight::Light]);
+        assert_eq!(of("Improve the gamble", ""), [Weight::Grave]);
+        // What stands in the code again did not go.
+        assert_eq!(of("Remove the gamble", "pub fn gamble() {}\n"), [Weight::Grave]);
+        assert_eq!(of("Remove the gamble", CODE), [Weight::Grave]);
+    }
+
+    #[test]
+    fn each_way_to_silence_a_test_weighs_what_it_weighs() {
+        let python = "def test_a():\n    assert f(1) == 1\n    assert g(2) == 2\n";
+        let of =
+            |title: &str, new: &str| said(title, vec![changed("tests/test_a.py", python, new)]);
+        let weights = |title: &str, new: &str| -> Vec<Weight> {
+            of(title, new).into_iter().map(|(weight, _)| weight).collect()
+        };
+        assert_eq!(weights("Tidy", python), []);
+        let skipped = format!("@pytest.mark.skip\n{python}");
+        assert_eq!(weights("Tidy", &skipped), [Weight::Grave]);
+        assert_eq!(weights("Skip the slow tests", &skipped), [Weight::Asked]);
+        let fewer = "def test_a():\n    assert f(1) == 1\n";
+        assert_eq!(weights("Tidy", fewer), [Weight::Grave]);
+        assert_eq!(weights("Remove the assertions on g", fewer), [Weight::Asked]);
+        assert!(of("Tidy", fewer)[0].1.starts_with("an assertion is gone"));
+        // As many as before, and one of them is another.
+        let others = "def test_a():\n    assert f(1) == 1\n    assert quite(7) == other\n";
+        assert_eq!(weights("Tidy", others), [] as [Weight; 0]);
+        assert_eq!(weights("Tidy", "def test_a():\n    f(1)\n    g(2)\n"), [Weight::Grave]);
+        let fresh = format!("{python}\n@pytest.mark.skip\ndef test_b():\n    assert h(3) == 3\n");
+        assert_eq!(weights("Tidy", &fresh), [Weight::Light]);
+        let tests = |text: &str| {
+            let changes = vec![changed("tests/test_a.py", python, text)];
+            look(&Diff { changes, truncated: false }, &ready("Tidy")).tests
+        };
+        let delta = &tests(&fresh)[0];
+        assert_eq!((delta.tests, delta.assertions, delta.skipped), ((1, 2), (2, 3), (0, 1)));
+        assert!(delta.separable);
+    }
 }

@@ -376,4 +376,56 @@ mod tests {
             assert!(!writes_only_tests_or_docs(title), "{title}");
         }
     }
+
+    #[test]
+    fn a_version_begins_with_a_digit_and_has_a_dot() {
+        for token in ["1.2", "v3.0.1", "1."] {
+            assert!(is_version(token), "{token}");
+        }
+        for token in ["12", "v3", "v.1", "a.b", "x1.2", ""] {
+            assert!(!is_version(token), "{token}");
+        }
+    }
+
+    #[test]
+    fn names_of_dependencies_stand_where_people_write_them() {
+        let named = |names: &[&str]| {
+            Dependencies::Named(names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        for (text, expected) in [
+            ("npm install left-pad", named(&["left-pad"])),
+            ("npm run", Dependencies::None),
+            ("run npm install", Dependencies::Unnamed),
+            ("Add a dependency", Dependencies::Unnamed),
+            ("Add the serde crate", named(&["serde"])),
+            ("Add dependency serde", named(&["serde"])),
+            ("Add a dev dependency on it", Dependencies::Unnamed),
+            ("Add dependency injection", Dependencies::None),
+            ("Add dependency inversion", Dependencies::None),
+            ("Add one two three four crate", named(&["two", "three", "four"])),
+            ("Add a b c d e crate", Dependencies::None),
+            ("Bump serde to 1.0.2", named(&["serde"])),
+            ("Bump serde from one to 1.2", named(&["serde"])),
+            ("Bump serde all the way to 1.2", Dependencies::None),
+            ("Bump 1.2", Dependencies::None),
+            ("Bump the counter", Dependencies::None),
+            ("Show the crate", Dependencies::None),
+        ] {
+            assert_eq!(dependencies_in(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn between_the_words_of_a_phrase_one_other_may_stand() {
+        for text in ["remove column", "remove the old column", "remove that big column"] {
+            assert!(contains(text, "remove column"), "{text}");
+        }
+        for text in ["remove very big column", "column remove", "remove", "never remove a column"] {
+            assert!(!contains(text, "remove column"), "{text}");
+        }
+        // A negation reaches two words far.
+        assert!(!contains("do not ever remove columns", "remove column"));
+        assert!(contains("not so much: remove columns", "remove column"));
+        assert!(!contains("anything", ""));
+    }
 }

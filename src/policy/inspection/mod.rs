@@ -858,4 +858,105 @@ mod tests {
             assert_eq!(reserved(name.as_bytes(), false), None, "{name}");
         }
     }
+
+    #[test]
+    fn what_an_inspection_says_of_itself_follows_its_verdicts() {
+        let of = |findings: &[(&str, Verdict)]| {
+            let finding = |(rule, verdict): &(&str, Verdict)| Refusal {
+                rule: (*rule).to_owned(),
+                verdict: *verdict,
+                severity: Severity::Low,
+                message: String::new(),
+                value: String::new(),
+                limit: String::new(),
+                origin: Origin::Default,
+                help: None,
+            };
+            let findings = findings.iter().map(finding).collect();
+            let all = Inspection { findings, ..Inspection::default() };
+            let runs = all.findings.iter().filter(|f| Inspection::runs_code(f)).count();
+            (all.refused(), all.holds_secret(), all.objections().count(), runs)
+        };
+        let (report, ask, refuse) = (Verdict::Report, Verdict::Ask, Verdict::Refuse);
+        assert_eq!(of(&[]), (false, false, 0, 0));
+        assert_eq!(of(&[("inspection.size", ask)]), (false, false, 1, 0));
+        assert_eq!(of(&[("inspection.size", refuse)]), (true, false, 1, 0));
+        assert_eq!(of(&[("inspection.secret", refuse)]), (true, true, 1, 0));
+        assert_eq!(of(&[("inspection.secret", report)]), (false, false, 0, 0));
+        let two = [("inspection.runs-code", report), ("inspection.install-script", ask)];
+        assert_eq!(of(&two), (false, false, 1, 2));
+    }
+
+    #[test]
+    fn help_is_said_where_there_is_some() {
+        let task = ready("Add a parser");
+        let long = said(&Policy::default(), &task, vec![added("src/a.rs", &["x"; 121])]);
+        assert!(long[0].help.as_ref().is_some_and(|help| help.contains("smaller")), "{long:?}");
+        let binary = FileChange { binary: true, ..added("docs/a.png", &[]) };
+        assert_eq!(said(&Policy::default(), &task, vec![binary])[0].help, None);
+    }
+
+    #[test]
+    fn of_many_secrets_twenty_are_named_and_the_others_counted() {
+        let of = |count: usize| {
+            // In two parts, so that this file itself holds no token.
+            let line = ["let t = \"ghp_", "kX3vQ9mZ7wL2tR5yB8nC1dF6gH4jK0pS9aVe\";"].concat();
+            let lines = vec![line.as_str(); count];
+            let found = said(&Policy::default(), &ready("Add a"), vec![added("src/a.rs", &lines)]);
+            let secrets: Vec<_> = found.iter().filter(|f| f.rule == "inspection.secret").collect();
+            let counted = secrets.iter().filter(|f| f.message.ends_with("; 2 more like it"));
+            let all = secrets.iter().filter(|f| f.message.contains("more")).count();
+            (secrets.len(), counted.count(), all)
+        };
+        assert_eq!(of(20), (20, 0, 0));
+        assert_eq!(of(22), (20, 20, 20));
+    }
+
+    #[test]
+    fn of_many_lost_tests_twenty_are_named_and_the_others_counted() {
+        let of = |count: usize| {
+            let tests = (0..count).map(|n| format!("def test_{n}():\n    assert f({n}) == {n}\n"));
+            let mut change = modified("tests/test_a.py", &["import sys"]);
+            change.old_text = Some(tests.collect());
+            let old = change.old_text.iter().flat_map(|text| text.lines());
+            change.removed_lines = (1..).zip(old.map(str::to_owned)).collect();
+            let found = said(&Policy::default(), &ready("Add a"), vec![change]);
+            let lost: Vec<_> = found.iter().filter(|f| f.rule == WEAKER.0).collect();
+            let help = lost.iter().filter(|f| f.help.is_some()).count();
+            let more = lost.iter().filter(|f| f.message.ends_with("; 2 more like it")).count();
+            let all = lost.iter().filter(|f| f.message.contains("more")).count();
+            (lost.len(), help, more, all)
+        };
+        assert_eq!(of(20), (20, 20, 0, 0));
+        assert_eq!(of(22), (20, 20, 20, 20));
+    }
+
+    #[test]
+    fn a_diff_of_higher_risk_than_its_task_waits_and_a_critical_one_never_lands() {
+        let high = || vec![modified("src/auth/a.rs", &["x"]), modified("src/billing.rs", &["x"])];
+        let of = |risk: Option<&str>, approved: bool, changes: Vec<FileChange>| {
+            let mut task = ready("Add a parser");
+            task.fields.risk = risk.map(str::to_owned);
+            task.fields.approved = approved;
+            let found = said(&everything(), &task, changes);
+            let found = found.into_iter().find(|finding| finding.rule == "inspection.risk");
+            found.map(|finding| (finding.verdict, finding.limit))
+        };
+        assert_eq!(of(None, false, high()), Some((Verdict::Ask, "at most 60".to_owned())));
+        assert_eq!(of(None, true, high()), Some((Verdict::Report, "at most 60".to_owned())));
+        // It was admitted as that already.
+        assert_eq!(of(Some("high"), true, high()), None);
+        let critical = [high(), vec![modified("db/migrations/1.sql", &["x"])]].concat();
+        let expected = Some((Verdict::Refuse, "at most 85".to_owned()));
+        assert_eq!(of(Some("high"), true, critical), expected);
+        assert_eq!(of(None, false, vec![modified("src/auth/a.rs", &["x"])]), None);
+    }
+
+    #[test]
+    fn names_that_differ_by_case_alone_are_twins() {
+        let twins = vec![added("src/Read.rs", &["x"]), added("src/read.rs", &["x"])];
+        assert_eq!(default(twins), one("inspection.name", Verdict::Ask));
+        let moved = vec![deleted("src/Read.rs"), added("src/read.rs", &["x"])];
+        assert_eq!(default(moved), one("inspection.deletion", Verdict::Refuse));
+    }
 }
