@@ -232,3 +232,115 @@ fn loosens(code: &str, removed: &[(u32, String)], any: bool) -> bool {
     let loose = |line: &str| LOOSE.is_match(line) || masked(line);
     loose(code) && !removed.iter().any(|(_, line)| loose(line))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of what is said of a file of these lines, all of them new but for those that went.
+    fn said(path: &str, kind: ChangeKind, lines: &[&str], removed: &[&str]) -> Vec<String> {
+        let numbered = |lines: &[&str]| -> Vec<(u32, String)> {
+            (1..).zip(lines.iter().map(|line| (*line).to_owned())).collect()
+        };
+        let found = of(&FileChange {
+            path: path.into(),
+            old: None,
+            new: None,
+            kind,
+            added: 0,
+            removed: 0,
+            binary: false,
+            added_lines: numbered(lines),
+            removed_lines: numbered(removed),
+            old_text: None,
+            new_text: Some(lines.join("\n")),
+        });
+        found.into_iter().map(|weaker| weaker.place.replace(path, "").replace(':', "")).collect()
+    }
+
+    fn of_modified(path: &str, lines: &[&str]) -> Vec<String> {
+        said(path, ChangeKind::Modified, lines, &[])
+    }
+
+    #[test]
+    fn a_test_that_ends_the_run_with_success_is_seen() {
+        for (path, line) in [
+            ("tests/test_a.py", "sys.exit(0)"),
+            ("tests/test_a.py", "os._exit(None)"),
+            ("src/conftest.py", "exit()"),
+            ("tests/a.test.js", "process.exit(0)"),
+            ("jest.setup.js", "process.exit()"),
+            ("tests/a.rs", "std::process::exit(0);"),
+            ("a/a_test.go", "os.Exit(0)"),
+            ("src/test/ATest.java", "System.exit(0);"),
+            ("spec/a_spec.rb", "exit 0"),
+        ] {
+            assert_eq!(of_modified(path, &["x = 1", line]), ["2"], "{path}");
+        }
+        for (path, lines) in [
+            ("src/a.py", &["sys.exit(0)"][..]),
+            ("src/a.rs", &["std::process::exit(0);"]),
+            ("tests/test_a.py", &["sys.exit(1)"]),
+            ("tests/test_a.py", &["# sys.exit(0)"]),
+            ("tests/test_a.py", &["x = \"sys.exit(0)\""]),
+            ("tests/fixtures/test_a.py", &["sys.exit(0)"]),
+            // Such an exit is what is tested.
+            ("tests/test_a.py", &["with raises(SystemExit):", "    sys.exit(0)"]),
+            // A program that ran its tests before may end.
+            (
+                "tests/test_a.py",
+                &["if __name__ == '__main__':", "    unittest.main()", "    sys.exit(0)"],
+            ),
+        ] {
+            assert_eq!(of_modified(path, lines), [""; 0], "{path}: {lines:?}");
+        }
+        let others = [
+            &["if __name__ == '__main__':", "    sys.exit(0)"][..],
+            &["if name == '__main__':", "    main()", "    sys.exit(0)"],
+            &["if __name__ == '__main__':", "    main()", "x = 1", "sys.exit(0)"],
+        ];
+        for lines in others {
+            assert_eq!(
+                of_modified("tests/test_a.py", lines),
+                [lines.len().to_string()],
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_build_tag_that_was_not_there_leaves_tests_out() {
+        let tag = ["//go:build never", "package a"];
+        assert_eq!(of_modified("a_test.go", &tag), ["1"]);
+        assert_eq!(of_modified("a_test.go", &["// +build never"]), ["1"]);
+        assert_eq!(of_modified("a.go", &tag), [""; 0]);
+        assert_eq!(said("a_test.go", ChangeKind::Added, &tag, &[]), [""; 0]);
+        let other = said("a_test.go", ChangeKind::Modified, &tag, &["//go:build linux"]);
+        assert_eq!(other, [""; 0]);
+    }
+
+    #[test]
+    fn a_step_that_may_fail_is_seen_where_steps_are_kept() {
+        for (path, line) in [
+            (".github/workflows/ci.yml", "continue-on-error: true"),
+            ("scripts/check.sh", "pytest || true"),
+            ("scripts/check", "cargo test || true"),
+            ("ci/run-tests.sh", "set +e"),
+            ("Makefile", "\tpytest -k 'not slow'"),
+        ] {
+            assert_eq!(of_modified(path, &["a", line]), ["2"], "{path}");
+            // It was as loose before.
+            assert_eq!(said(path, ChangeKind::Modified, &["a", line], &[line]), [""; 0], "{path}");
+        }
+        for (path, line) in [
+            ("src/a.sh", "pytest || true"),
+            ("scripts/latest.sh", "pytest || true"),
+            ("tests/fixture/check.sh", "pytest || true"),
+            ("scripts/check.sh", "# pytest || true"),
+            ("scripts/check.sh", "rm -r tests || true"),
+            ("scripts/check.sh", "pytest"),
+        ] {
+            assert_eq!(of_modified(path, &["a", line]), [""; 0], "{path}: {line}");
+        }
+    }
+}

@@ -183,11 +183,15 @@ pub(super) fn dependencies(task: &Task) -> Dependencies {
 
 fn dependencies_in(text: &str) -> Dependencies {
     // Names keep their dots, dashes and slashes (`@types/node`, `ruamel.yaml`); "package.json" is no "package".
-    let tokens: Vec<&str> = text
+    // What is an option is seen before it is trimmed.
+    let (tokens, options): (Vec<&str>, Vec<bool>) = text
         .split_whitespace()
-        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '@'))
-        .filter(|word| !word.is_empty())
-        .collect();
+        .map(|word| {
+            let own = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '@');
+            (own, word.starts_with('-'))
+        })
+        .filter(|(word, _)| !word.is_empty())
+        .unzip();
     let lower: Vec<String> = tokens.iter().map(|token| token.to_lowercase()).collect();
     let is = |at: usize, bases: &[&str]| {
         lower.get(at).is_some_and(|word| bases.iter().any(|base| is_form(word, base)))
@@ -208,7 +212,7 @@ fn dependencies_in(text: &str) -> Dependencies {
             lower[at] == *program && lower.get(at + 1).is_some_and(|next| next == verb)
         });
         if command {
-            match (at + 2..tokens.len()).find(|&i| !tokens[i].starts_with('-')).and_then(name) {
+            match (at + 2..tokens.len()).find(|&i| !options[i]).and_then(name) {
                 Some(found) => names.push(found),
                 None => unnamed = true,
             }
@@ -394,6 +398,9 @@ mod tests {
         };
         for (text, expected) in [
             ("npm install left-pad", named(&["left-pad"])),
+            ("npm install -D --exact left-pad", named(&["left-pad"])),
+            ("pip install -- ruamel.yaml", named(&["ruamel.yaml"])),
+            ("npm install --save", Dependencies::Unnamed),
             ("npm run", Dependencies::None),
             ("run npm install", Dependencies::Unnamed),
             ("Add a dependency", Dependencies::Unnamed),
