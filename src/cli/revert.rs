@@ -217,8 +217,31 @@ fn rebuild(
     let words = (tasks, command.reason.as_deref());
     let opened = revert::rebuild(surroundings, home, id, words, wishes, lock)?;
     let (night, exit) = drive(surroundings, opened, output)?;
+    if let Some(note) = stayed(home, &night)? {
+        output.note(&note);
+    }
     let around = around(&night, exit);
     Ok((night, around))
+}
+
+/// What a person should know whose own copy of the branch was not moved, because they have it checked out.
+fn stayed(home: &Home, night: &Night) -> Result<Option<String>, Refused> {
+    let id = &night.opening().night;
+    let (name, branch) = (id.branch_ref(), id.branch());
+    let at = home.user.our_ref(&name)?;
+    let Some(at) = at.filter(|at| at != night.tip() && home.user.is_checked_out(&name)) else {
+        return Ok(None);
+    };
+    let tip = night.tip().short();
+    let mut note = format!("note: you have {branch} checked out: it stays at {}", at.short());
+    note.push_str(&match (&home.remote, night.publication()) {
+        (Some(remote), Publication::Done { .. }) => format!(
+            ", and {tip} is what counts: git fetch {} {branch} && git reset --keep FETCH_HEAD",
+            remote.name
+        ),
+        (Some(_) | None, _) => format!(", and {tip} is what counts"),
+    });
+    Ok(Some(note))
 }
 
 /// The same for what is merged: a night of its own takes it from the base.

@@ -190,12 +190,14 @@ pub fn land(
 /// Moves the night's branch back from `from` to `to`, a commit behind it, in the vault and in the user's repository.
 /// Finds it anywhere between the two: an earlier move back may have been cut off. Safe to repeat. The caller keeps
 /// `from` behind another ref first.
+///
+/// The user's copy may still stand at one of `former`, where the branch stood before it went back.
 pub fn rewind(
     vault: &Vault,
     user: &UserRepository,
     night: &NightId,
-    from: &CommitId,
-    to: &CommitId,
+    former: &[CommitId],
+    (from, to): (&CommitId, &CommitId),
 ) -> Result<(), Error> {
     let branch = night.branch_ref();
     if !vault.contains(from, to)? {
@@ -205,14 +207,15 @@ pub fn rewind(
             from.short()
         )));
     }
-    ours(vault, user, &branch, from, &[])?;
+    ours(vault, user, &branch, from, former)?;
     let stands = vault.resolve(&branch)?;
     let between = |at: &CommitId| vault.contains(from, at).unwrap_or(false);
     if let Some(at) = stands.as_ref().filter(|at| !between(at)) {
         return Err(moved(&branch, at, from));
     }
     vault.move_ref(&branch, stands.as_ref(), to)?;
-    show(vault, user, &branch, std::slice::from_ref(from), to)
+    let former: Vec<CommitId> = std::iter::once(from).chain(former).cloned().collect();
+    show(vault, user, &branch, &former, to)
 }
 
 /// Keeps where the branch stood before it goes back, with all commits that were on it. Safe to repeat.
@@ -269,22 +272,12 @@ fn moved(branch: &str, found: &CommitId, expected: &CommitId) -> Error {
     }
 }
 
-/// Brings the user's copy of the night's branch to `tip`. A branch that the user deleted is made again; one
-/// that they moved elsewhere is an error; one that they have checked out stays where it is, since moving it
-/// would move their HEAD: the vault has the commits, and the push is made from there.
-pub fn show_branch(
-    vault: &Vault,
-    user: &UserRepository,
-    night: &NightId,
-    tip: &CommitId,
-) -> Result<(), Error> {
-    show(vault, user, &night.branch_ref(), &[], tip)
-}
-
 /// How often a branch is looked at again that the person deletes, or makes again, while it is brought to the tip.
 const LOOKS: u32 = 5;
 
-/// Brings the user's copy of the branch, which is ours or not there, to `tip`.
+/// Brings the user's copy of the branch, which is ours or not there, to `tip`. A branch that the user deleted is made
+/// again; one that they moved elsewhere is an error; one that they have checked out stays where it is, since moving it
+/// would move their HEAD: the vault has the commits, and the push is made from there.
 fn show(
     vault: &Vault,
     user: &UserRepository,

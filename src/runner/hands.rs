@@ -223,7 +223,7 @@ impl Hands {
             Command::Rewind { from, to } => {
                 let night = &brief.opening.night;
                 landing::keep_former(&self.vault, &self.user, night, from)?;
-                match landing::rewind(&self.vault, &self.user, night, from, to) {
+                match landing::rewind(&self.vault, &self.user, night, &brief.former, (from, to)) {
                     Ok(()) => {
                         receipts::forget(&self.vault, night, to, from)?;
                         Ok(Deed::Rewound)

@@ -104,17 +104,21 @@ fn a_whole_night_goes_back_to_its_base() {
 
 #[test]
 fn a_branch_that_a_person_moved_or_has_checked_out_is_left_alone() {
-    let night = three().run(&[]).exit(0).then();
+    let mut night = three().run(&[]).exit(0).then();
     let name = branch(&night);
     night.git(&["checkout", "-q", &name]);
     let old = night.git(&["rev-parse", "HEAD"]);
-    let night = night.call(&["revert", "c"]).exit(0).then();
-    assert_eq!(night.git(&["rev-parse", "HEAD"]), old, "moving it would move their HEAD");
-    let there = night.git(&["ls-remote", "origin", &format!("refs/heads/{name}")]);
-    assert!(there.starts_with(&night.git(&["rev-parse", "HEAD~1"])), "{there}");
+    // More than once: their copy stays where it was, the night's own goes on.
+    for (task, stands) in [("c", "HEAD~1"), ("b", "HEAD~2")] {
+        let ran = night.call(&["revert", task]).exit(0).says("checked out: it stays at ");
+        night = ran.says("git reset --keep FETCH_HEAD").then();
+        assert_eq!(night.git(&["rev-parse", "HEAD"]), old, "moving it would move their HEAD");
+        let there = night.git(&["ls-remote", "origin", &format!("refs/heads/{name}")]);
+        assert!(there.starts_with(&night.git(&["rev-parse", stands])), "{there}");
+    }
     night.git(&["commit", "-q", "--allow-empty", "-m", "mine"]);
     let before = night.entries();
-    let ran = night.call(&["revert", "b"]).exit(2).says("was moved by somebody else");
+    let ran = night.call(&["revert", "a"]).exit(2).says("was moved by somebody else");
     let night = ran.then();
     assert_eq!(night.entries(), before, "nothing was written down");
 }
