@@ -142,7 +142,8 @@ fn keep_what_may_land(
         false
     });
     let Some(first) = chosen.first() else { return };
-    let Outside { over, notes } = crate::runner::decide::outside(surroundings, home, &first.night);
+    let Outside { over, notes, .. } =
+        crate::runner::decide::outside(surroundings, home, &first.night);
     for note in notes {
         output.note(&format!("note: {}", text::inline_plain(&note)));
     }

@@ -13,7 +13,7 @@ use crate::{
     night::{Night, Publication},
     report::{self, text},
     runner::{
-        decide::Outside,
+        decide::{Outside, outside_for},
         home::Home,
         open::{self, Wishes},
         places::Surroundings,
@@ -66,7 +66,17 @@ pub(super) fn revert(
         Err(answer) => return Ok(decide::tell(output, "revert", vec![*answer], &[], &cleaner)),
     };
     let night = &chosen.night;
-    let Outside { over, notes } = crate::runner::decide::outside(surroundings, &home, night);
+    let Outside { over, notes, unseen } = outside_for(surroundings, &home, night, &chosen.tasks);
+    // Taking merged work from the branch alone would leave it where it does harm.
+    let cut_off = chosen.tasks.iter().any(|task| revert::is_cut_off(night, task));
+    let was_out =
+        matches!(night.publication(), Publication::Done { .. }) || !night.former().is_empty();
+    if let (None, Some(unseen), true, false) = (&over, unseen, was_out, cut_off) {
+        return Err(Refused::environment(
+            format!("whether night {} is merged is not known: {unseen}", night.opening().night),
+            "nothing was changed; see to the network or the token, and say it again",
+        ));
+    }
     for note in notes {
         output.note(&format!("note: {}", text::inline_plain(&note)));
     }

@@ -76,6 +76,15 @@ impl Opening {
     pub fn reverse_of(&self, task: &TaskId) -> Option<&Reverse> {
         self.reverses.iter().find(|reverse| reverse.task == *task)
     }
+
+    /// What the plan says of a task once this night's result of it is there.
+    pub fn mark(&self, task: &TaskId) -> String {
+        match self.reverse_of(task) {
+            // Who takes a result back wants to see its task again before it is done again.
+            Some(_) => format!("PENDING (taken back, night {})", self.night),
+            None => format!("DONE (night {})", self.night),
+        }
+    }
 }
 
 /// A person's no to the result of an earlier night.

@@ -8,8 +8,9 @@ use crate::{
     git,
     ids::{AttemptId, NAME, NightId, TaskId, TreeId},
     journal::{self, Journal, Lock},
-    night::{Entry, Event, Night, Publication},
+    night::{Base, Entry, Event, Night, Publication},
     outcome::StopReason,
+    plan::{self, SectionWords},
     process::Stop,
     runner::{
         base, clock,
@@ -42,6 +43,15 @@ pub struct Outside {
     pub over: Option<Over>,
     /// What the person should know.
     pub notes: Vec<String>,
+    /// The first of what could not be looked at, and why: then nothing being over says nothing.
+    pub unseen: Option<String>,
+}
+
+impl Outside {
+    fn not_seen(&mut self, what: String) {
+        self.notes.push(what.clone());
+        self.unseen.get_or_insert(what);
+    }
 }
 
 /// The newest night that tried this task; of `only` where it is given. An old journal that cannot be read is passed
@@ -73,9 +83,20 @@ pub fn tried(home: &Home, only: Option<&NightId>, task: &TaskId) -> Result<Optio
     Ok(None)
 }
 
-/// Looks at the remote and at the forge. What cannot be reached is a note: a push that does not fit is refused by
-/// the remote in any case.
+/// Looks at the remote and at the forge, for all that the night landed.
 pub fn outside(surroundings: &Surroundings, home: &Home, night: &Night) -> Outside {
+    let landed: Vec<TaskId> = night.landed().into_iter().map(|(id, _)| id.clone()).collect();
+    outside_for(surroundings, home, night, &landed)
+}
+
+/// Looks at the remote and at the forge, for some of the night's tasks. What cannot be reached is a note and named:
+/// a push that does not fit is refused by the remote in any case.
+pub fn outside_for(
+    surroundings: &Surroundings,
+    home: &Home,
+    night: &Night,
+    tasks: &[TaskId],
+) -> Outside {
     let opening = night.opening();
     let mut found = Outside::default();
     // Without a commit there was neither branch nor pull request outside.
@@ -84,36 +105,72 @@ pub fn outside(surroundings: &Surroundings, home: &Home, night: &Night) -> Outsi
     }
     let branch = &opening.base.branch;
     match base::find(surroundings, home, None, Some(branch), &mut found.notes) {
-        Ok(now) if home.vault.contains(&now.commit, night.tip()).unwrap_or(false) => {
-            let words = format!("{} is merged into {branch}", opening.night.branch());
-            found.over = Some(Over { words, merged: true });
-            return found;
+        Ok(now) => {
+            if let Some(words) = in_base(home, night, tasks, &now) {
+                found.over = Some(Over { words, merged: true });
+                return found;
+            }
+            if now.how.starts_with(base::LAST_FETCHED) {
+                found.unseen = Some(format!("{branch} could not be fetched"));
+            }
+            if now.commit != opening.base.commit {
+                found.notes.push(format!(
+                    "{branch} has moved on since night {} began: what is approved lands on the night's own branch, \
+                     as the rest of it did",
+                    opening.night
+                ));
+            }
         }
-        Ok(now) if now.commit != opening.base.commit && squashed(home, night, &now.tree) => {
-            let words = format!(
-                "all that {} changes is in {branch} already: it was merged as one commit",
-                opening.night.branch()
-            );
-            found.over = Some(Over { words, merged: true });
-            return found;
-        }
-        Ok(now) if now.commit != opening.base.commit => found.notes.push(format!(
-            "{branch} has moved on since night {} began: what is approved lands on the night's own branch, as the \
-             rest of it did",
-            opening.night
-        )),
-        Ok(_) => {}
-        Err(problem) => found.notes.push(format!("could not look at {branch}: {problem}")),
+        Err(problem) => found.not_seen(format!("could not look at {branch}: {problem}")),
     }
     if matches!(night.publication(), Publication::Done { number: Some(_), .. }) {
         match pull_request(surroundings, home, night) {
             Ok(over) => found.over = over,
             Err(problem) => {
-                found.notes.push(format!("could not look at the pull request: {problem}"));
+                found.not_seen(format!("could not look at the pull request: {problem}"));
             }
         }
     }
     found
+}
+
+/// In words, how the night's work came into the base; `None` when it is not there.
+fn in_base(home: &Home, night: &Night, tasks: &[TaskId], now: &Base) -> Option<String> {
+    let opening = night.opening();
+    let (name, branch) = (opening.night.branch(), &opening.base.branch);
+    if home.vault.contains(&now.commit, night.tip()).unwrap_or(false) {
+        return Some(format!("{name} is merged into {branch}"));
+    }
+    if now.commit == opening.base.commit {
+        return None;
+    }
+    if squashed(home, night, &now.tree) {
+        return Some(format!(
+            "all that {name} changes is in {branch} already: it was merged as one commit"
+        ));
+    }
+    // The files may have changed since. The mark is the night's own, and came there with its work.
+    let task = marked(home, night, tasks, &now.tree)?;
+    Some(format!("the plan in {branch} says `{}` for {task}: it was merged", opening.mark(&task)))
+}
+
+/// The first of the tasks that has the night's mark in the plan of a tree.
+fn marked(home: &Home, night: &Night, tasks: &[TaskId], now: &TreeId) -> Option<TaskId> {
+    let opening = night.opening();
+    let bytes = home.vault.read_file(now, &opening.plan.path).ok()??;
+    let (source, _) = plan::decode(&bytes);
+    let (plan, _) = plan::parse(&source, &SectionWords::default());
+    let says = |task: &&TaskId| {
+        let mark = opening.mark(task);
+        plan.tasks.iter().filter(|found| found.id == **task).any(|found| {
+            found
+                .fields
+                .status
+                .as_ref()
+                .is_some_and(|status| source.get(status.span.clone()) == Some(&*mark))
+        })
+    };
+    tasks.iter().find(says).cloned()
 }
 
 /// True when every file that the night changed is in a tree as the night left it: its commits came there as one. The
@@ -136,7 +193,9 @@ fn pull_request(
     night: &Night,
 ) -> Result<Option<Over>, String> {
     use crate::forge::Forge as _;
-    let Some(access) = home.github(surroundings) else { return Ok(None) };
+    let Some(access) = home.github(surroundings) else {
+        return Err("the remote is not at GitHub any more".to_owned());
+    };
     let forge = access.forge().map_err(|problem| problem.to_string())?;
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -365,11 +365,7 @@ impl Hands {
         if found.text_hash != own.text_hash && found.title != own.title {
             return Ok(None);
         }
-        // Who takes a result back wants to see its task again before it is done again.
-        let status = match opening.reverse_of(task.id()) {
-            Some(_) => format!("PENDING (taken back, night {})", opening.night),
-            None => format!("DONE (night {})", opening.night),
-        };
+        let status = opening.mark(task.id());
         let contents = plan::tick::set_status(&bytes, found, &status).ok().filter(|edited| {
             plan::tick::reads_back(&plan.tasks, found, &status, edited, &self.words)
         });

@@ -162,16 +162,21 @@ fn merge(night: &TestNight, how: &[&str]) {
     night.git(&["push", "-q", "origin", "main"]);
 }
 
+/// Somebody's commit on the remote's main.
+fn push(night: &TestNight, path: &str, text: &str) {
+    fs::write(night.repo().join(path), text).unwrap();
+    night.git(&["add", "-A"]);
+    night.git(&["commit", "-q", "-m", "somebody's"]);
+    night.git(&["push", "-q", "origin", "main"]);
+}
+
 #[test]
 fn what_is_merged_is_taken_back_by_a_pull_request_of_its_own() {
     for how in [["--no-ff", "-m", "merged"].as_slice(), &["--squash"]] {
         let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
         merge(&night, how);
         // What others did meanwhile stays.
-        fs::write(night.repo().join("src/other.txt"), "other\n").unwrap();
-        night.git(&["add", "-A"]);
-        night.git(&["commit", "-q", "-m", "other"]);
-        night.git(&["push", "-q", "origin", "main"]);
+        push(&night, "src/other.txt", "other\n");
         let ran = night.call(&["revert", "b", "-n"]).exit(0).says("a pull request takes back");
         let ran = ran.then().call(&["revert", "b", "--reason", "it is slow"]).exit(0);
         let ran = ran.says("b: reverted: ").says("takes it from main");
@@ -212,10 +217,7 @@ fn what_is_merged_and_made_the_base_red_is_taken_back_all_the_same() {
 fn what_was_changed_since_is_a_conflict_that_is_named() {
     let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
     merge(&night, &["--no-ff", "-m", "merged"]);
-    fs::write(night.repo().join("src/from_b.txt"), "better\n").unwrap();
-    night.git(&["add", "-A"]);
-    night.git(&["commit", "-q", "-m", "better"]);
-    night.git(&["push", "-q", "origin", "main"]);
+    push(&night, "src/from_b.txt", "better\n");
     let ran = night.call(&["revert", "b"]).exit(1).says("conflict in src/from_b.txt").landed([]);
     // A whole night, in parts.
     let first = ran.then();
@@ -249,4 +251,32 @@ fn a_taking_back_that_was_cut_off_goes_on_and_is_not_begun_twice() {
     let ran = ran.then().call(&["resume"]).exit(0).landed(["a"]).lacks("src/from_a.txt");
     assert_eq!(journals().len(), 2);
     ran.then().call(&["resume"]).exit(0).says("nothing to go on with");
+}
+
+#[test]
+fn what_was_merged_as_one_commit_and_changed_since_is_known_by_its_mark_in_the_plan() {
+    let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    merge(&night, &["--squash"]);
+    push(&night, "src/from_c.txt", "better\n");
+    let old = branch(&night);
+    let tip = night.git(&["rev-parse", &old]);
+    let ran = night.call(&["revert", "b"]).exit(0).says("for b: it was merged");
+    let ran = ran.says("takes it from main").landed(["b"]).lacks("src/from_b.txt");
+    let night = ran.holds("src/from_c.txt", "better").then();
+    assert_eq!(night.git(&["rev-parse", &old]), tip, "the merged branch stays");
+}
+
+#[test]
+fn nothing_is_taken_back_while_nobody_knows_whether_it_is_merged() {
+    let mut night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    let before = night.entries();
+    let away = night.path("away");
+    fs::rename(night.remote(), &away).unwrap();
+    for words in [["revert", "b"].as_slice(), &["revert", "b", "-n"]] {
+        let ran = night.call(words).exit(3).says("is not known: main could not be fetched");
+        night = ran.says("nothing was changed").then();
+        assert_eq!(night.entries(), before);
+    }
+    fs::rename(&away, night.remote()).unwrap();
+    night.call(&["revert", "b"]).exit(0).landed(["a", "c"]);
 }
