@@ -180,6 +180,11 @@ pub enum AgentEnd {
         /// Which, such as "more than 2048 processes".
         what: String,
     },
+    /// We stopped it because a disk that it writes to is almost full: the machine's trouble, not the task's.
+    DiskFull {
+        /// Which disk, such as "less than 51 MiB free on the disk of /x".
+        what: String,
+    },
     /// It ended with a code other than 0, or said that it failed.
     Failed {
         /// Its exit code.

@@ -29,7 +29,7 @@ use crate::{
     files,
     ids::AttemptId,
     outcome::{AgentEnd, AgentReport},
-    process::{self, Environment, Exit, Stop},
+    process::{self, Breach, Environment, Exit, Stop},
     prompt::{self, Reply},
     proxy,
     sandbox::Walls,
@@ -320,7 +320,13 @@ fn gave_no_account(purpose: Purpose, report: &AgentReport) -> bool {
 
 /// The end of a program that was killed for exceeding a limit of its walls.
 fn breach(exit: &Exit) -> Option<AgentEnd> {
-    exit.breach.map(|breach| AgentEnd::Breach { what: breach.to_string() })
+    exit.breach.as_ref().map(|breach| {
+        let what = breach.to_string();
+        match breach {
+            Breach::Disk { .. } => AgentEnd::DiskFull { what },
+            Breach::Processes(_) | Breach::Memory(_) => AgentEnd::Breach { what },
+        }
+    })
 }
 
 /// What a person should know of processes that were killed.

@@ -73,6 +73,7 @@ fn kind(failure: &Failure) -> Option<Kind> {
             | AgentEnd::Overloaded
             | AgentEnd::Transport { .. }
             | AgentEnd::Interrupted
+            | AgentEnd::DiskFull { .. }
             | AgentEnd::NotInstalled { .. }
             | AgentEnd::NotSignedIn { .. }
             | AgentEnd::OutOfCredit { .. }

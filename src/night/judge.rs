@@ -65,6 +65,11 @@ impl Night {
                 }
                 AgentEnd::ConversationLost => Then::Recover { at: now, closing: None },
                 AgentEnd::Interrupted => Then::Uncounted,
+                // The next one would meet the same disk.
+                AgentEnd::DiskFull { what } => {
+                    let message = format!("a disk is almost full: {what}; make room on it");
+                    Then::StopNight(StopReason::Broken { message })
+                }
                 AgentEnd::NotInstalled { program } => unusable(format!("`{program}` is not there")),
                 AgentEnd::NotSignedIn { message } => unusable(format!("not signed in: {message}")),
                 AgentEnd::BudgetTooSmall => self.too_small(attempt, task),

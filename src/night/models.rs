@@ -117,6 +117,7 @@ impl Night {
             | AgentEnd::Interrupted
             | AgentEnd::Killed { .. }
             | AgentEnd::Breach { .. }
+            | AgentEnd::DiskFull { .. }
             | AgentEnd::Failed { .. }
             | AgentEnd::Unreadable { .. }
             | AgentEnd::Garbage { .. }

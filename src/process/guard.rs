@@ -4,7 +4,9 @@
 //! what a fork bomb leaves no time to tell is killed here.
 
 use std::{
-    fmt, fs, io, thread,
+    fmt, fs, io,
+    path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,15 +24,20 @@ const GLANCE: Duration = Duration::from_millis(25);
 const FIRST: i32 = -20;
 
 /// A limit of the walls that was exceeded, and the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Breach {
     /// Processes and threads at a time.
     Processes(u64),
     /// Bytes of memory of all processes together.
     Memory(u64),
-    /// Bytes that must stay free on the disk, or one of a hundred of its files.
-    Disk(u64),
+    /// Bytes that must stay free on a disk, or one of a hundred of its files.
+    Disk {
+        /// The bytes.
+        reserve: u64,
+        /// A directory on the disk.
+        of: PathBuf,
+    },
 }
 
 impl fmt::Display for Breach {
@@ -39,9 +46,12 @@ impl fmt::Display for Breach {
         match self {
             Breach::Processes(limit) => write!(f, "more than {limit} processes"),
             Breach::Memory(limit) => write!(f, "more than {} MiB of memory", limit / MIB),
-            Breach::Disk(limit) => {
-                write!(f, "less than {} MiB, or 1 % of its files, free on the disk", limit / MIB)
-            }
+            Breach::Disk { reserve, of } => write!(
+                f,
+                "less than {} MiB, or 1 % of its files, free on the disk of {}",
+                reserve / MIB,
+                of.display()
+            ),
         }
     }
 }
@@ -124,20 +134,20 @@ fn of_memory(limits: &Limits, tree: &Tree) -> Option<Breach> {
 }
 
 fn of_disk(walls: &Walls) -> Option<Breach> {
-    let reserve = walls.limits.disk_reserve;
-    if reserve == 0 {
+    if walls.limits.disk_reserve == 0 {
         return None;
     }
-    // Its files may lie on another disk than what is temporary.
-    let uppers = walls.overlays.iter().map(|overlay| &overlay.upper);
-    let full = |path: &std::path::PathBuf| {
-        let Ok(disk) = rustix::fs::statvfs(path) else { return false };
+    let full = |path: &PathBuf| {
+        let disk = rustix::fs::statvfs(path).ok()?;
+        let reserve = walls.limits.reserve_of(disk.f_blocks.saturating_mul(disk.f_frsize));
         // A file system that makes room for files as it needs says 0.
         let few_files = disk.f_files > 0 && disk.f_favail < disk.f_files / 100;
-        few_files || disk.f_bavail.saturating_mul(disk.f_frsize) < reserve
+        let few_bytes = disk.f_bavail.saturating_mul(disk.f_frsize) < reserve;
+        (few_files || few_bytes).then(|| Breach::Disk { reserve, of: path.clone() })
     };
-    let mut places = std::iter::once(&walls.tmp).chain(&walls.write).chain(uppers);
-    places.any(full).then_some(Breach::Disk(reserve))
+    // Its files may lie on another disk than what is temporary.
+    let uppers = walls.overlays.iter().map(|overlay| &overlay.upper);
+    std::iter::once(&walls.tmp).chain(&walls.write).chain(uppers).find_map(full)
 }
 
 #[cfg(test)]
@@ -146,13 +156,14 @@ mod tests {
 
     #[test]
     fn breaches_are_said_in_plain_words() {
-        let said = [Breach::Processes(2048), Breach::Memory(3 << 30), Breach::Disk(1 << 30)];
+        let disk = Breach::Disk { reserve: 1 << 30, of: "/state/x".into() };
+        let said = [Breach::Processes(2048), Breach::Memory(3 << 30), disk];
         assert_eq!(
-            said.map(|breach| breach.to_string()),
+            said.each_ref().map(ToString::to_string),
             [
                 "more than 2048 processes",
                 "more than 3072 MiB of memory",
-                "less than 1024 MiB, or 1 % of its files, free on the disk",
+                "less than 1024 MiB, or 1 % of its files, free on the disk of /state/x",
             ]
         );
         assert_eq!(serde_json::to_string(&said[0]).unwrap(), r#"{"processes":2048}"#);

@@ -125,6 +125,7 @@ pub fn recovered_from(record: &AttemptRecord) -> Option<&'static str> {
         | AgentEnd::TimedOut
         | AgentEnd::Interrupted
         | AgentEnd::Breach { .. }
+        | AgentEnd::DiskFull { .. }
         | AgentEnd::Failed { .. }
         | AgentEnd::Unfit { .. } => "trouble of the agent",
     })

@@ -361,6 +361,7 @@ pub fn agent_end(end: &AgentEnd) -> String {
         }
         AgentEnd::Killed { signal } => format!("the agent died by signal {signal}"),
         AgentEnd::Breach { what } => format!("the agent exceeded a limit of its walls: {what}"),
+        AgentEnd::DiskFull { what } => format!("a disk is almost full: {what}"),
         AgentEnd::Failed { code, message } => {
             let code = code.map_or("no exit code".to_owned(), |code| format!("exit {code}"));
             let message = text::head(&text::inline_plain(message), 120);

@@ -294,17 +294,36 @@ impl Hands {
         workspace: &Workspace,
         report: AgentReport,
     ) -> Result<Deed, Error> {
-        let opening = &brief.opening;
+        let nothing_kept = |report: AgentReport| Deed::Agent {
+            result: Err(Failure::Agent(report.ended.clone())),
+            report: Box::new(report),
+            kept: None,
+            inspection: Inspection::default(),
+        };
         if let AgentEnd::Breach { .. } = &report.ended {
-            // Its files may be what fills the disk: nothing of them is kept.
-            let failure = Failure::Agent(report.ended.clone());
-            return Ok(Deed::Agent {
-                report: Box::new(report),
-                result: Err(failure),
-                kept: None,
-                inspection: Inspection::default(),
-            });
+            // Its files may be beyond all measure.
+            return Ok(nothing_kept(report));
         }
+        if let AgentEnd::DiskFull { .. } = &report.ended {
+            // Its files or what keeps them may not fit any more: the end itself must be told all the same.
+            let read = self.read_work(brief, task, edit, workspace, report.clone());
+            return Ok(read.unwrap_or_else(|problem| {
+                tracing::warn!(%problem, "could not keep the work of an attempt that a full disk ended");
+                nothing_kept(report)
+            }));
+        }
+        self.read_work(brief, task, edit, workspace, report)
+    }
+
+    fn read_work(
+        &self,
+        brief: &Brief,
+        task: &AdmittedTask,
+        edit: &Edit<'_>,
+        workspace: &Workspace,
+        report: AgentReport,
+    ) -> Result<Deed, Error> {
+        let opening = &brief.opening;
         let changes = workspace.changes()?;
         let base_tree = self.vault.tree_of(edit.base)?;
         let (tree, diff) = landing::store_tree(&self.vault, &base_tree, &changes.edits)?;

@@ -21,6 +21,7 @@ use crate::{
     git::{self, Vault, git, oid},
     ids::TreeId,
     runner::{places::Places, refused::Refused},
+    sandbox::Limits,
     workspace::Kind,
 };
 
@@ -34,8 +35,6 @@ const RECORDS: u64 = 32 << 20;
 const RECORD_FILES: u64 = 1_000;
 /// What a small file takes on most file systems, in bytes.
 const BLOCK: u64 = 4096;
-/// The part of a disk that may be asked to stay free, at most: one in so many.
-const PART: u64 = 10;
 
 /// Bytes and files on a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,10 +168,9 @@ impl Space {
         })
     }
 
-    /// How much is to stay free of this disk where `wanted` bytes are, which is meant for large ones: a tenth
-    /// at most, or no night could run on a small disk.
-    pub fn reserve(&self, wanted: u64) -> u64 {
-        wanted.min(self.total / PART)
+    /// How much programs with these limits must leave free of this disk, below which they are stopped.
+    pub fn reserve(&self, limits: &Limits) -> u64 {
+        limits.reserve_of(self.total)
     }
 }
 
@@ -211,17 +209,18 @@ pub fn enough(
     }
 }
 
-/// Says no when a night of this repository cannot come to its end. `stays` are the bytes that programs must
-/// leave free on the disk of the workspaces, below which they are stopped: [`Space::reserve`]'s.
-pub fn check(places: &Places, load: &Load, stays: u64) -> Result<Forecast, Refused> {
+/// Says no when a night of this repository cannot come to its end. What programs write lies on both disks, so each
+/// keeps its part free: [`Space::reserve`]'s.
+pub fn check(places: &Places, load: &Load, limits: &Limits) -> Result<Forecast, Refused> {
     let needed = forecast(load);
     let (work, state) = (places.work(), places.state());
     let (at_work, at_state) = (Space::of(&work)?, Space::of(state)?);
     if at_work.device == at_state.device {
-        enough(&work, "XDG_CACHE_HOME", &at_work, needed.work.and(needed.state), stays)?;
+        let all = needed.work.and(needed.state);
+        enough(&work, "XDG_CACHE_HOME", &at_work, all, at_work.reserve(limits))?;
     } else {
-        enough(&work, "XDG_CACHE_HOME", &at_work, needed.work, stays)?;
-        enough(state, "XDG_STATE_HOME", &at_state, needed.state, 0)?;
+        enough(&work, "XDG_CACHE_HOME", &at_work, needed.work, at_work.reserve(limits))?;
+        enough(state, "XDG_STATE_HOME", &at_state, needed.state, at_state.reserve(limits))?;
     }
     Ok(needed)
 }
@@ -354,7 +353,7 @@ mod tests {
         let all = needed.work.and(needed.state);
         assert!(all.bytes < 132 * MIB, "{}", in_words(all.bytes));
         let disk = Space { total: 512 * MIB, free: 200 * MIB, files: None, device: 1 };
-        enough(Path::new("/x"), "X", &disk, all, disk.reserve(1 << 30)).unwrap();
+        enough(Path::new("/x"), "X", &disk, all, disk.reserve(&Limits::default())).unwrap();
     }
 
     #[test]
@@ -365,7 +364,11 @@ mod tests {
             let size = Size { bytes, files };
             enough(Path::new("/cache/x"), "XDG_CACHE_HOME", &disk, size, reserve)
         };
-        assert_eq!(disk.reserve(1 << 30), 1 << 30);
+        assert_eq!(disk.reserve(&Limits::default()), 1 << 30);
+        let small = Space { total: 500 * MIB, ..disk };
+        assert_eq!(small.reserve(&Limits::default()), 50 * MIB, "ours is meant for large disks");
+        let wished = Limits { disk_reserve: 2 << 30, ..Limits::default() };
+        assert_eq!(small.reserve(&wished), 2 << 30, "a person's is meant as it stands");
         let refused = asked((5 << 30) + 205 * MIB, 1, 1 << 30).unwrap_err();
         assert_eq!(
             refused.message,

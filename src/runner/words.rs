@@ -180,6 +180,7 @@ fn interrupted(failure: &Failure) -> bool {
             | AgentEnd::Stalled
             | AgentEnd::Interrupted
             | AgentEnd::Garbage { .. }
+            | AgentEnd::DiskFull { .. }
             | AgentEnd::Killed { .. } => true,
             AgentEnd::Finished
             | AgentEnd::Denied { .. }

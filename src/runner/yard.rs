@@ -21,7 +21,7 @@ use crate::{
         places::{Places, Surroundings},
         prepare::user_settings,
         refused::Refused,
-        storage::{self, Forecast, Load, Size, Space, collect},
+        storage::{self, Forecast, Load, Size, collect},
         walls::{self, Fence, Private},
     },
     sandbox::{Limits, Network, Tier, Walls},
@@ -46,8 +46,8 @@ pub struct Yard {
     pub last: Option<LastCache>,
     /// What a person should know of it.
     pub notes: Vec<String>,
-    /// Bytes that programs leave free on the disk of the workspaces.
-    pub stays: u64,
+    /// What programs may use up; of it the disks' part is looked at before a night.
+    limits: Limits,
     /// What the base's tree takes when it is laid out.
     size: Size,
 }
@@ -121,11 +121,7 @@ impl Yard {
             home.user.work_tree().into_iter().chain([home.user.root(), home.user.common_dir()]);
         let own: Vec<_> = own.map(Path::to_owned).collect();
         let extra = settings.walls.readable(&surroundings.home);
-        let mut limits = settings.walls.limits;
-        // Our own figure is meant for large disks; what a person wrote is meant as it stands.
-        if limits.disk_reserve == Limits::default().disk_reserve {
-            limits.disk_reserve = Space::of(&home.places.work())?.reserve(limits.disk_reserve);
-        }
+        let limits = settings.walls.limits;
         let fence = Fence::new(surroundings, &found, &home.places, &own, &extra, limits);
         let last = LastCache::read(&home.places).filter(|last| last.gate == plot.gate.id);
         let size = storage::size_of(&home.vault, &plot.base.tree)?;
@@ -149,7 +145,7 @@ impl Yard {
             fence,
             cache: CacheId::new(&parts.map(str::as_bytes)),
             last,
-            stays: limits.disk_reserve,
+            limits,
             size,
         })
     }
@@ -180,7 +176,7 @@ impl Yard {
         let present = Size { bytes: store.size()?, files: u64::MAX };
         let cache = self.last.as_ref().map(|last| Size { bytes: last.bytes, files: last.files });
         let load = Load { tree: self.size, cache, kind: self.kind, parallel, present };
-        storage::check(&home.places, &load, self.stays)
+        storage::check(&home.places, &load, &self.limits)
     }
 
     /// Removes what earlier nights left and nobody will ask for again.

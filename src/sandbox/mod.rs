@@ -128,8 +128,23 @@ pub struct Limits {
     pub open_files: u64,
     /// Bytes of memory of all processes together; 0 = no limit.
     pub memory_bytes: u64,
-    /// Bytes that must stay free on the disk of `tmp`; 0 = no limit.
+    /// Bytes that must stay free on each disk that is written to; 0 = no limit.
     pub disk_reserve: u64,
+}
+
+/// The part of a disk that our own figure asks to stay free, at most: one in so many.
+const PART: u64 = 10;
+
+impl Limits {
+    /// Bytes that must stay free of a disk of `total` bytes; 0 = no limit. Our own figure is meant for large
+    /// disks: a tenth of a small one, or no night could run there. What a person wrote is meant as it stands.
+    pub fn reserve_of(&self, total: u64) -> u64 {
+        if self.disk_reserve == Limits::default().disk_reserve {
+            self.disk_reserve.min(total / PART)
+        } else {
+            self.disk_reserve
+        }
+    }
 }
 
 impl Default for Limits {

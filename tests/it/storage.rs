@@ -27,6 +27,7 @@ use nightshift::{
             collect::{self, Collected, InUse, What},
         },
     },
+    sandbox::Limits,
     workspace::{self, Kind, Slot, Store},
 };
 
@@ -209,10 +210,12 @@ fn a_night_that_fits_may_begin_and_one_that_does_not_is_refused() {
     let tree = Size { bytes: MIB, files: 10 };
     let present = Size::default();
     let load = Load { tree, cache: None, kind: Kind::Pool, parallel: 1, present };
-    let needed = storage::check(&scene.places, &load, 0).unwrap();
+    let needed =
+        storage::check(&scene.places, &load, &Limits { disk_reserve: 0, ..Limits::default() })
+            .unwrap();
     assert_eq!(needed, storage::forecast(&load));
     let huge = Load { tree: Size { bytes: 1 << 60, files: 10 }, ..load };
-    let refused = storage::check(&scene.places, &huge, 0).unwrap_err();
+    let refused = storage::check(&scene.places, &huge, &Limits::default()).unwrap_err();
     assert!(refused.message.contains("this night needs about"), "{refused}");
     assert!(refused.message.contains("work"), "{refused}");
 }
@@ -283,10 +286,30 @@ fn on_a_small_disk(disk: &Path) {
             parallel: 1,
             present: Size::default(),
         },
-        space.reserve(1 << 30),
+        &Limits::default(),
     );
     let refused = refused.unwrap_err();
     assert!(refused.message.contains("MiB are free"), "{refused}");
+    // The state on a small disk of its own: a part of that disk stays free, as the guard wants it.
+    let large = tempfile::tempdir().unwrap();
+    let environment = BTreeMap::from([
+        ("HOME".to_owned(), large.path().display().to_string()),
+        ("XDG_STATE_HOME".to_owned(), disk.join("state").display().to_string()),
+    ]);
+    let apart = Surroundings::new(environment, "/x".into()).unwrap();
+    let apart = Places::of(&apart, &large.path().join("repo/.git"));
+    apart.prepare().unwrap();
+    let load = Load {
+        tree: Size { bytes: MIB, files: 1 },
+        cache: None,
+        kind: Kind::Overlay,
+        parallel: 1,
+        present: Size::default(),
+    };
+    let refused = storage::check(&apart, &load, &Limits::default()).unwrap_err();
+    assert!(refused.message.contains("2.4 MiB of it to stay free"), "{refused}");
+    assert!(refused.help.unwrap().contains("XDG_STATE_HOME"));
+    fs::remove_dir_all(disk.join("state")).unwrap();
     let too_many = Size { bytes: 1, files: 65 };
     assert!(storage::enough(disk, "X", &space, too_many, 0).is_err());
     let path = disk.join("reserve");

@@ -169,6 +169,7 @@ pub(super) fn goes_on(end: &AgentEnd) -> bool {
         | AgentEnd::Interrupted
         | AgentEnd::Killed { .. }
         | AgentEnd::Breach { .. }
+        | AgentEnd::DiskFull { .. }
         | AgentEnd::Unreadable { .. }
         | AgentEnd::Garbage { .. }
         | AgentEnd::Unfit { .. } => false,

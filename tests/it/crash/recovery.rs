@@ -125,6 +125,12 @@ fn each_end_of_an_agent_leads_to_one_decision() {
         (AgentEnd::TurnsSpent, Class::Counts),
         (AgentEnd::TimedOut, Class::Counts),
         (AgentEnd::Breach { what: text() }, Class::Counts),
+        (
+            AgentEnd::DiskFull { what: text() },
+            Class::Is(Then::StopNight(StopReason::Broken {
+                message: "a disk is almost full: said; make room on it".into(),
+            })),
+        ),
         (AgentEnd::Failed { code: Some(1), message: text() }, Class::Counts),
         (AgentEnd::Overloaded, Class::Recovers),
         (AgentEnd::Transport { message: text() }, Class::Recovers),

@@ -199,6 +199,7 @@ async fn a_disk_that_fills_ends_the_program() {
     for mut scene in Scene::each() {
         scene.walls.limits.disk_reserve = u64::MAX;
         let exit = scene.run("sleep 60").await.exit;
-        assert_eq!(exit.breach, Some(Breach::Disk(u64::MAX)), "{exit:?}");
+        let of = scene.walls.tmp.clone();
+        assert_eq!(exit.breach, Some(Breach::Disk { reserve: u64::MAX, of }), "{exit:?}");
     }
 }
