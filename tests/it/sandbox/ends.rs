@@ -177,7 +177,7 @@ async fn too_much_memory_ends_the_program() {
         let script = "perl -e '$x = \"x\" x 60000000; for (1..20) { $pid = fork; defined $pid or die; if (!$pid) { sleep 2; exit } } \
              sleep 2; print \"done\\n\"'";
         let exit = scene.run(script).await.exit;
-        assert_eq!((exit.breach, exit.ended), (None, Ended::Code(0)), "{exit:?}");
+        assert_eq!((&exit.breach, exit.ended), (&None, Ended::Code(0)), "{exit:?}");
     }
 }
 
