@@ -74,6 +74,8 @@ pub(super) enum Outcome {
     Nothing,
     /// It is taken from its night's branch, or a pull request takes it from the base.
     Reverted,
+    /// A pull request puts it back into the base.
+    Restored,
     /// It still waits.
     Held,
     /// It did not fit any more.
@@ -91,6 +93,7 @@ impl Outcome {
             | Outcome::Approved
             | Outcome::Rejected
             | Outcome::Reverted
+            | Outcome::Restored
             | Outcome::Nothing => code::DONE,
             Outcome::Held | Outcome::Failed | Outcome::Refused => code::FINDINGS,
             Outcome::Unknown => code::USAGE,
@@ -104,6 +107,7 @@ impl Outcome {
             Outcome::Rejected => "rejected",
             Outcome::Nothing => "nothing to do",
             Outcome::Reverted => "reverted",
+            Outcome::Restored => "put back",
             Outcome::Held => "held",
             Outcome::Failed => "failed",
             Outcome::Refused => "not approved",

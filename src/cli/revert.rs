@@ -131,7 +131,7 @@ fn chosen(
     let with_night = selector.task.as_ref().is_none_or(|task| !word.starts_with(task.as_str()));
     let night = match &selector.task {
         Some(task) if !with_night => match revert::landed(home, task)? {
-            Some(night) if !night.opening().reverses.is_empty() => {
+            Some(night) if night.opening().takes_back(task).is_some() => {
                 let id = &night.opening().night;
                 let answer = Answer::new(task, Outcome::Nothing, "it is taken back already");
                 let help = format!("{NAME} show {id}; {NAME} revert {id} takes that back");
@@ -310,7 +310,11 @@ impl Revert {
 fn shown_merged(chosen: &Chosen, over: &Over, cleaner: &Cleaner) -> String {
     let mut lines = vec![
         cleaner.line(&over.words),
-        "a pull request takes back, from today's base and gated there:".to_owned(),
+        if chosen.tasks.iter().any(|task| chosen.night.opening().takes_back(task).is_some()) {
+            "a pull request puts back, on today's base and gated there:".to_owned()
+        } else {
+            "a pull request takes back, from today's base and gated there:".to_owned()
+        },
     ];
     lines.extend(chosen.tasks.iter().map(|task| {
         let title = cleaner.line(tell::title(&chosen.night, task));
@@ -327,9 +331,13 @@ fn taken_back(night: &Night, task: &TaskId) -> Answer {
             Publication::Done { url, .. } => url.clone(),
             Publication::Open | Publication::Failed { .. } => id.branch(),
         };
-        let why =
-            format!("{} takes it from {}", candidate.commit.short(), night.opening().base.branch);
-        Answer::new(task, Outcome::Reverted, why).help(format!("review and merge {place}"))
+        let (commit, base) = (candidate.commit.short(), &night.opening().base.branch);
+        let (outcome, why) = if night.opening().puts_back() {
+            (Outcome::Restored, format!("{commit} puts it into {base} again"))
+        } else {
+            (Outcome::Reverted, format!("{commit} takes it from {base}"))
+        };
+        Answer::new(task, outcome, why).help(format!("review and merge {place}"))
     } else if let Some(setback) = state.and_then(|state| state.failed()) {
         let why = text::inline_plain(&report::why(setback));
         let help = format!("{NAME} show {id}/{task}; by hand: git revert");

@@ -64,6 +64,9 @@ pub struct Reverse {
     pub before: TreeId,
     /// The tree after it, without the mark in the plan.
     pub after: TreeId,
+    /// The night whose result comes back: then what is taken back is itself a taking back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub puts_back: Option<NightId>,
     /// What the person said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -77,11 +80,24 @@ impl Opening {
         self.reverses.iter().find(|reverse| reverse.task == *task)
     }
 
+    /// What a night that takes results back takes from the base; `None` where it puts one back, and in every other
+    /// night.
+    pub fn takes_back(&self, task: &TaskId) -> Option<&Reverse> {
+        self.reverse_of(task).filter(|reverse| reverse.puts_back.is_none())
+    }
+
+    /// True in a night that puts back what an earlier night took.
+    pub fn puts_back(&self) -> bool {
+        self.reverses.iter().any(|reverse| reverse.puts_back.is_some())
+    }
+
     /// What the plan says of a task once this night's result of it is there.
     pub fn mark(&self, task: &TaskId) -> String {
-        match self.reverse_of(task) {
+        let reverse = self.reverse_of(task);
+        match reverse.map(|reverse| &reverse.puts_back) {
             // Who takes a result back wants to see its task again before it is done again.
-            Some(_) => format!("PENDING (taken back, night {})", self.night),
+            Some(None) => format!("PENDING (taken back, night {})", self.night),
+            Some(Some(night)) => format!("DONE (night {night})"),
             None => format!("DONE (night {})", self.night),
         }
     }

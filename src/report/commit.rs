@@ -36,7 +36,8 @@ impl Message<'_> {
     /// The text for a commit of this tree.
     pub fn text(&self, tree: &TreeId) -> String {
         let title = text::for_commit(self.title);
-        let kind = if self.reverse.is_some() { "revert" } else { kind(&title) };
+        let takes_back = self.reverse.is_some_and(|reverse| reverse.puts_back.is_none());
+        let kind = if takes_back { "revert" } else { kind(&title) };
         let subject = text::head(&format!("{kind}: {}", lower_first(&title)), SUBJECT);
         let mut message = subject.clone();
         if subject.ends_with('…') {
@@ -44,7 +45,12 @@ impl Message<'_> {
         }
         if let Some(reverse) = self.reverse {
             let (commit, night) = (&reverse.commit, &reverse.night);
-            message.push_str(&format!("\n\nThis takes back {commit} of night {night}."));
+            message.push_str(&match &reverse.puts_back {
+                None => format!("\n\nThis takes back {commit} of night {night}."),
+                Some(first) => format!(
+                    "\n\nThis puts back what night {first} landed and {commit} of night {night} took."
+                ),
+            });
             if let Some(reason) = &reverse.reason {
                 message.push_str(&format!("\n\n{}", text::for_commit(reason)));
             }

@@ -83,7 +83,8 @@ pub fn pull_request(night: &Night) -> PullRequest {
 fn reverting(night: &Night) -> String {
     let landed = night.landed();
     let names: Vec<&str> = landed.iter().map(|(id, _)| self::title(night, id)).collect();
-    format!("{NAME} {}: take back {}", night.opening().night, text::plain(&names.join(", ")))
+    let verb = if night.opening().puts_back() { "put" } else { "take" };
+    format!("{NAME} {}: {verb} back {}", night.opening().night, text::plain(&names.join(", ")))
 }
 
 /// What is taken back, whose word it was, and why.
@@ -105,8 +106,13 @@ fn takes_back(night: &Night) -> String {
     if rows.is_empty() {
         return String::new();
     }
+    let what = if night.opening().puts_back() {
+        "**Puts back** what an earlier night took and a person wants again."
+    } else {
+        "**Takes back** what an earlier night landed and a person does not want."
+    };
     format!(
-        "**Takes back** what an earlier night landed and a person does not want. No agent worked on it.\n\n\
+        "{what} No agent worked on it.\n\n\
          | task | commit | night | by | why |\n|---|---|---|---|---|\n{rows}\n"
     )
 }

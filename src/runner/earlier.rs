@@ -126,10 +126,14 @@ fn of(home: &Home, base: &CommitId) -> BTreeMap<Key, Word> {
             let Some(last) = state.last() else { continue };
             // Taken back is not to be done again by itself, merged or not; one that is not says nothing.
             if let Some(reverse) = night.opening().reverse_of(task.id()) {
-                if night.on_branch(task.id()).is_some() {
+                let key = (task.id().clone(), task.task().text_hash.clone());
+                let Some(candidate) = night.on_branch(task.id()) else { continue };
+                if reverse.puts_back.is_some() {
+                    let known = landed(&candidate.commit, place(&night));
+                    words.push((last.ended, key, known.map(|known| (known, false))));
+                } else {
                     let said = reverse.reason.as_ref().map_or(String::new(), |r| format!(": {r}"));
                     let why = format!("{} took it back{said}", reverse.by);
-                    let key = (task.id().clone(), task.task().text_hash.clone());
                     let known = Earlier::Failed { night: id.clone(), why };
                     words.push((last.ended, key, Some((known, false))));
                 }
@@ -209,7 +213,7 @@ pub fn rejections(home: &Home, tasks: &[AdmittedTask]) -> Vec<Rejection> {
         for task in tasks {
             let Some(state) = night.task(task.id()) else { continue };
             let reverse =
-                night.opening().reverse_of(task.id()).filter(|_| state.landed().is_some());
+                night.opening().takes_back(task.id()).filter(|_| state.landed().is_some());
             if let Some((reverse, reason)) = reverse.and_then(|r| Some((r, r.reason.clone()?))) {
                 let (task, night) = (task.id().clone(), reverse.night.clone());
                 let by = reverse.by.clone();

@@ -98,6 +98,7 @@ pub fn reverse(
             commit: candidate.commit.clone(),
             before: vault.tree_of(&candidate.base)?,
             after: candidate.edit.clone(),
+            puts_back: night.opening().takes_back(task).map(|reverse| reverse.night.clone()),
             reason: reason.map(str::to_owned),
             by: surroundings.account.clone(),
         });

@@ -280,3 +280,29 @@ fn nothing_is_taken_back_while_nobody_knows_whether_it_is_merged() {
     fs::rename(&away, night.remote()).unwrap();
     night.call(&["revert", "b"]).exit(0).landed(["a", "c"]);
 }
+
+#[test]
+fn a_taking_back_that_is_merged_is_put_back_and_can_be_taken_back_again() {
+    let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    let first = branch(&night).trim_start_matches("nightshift/").to_owned();
+    merge(&night, &["--no-ff", "-m", "merged"]);
+    let ran = night.call(&["revert", "b", "--reason", "it is slow"]).exit(0).landed(["b"]);
+    let second = ran.branch().unwrap().trim_start_matches("nightshift/").to_owned();
+    let night = ran.then();
+    merge(&night, &["--no-ff", "-m", "taken back"]);
+    let ran = night.call(&["revert", &second, "-n"]).exit(0).says("a pull request puts back");
+    let ran = ran.then().call(&["revert", &second]).exit(0).says("b: put back: ");
+    let ran = ran.says("puts it into main again").holds("src/from_b.txt", "b");
+    let text = ran.pull_request();
+    assert!(text.contains("**Puts back**") && !text.contains("akes back"), "{text}");
+    let last = ran.branch().unwrap();
+    let night = ran.then();
+    let message = night.git(&["log", "-1", "--format=%B", &last]);
+    assert!(message.starts_with("feat: add two\n\nThis puts back what night "), "{message}");
+    let plan = night.git(&["show", &format!("{last}:PROJECT_PLAN.md")]);
+    assert_eq!(plan.matches(&format!("DONE (night {first})")).count(), 3, "{plan}");
+    merge(&night, &["--no-ff", "-m", "put back"]);
+    // It is as if the first night had landed it now.
+    let ran = night.call(&["revert", "b"]).exit(0).says("b: reverted: ");
+    ran.landed(["b"]).lacks("src/from_b.txt");
+}
