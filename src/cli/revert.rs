@@ -11,6 +11,7 @@ use crate::{
     forge::Over,
     ids::{AttemptId, NAME, NightId, TaskId},
     night::{Night, Publication},
+    process::Stop,
     report::{self, text},
     runner::{
         decide::{Outside, outside_for},
@@ -131,13 +132,19 @@ fn chosen(
     let with_night = selector.task.as_ref().is_none_or(|task| !word.starts_with(task.as_str()));
     let night = match &selector.task {
         Some(task) if !with_night => match revert::landed(home, task)? {
-            Some(night) if night.opening().takes_back(task).is_some() => {
+            Some(night)
+                if night.opening().takes_back(task).is_some() && night.ended().is_some() =>
+            {
                 let id = &night.opening().night;
                 let answer = Answer::new(task, Outcome::Nothing, "it is taken back already");
                 let help = format!("{NAME} show {id}; {NAME} revert {id} takes that back");
                 return Ok(Err(Box::new(answer.of(&night).help(help))));
             }
-            Some(night) => night,
+            // The same command goes on with a taking back that was cut off after it landed.
+            Some(night) => match night.opening().takes_back(task) {
+                Some(reverse) => named(reverse.night.clone())?,
+                None => night,
+            },
             None => {
                 let why = "no night has it on its branch";
                 let answer = Answer::new(task, Outcome::Unknown, why);
@@ -270,22 +277,39 @@ fn reverse(
         style: output.style(),
     };
     let preparation = Preparation::read(surroundings, &request)?;
-    if let Some((id, at_it)) = open::unfinished(&preparation.home)?
-        && chosen.tasks.iter().any(|task| at_it.opening().reverse_of(task).is_some())
-    {
-        return Err(Refused::usage(
-            format!("night {id} takes it back already, and has not come to its end"),
-            format!("{NAME} resume goes on with it"),
-        ));
-    }
-    open::not_stopped(&preparation.home)?;
-    let lock = open::lock(&preparation.home, None)?;
-    let words = (chosen.tasks.as_slice(), command.reason.as_deref());
+    let home = &preparation.home;
+    open::not_stopped(home)?;
+    let unfinished = open::unfinished(home)?.filter(|(_, at_it)| {
+        chosen.tasks.iter().any(|task| at_it.opening().reverse_of(task).is_some())
+    });
     let wishes = command.wishes(output);
-    let opened = revert::reverse(surroundings, &preparation, &chosen.night, words, wishes, lock)?;
+    let opened = if let Some((id, at_it)) = unfinished {
+        if !takes(&at_it, chosen) {
+            return Err(Refused::usage(
+                format!("night {id} takes some of it back already, and has not come to its end"),
+                format!("{NAME} resume goes on with it"),
+            ));
+        }
+        output.note(&format!("going on with night {id}"));
+        let lock = open::lock(home, Some(id.clone()))?;
+        let wishes = Wishes { only_landing: true, ..wishes };
+        open::resume(surroundings, home, &id, wishes, lock, Stop::new())?
+    } else {
+        let lock = open::lock(home, None)?;
+        let words = (chosen.tasks.as_slice(), command.reason.as_deref());
+        revert::reverse(surroundings, &preparation, &chosen.night, words, wishes, lock)?
+    };
     let (night, exit) = drive(surroundings, opened, output)?;
     let around = around(&night, exit);
     Ok((night, around))
+}
+
+/// True when a night takes all of this back, as the same command told it before it was cut off.
+fn takes(night: &Night, chosen: &Chosen) -> bool {
+    chosen.tasks.iter().all(|task| {
+        let reverse = night.opening().reverse_of(task);
+        reverse.is_some_and(|reverse| reverse.night == chosen.night.opening().night)
+    })
 }
 
 fn around(night: &Night, exit: u8) -> u8 {
