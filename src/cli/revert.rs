@@ -11,6 +11,7 @@ use crate::{
     forge::Over,
     ids::{AttemptId, NAME, NightId, TaskId},
     night::{Night, Publication},
+    outcome::Failure,
     process::Stop,
     report::{self, text},
     runner::{
@@ -364,6 +365,9 @@ fn taken_back(night: &Night, task: &TaskId) -> Answer {
         Answer::new(task, outcome, why).help(format!("review and merge {place}"))
     } else if let Some(setback) = state.and_then(|state| state.failed()) {
         let why = text::inline_plain(&report::why(setback));
+        if setback.failure == Failure::NothingLeft {
+            return Answer::new(task, Outcome::Nothing, why).of(night);
+        }
         let help = format!("{NAME} show {id}/{task}; by hand: git revert");
         Answer::new(task, Outcome::Failed, why).help(help)
     } else if let Some(record) = state.filter(|s| s.held().is_some()).and_then(|s| s.last()) {

@@ -316,3 +316,15 @@ fn a_taking_back_that_is_merged_is_put_back_and_can_be_taken_back_again() {
     let ran = night.call(&["revert", "b"]).exit(0).says("b: reverted: ");
     ran.landed(["b"]).lacks("src/from_b.txt");
 }
+
+#[test]
+fn a_night_of_which_a_part_was_taken_back_before_goes_back_without_a_failure() {
+    let night = three().run(&[]).exit(0).landed(["a", "b", "c"]).then();
+    let first = branch(&night).trim_start_matches("nightshift/").to_owned();
+    merge(&night, &["--squash"]);
+    let night = night.call(&["revert", "b"]).exit(0).landed(["b"]).then();
+    merge(&night, &["--no-ff", "-m", "taken back"]);
+    let ran = night.call(&["revert", &first]).exit(0).says("b: nothing to do: nothing of it is in");
+    let ran = ran.says("c: reverted: ").says("a: reverted: ").landed(["c", "a"]);
+    ran.lacks("src/from_a.txt").lacks("src/from_c.txt");
+}
