@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     cli::{Global, Output, code, tell},
-    ids::NAME,
+    ids::{NAME, REPO_DIRECTORY},
     report::text,
     runner::{
         clock,
@@ -48,8 +48,23 @@ pub(super) fn stop(
         until: command.lasts.and_then(|lasts| now.checked_add(lasts).ok()),
         reason: command.reason.as_deref().map(text::inline_plain),
     };
-    files.ask(&order)?;
     let holder = tell::holder(&home);
+    if let Err(problem) = files.ask(&order) {
+        let kill = match &holder {
+            Some(holder) if holder.pid > 0 => {
+                format!(", or `kill -TERM {}`, ends the night", holder.pid)
+            }
+            Some(_) | None => " stops as well".to_owned(),
+        };
+        let file = home.user.work_tree().map(|root| root.join(REPO_DIRECTORY).join("STOP"));
+        let file = file.map_or_else(String::new, |file| {
+            format!("an empty file {}{kill}; and ", file.display())
+        });
+        return Err(Refused::environment(
+            problem.to_string(),
+            format!("{file}see that the disk has room and works"),
+        ));
+    }
     if output.is_json() {
         output.json(
             "stop",

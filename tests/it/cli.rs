@@ -628,6 +628,24 @@ fn stop_holds_until_it_is_lifted_and_may_be_said_twice() {
 }
 
 #[test]
+fn a_stop_that_cannot_be_written_names_the_other_ways() {
+    let scene = Scene::ready();
+    scene.run(&["stop"]);
+    scene.run(&["resume", "--only-lift"]);
+    // Nothing can be written over a directory.
+    let places = scene.preparation().home.places;
+    fs::create_dir_all(places.stop().join("x")).unwrap();
+    let lock = fs::File::create(places.lock()).unwrap();
+    fs::write(places.lock(), r#"{"pid":4711,"since":"now","night":null}"#).unwrap();
+    lock.lock().unwrap();
+    let ran = scene.run(&["stop"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    for words in [".nightshift/STOP", "kill -TERM 4711"] {
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn init_writes_what_a_night_needs_and_check_is_happy_with_it() {
     let scene = Scene::empty();
     scene.write("Makefile", "check:\n\ttrue\n");
