@@ -48,6 +48,9 @@ pub struct Fence {
     stores: PathBuf,
 }
 
+/// What the system says of `EMFILE` (errno(3)): the limit of open files says nothing about walls.
+const TOO_MANY_FILES: &str = "Too many open files";
+
 /// The private directories of one program's run, all on the disk of the workspaces.
 #[derive(Clone, Debug)]
 pub struct Private {
@@ -146,6 +149,12 @@ impl Found {
             return Ok(());
         }
         let tried: Vec<String> = self.trials.iter().map(Trial::in_words).collect();
+        if tried.iter().any(|words| words.contains(TOO_MANY_FILES)) {
+            return Err(Refused::environment(
+                format!("the walls could not be tried: {}", tried.join("; ")),
+                "too few files may be open here: raise the limit, such as `ulimit -n 1024`",
+            ));
+        }
         if matches!(wish, Sandbox::T1 | Sandbox::T2) {
             return Err(Refused::environment(
                 format!("the walls that are asked for do not hold here: {}", tried.join("; ")),
@@ -275,4 +284,24 @@ fn layered(
     files::create_private_dir(&upper)?;
     files::create_private_dir(&work)?;
     Ok(Overlay { at: store.to_owned(), lower, upper, work })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_open_files_is_no_reason_to_run_without_walls() {
+        let refused = |why: &str| {
+            let outcome = Outcome::Missing(why.to_owned());
+            let trial = Trial { tier: Tier::T2, outcome, out: Vec::new(), closed: Vec::new() };
+            let (tier, trials) = (Tier::None, vec![trial]);
+            let found = Found { tier, trials, no_overlays: None, control: None };
+            found.enough(Sandbox::Auto, "/u.yml").unwrap_err().help.unwrap()
+        };
+        let real = std::io::Error::from(rustix::io::Errno::MFILE).to_string();
+        let few = refused(&real);
+        assert!(few.contains("ulimit -n") && !few.contains("sandbox: off"), "{few}");
+        assert!(refused("no namespaces").contains("sandbox: off"));
+    }
 }
