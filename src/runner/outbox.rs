@@ -20,7 +20,7 @@ use crate::{
         home::{Home, redactor},
         open::{self, charges, replay},
         places::Surroundings,
-        publish::{Hindered, Way, keep_receipts, protected_files},
+        publish::{Hindered, NOT_PUSHED, Way, keep_receipts, protected_files},
         refused::{Refused, RefusedKind},
         rules,
     },
@@ -112,10 +112,16 @@ pub fn land(
         return Err(damage.into());
     }
     let night = replay(reading.entries)?;
+    let kept = |why: String| Ok(Sent::Kept { why, passing: false });
     if let Publication::Done { url, notes, .. } = night.publication() {
+        // Done is what was asked for, and that may have been to keep it here.
+        let stays = !night.opening().publish.push || notes.iter().any(|note| note == NOT_PUSHED);
+        if stays && !night.has_nothing_to_publish() {
+            let branch = id.branch();
+            return kept(format!("it began with --no-push; `git push REMOTE {branch}` pushes it"));
+        }
         return Ok(Sent::Out { url: url.clone(), notes: notes.clone() });
     }
-    let kept = |why: String| Ok(Sent::Kept { why, passing: false });
     if night.has_nothing_to_publish() {
         return kept("nothing landed in it".to_owned());
     }

@@ -74,6 +74,9 @@ impl Hands {
     }
 }
 
+/// What is noted of a night that began with a push and whose last publication was to stay here.
+pub(super) const NOT_PUSHED: &str = "the branch was not pushed: --no-push";
+
 /// The base's protected files, of which each receipt tells.
 pub(super) fn protected_files(
     vault: &Vault,
@@ -228,6 +231,8 @@ impl Way<'_> {
                 notes.push(self.redactor.redact(&words.0).into_owned());
                 self.local.publish(&draft).await?;
             }
+        } else if opening.publish.push && opening.publish.remote.is_some() {
+            notes.push(NOT_PUSHED.to_owned());
         }
         let draft = &draft;
         faults::pass("publish.pushed");

@@ -95,6 +95,18 @@ fn what_a_remote_refuses_is_kept_with_one_line_and_published_when_it_lets_it() {
 }
 
 #[test]
+fn what_was_to_stay_here_is_not_said_to_be_out() {
+    let stays = "kept  it began with --no-push";
+    let night = one_task().tier("off").run(&["--no-push"]).exit(0).then();
+    let night = night.call(&["land", "last"]).exit(6).says(stays).then();
+    assert_eq!(branches_there(&night), 0);
+    let night = one_task().task("b", "Add two").agent("echo x > src/from_$NIGHTSHIFT_TASK.txt");
+    let night = night.tier("off").one_at_a_time().run(&[]).exit(0).then();
+    let night = night.call(&["revert", "b", "--no-push"]).exit(0).then();
+    night.call(&["land", "last"]).exit(6).says(stays);
+}
+
+#[test]
 fn a_line_that_breaks_is_tried_again_by_the_night_itself() {
     let night = one_task().commit();
     // Both pushes of the first try: together, and the branch by itself.
