@@ -231,6 +231,9 @@ fn notes_of_now(preparation: &mut Preparation) -> bool {
             .notes
             .push(format!("nights of this repository are stopped by {}; {}", asked.by, asked.lift));
     }
+    if let Err(damage) = open::unfinished(&preparation.home) {
+        preparation.notes.push(format!("the last night cannot be gone on with: {damage}"));
+    }
     if let Some(holder) = tell::holder(&preparation.home) {
         preparation.notes.push(format!("a night is {}", tell::holder_in_words(&holder)));
     }

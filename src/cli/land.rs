@@ -49,6 +49,12 @@ pub(super) fn land(
         let sent = send(surroundings, &home, &night, command.night.is_some(), &lock)?;
         answers.push((night, sent));
     }
+    if command.night.is_none() {
+        answers.extend(outbox::unreadable(&home).into_iter().map(|(night, problem)| {
+            let why = format!("it cannot be read: {}", text::inline_plain(&problem.to_string()));
+            (night, Sent::Kept { why, passing: false })
+        }));
+    }
     if let Err(problem) = known::tell(surroundings, &home) {
         output.note(&format!("other machines do not know what nights here settled: {problem}"));
     }

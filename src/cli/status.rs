@@ -150,7 +150,10 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
         let running = view.holder.as_ref().is_some_and(|holder| tell::is_at(holder, &found.night));
         let summary = tell::summary(&found.night, running);
         // The summary cannot know what else there is to do.
-        let told = |line: &&str| !line.starts_with("next: ");
+        let damaged = found.damage.is_some();
+        let told = |line: &&str| {
+            !line.starts_with("next: ") && !(damaged && line.starts_with("not ended: "))
+        };
         lines.extend(summary.lines().filter(told).map(str::to_owned));
         if let Some(damage) = &found.damage {
             lines.push(format!("damaged: {}", cleaner.line(damage)));
@@ -233,6 +236,9 @@ fn next(view: &View<'_>) -> String {
     };
     let night = &found.night;
     let id = &night.opening().night;
+    if found.damage.is_some() {
+        return format!("{NAME} run --fresh begins a new night");
+    }
     match night.ended() {
         None if night.only_lands() && view.outbox.iter().any(|waiting| waiting.night == *id) => {}
         None => return format!("{NAME} resume goes on with it"),

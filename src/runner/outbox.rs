@@ -56,11 +56,28 @@ pub enum Sent {
     },
 }
 
-/// Nights of the last weeks that wait to be published, oldest first. What cannot be read says nothing here.
-pub fn waiting(home: &Home) -> Vec<Waiting> {
+/// The last weeks' nights, oldest first.
+fn nights(home: &Home) -> impl Iterator<Item = NightId> {
     let nights = home.places.all_nights();
     let first = nights.len().saturating_sub(earlier::NIGHTS);
-    let found = nights.into_iter().skip(first).filter_map(|id| {
+    nights.into_iter().skip(first)
+}
+
+/// Nights of the last weeks of which nobody can say whether they wait, with what is wrong with their journals.
+pub fn unreadable(home: &Home) -> Vec<(NightId, journal::Error)> {
+    let found = nights(home).filter_map(|id| {
+        let problem = match journal::read(&home.places.night(&id).journal()) {
+            Ok(reading) => reading.damage?,
+            Err(problem) => problem,
+        };
+        Some((id, problem))
+    });
+    found.collect()
+}
+
+/// Nights of the last weeks that wait to be published, oldest first. What cannot be read is [`unreadable`]'s.
+pub fn waiting(home: &Home) -> Vec<Waiting> {
+    let found = nights(home).filter_map(|id| {
         let reading = journal::read(&home.places.night(&id).journal()).ok()?;
         let night = Night::replay(reading.entries).ok().filter(|_| reading.damage.is_none())?;
         let why = why(&night)?;

@@ -25,7 +25,7 @@ pub enum RefusedKind {
     Busy,
     /// The nights of this repository are stopped.
     Stopped,
-    /// Our own fault, or damage to our own records.
+    /// Our own fault.
     Internal,
 }
 
@@ -80,14 +80,13 @@ impl From<journal::Error> for Refused {
         match problem {
             journal::Error::Io { .. } => Refused::environment(message, DISK),
             journal::Error::Files(problem) => problem.into(),
-            journal::Error::Version { .. } => Refused::environment(
-                message,
-                format!(
-                    "{NAME} status shows what can be read of it; {NAME} run --fresh begins a new night"
-                ),
-            ),
-            journal::Error::Damaged { .. } => {
-                Refused { kind: RefusedKind::Internal, message, help: None }
+            journal::Error::Version { .. } | journal::Error::Damaged { .. } => {
+                Refused::environment(
+                    message,
+                    format!(
+                        "{NAME} status shows what can be read of it; {NAME} run --fresh begins a new night"
+                    ),
+                )
             }
         }
     }

@@ -158,7 +158,17 @@ fn a_torn_last_line_is_dropped_and_damage_in_the_middle_is_named() {
     let mut lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
     lines[3] = b"not json\n";
     std::fs::write(&journal, lines.concat()).unwrap();
-    night.call(&["resume"]).exit(70).says("journal.jsonl:4");
+    let fresh = "nightshift run --fresh begins a new night";
+    for command in [&["resume"][..], &["land", "last"], &["revert", "last"]] {
+        let refused = night.command(command).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(3), "{said}");
+        assert!(said.contains("journal.jsonl:4") && said.contains(fresh), "{said}");
+    }
+    let night = night.call(&["land"]).exit(6).says("journal.jsonl:4").then();
+    let ran = night.call(&["check"]).says("journal.jsonl:4").then().call(&["status"]);
+    let ran = ran.says("next: nightshift run --fresh");
+    assert!(!ran.all().contains("nightshift resume goes on"), "{}", ran.all());
 }
 
 #[test]
