@@ -245,7 +245,9 @@ fn next(view: &View<'_>) -> String {
         Some((Some(StopReason::RedBase), _)) => {
             return format!("mend the gate on {}, then {NAME} run", night.opening().base.branch);
         }
-        Some((Some(_), _)) => return format!("{NAME} resume"),
+        Some((Some(_), _)) => {
+            return report::branch_moved(night).unwrap_or_else(|| format!("{NAME} resume"));
+        }
         Some((None, _)) => {}
     }
     if matches!(night.publication(), Publication::Failed { .. }) || !view.outbox.is_empty() {

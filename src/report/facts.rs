@@ -7,7 +7,7 @@ use crate::{
     budget::Spend,
     ids::{NAME, TaskId},
     night::{AttemptRecord, Closing, Night, Setback, TaskState, Then, Trigger, decided},
-    outcome::{AgentEnd, Failure},
+    outcome::{AgentEnd, Failure, StopReason},
     prompt::{Decision, Level},
     report::text,
 };
@@ -246,6 +246,13 @@ fn open_model(night: &Night, closings: &[&Closing]) -> Option<String> {
 pub fn unpublished(message: &str, help: &str) -> String {
     let message = text::head(&text::inline_plain(message), 300);
     format!("{message}; {}", text::inline_plain(help))
+}
+
+/// What to do about a branch that somebody else moved, while it keeps a night from its end.
+pub fn branch_moved(night: &Night) -> Option<String> {
+    let Some(StopReason::BranchMoved { .. }) = night.stopped_early() else { return None };
+    let (branch, tip) = (night.opening().night.branch(), night.tip());
+    Some(format!("git branch MINE {branch} && git branch -f {branch} {tip}, then {NAME} resume"))
 }
 
 /// A time as it is read: with its date when that is not today's.

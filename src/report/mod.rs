@@ -16,9 +16,9 @@ pub mod text;
 
 pub use commit::Message;
 pub use facts::{
-    agent_notes, answer_lines, approvals, closed, decide, decisions, decisions_in_words, moment,
-    needs, questions, recovered_from, recoveries, recoveries_in_words, spent, spent_on, tries,
-    unpublished, why_held,
+    agent_notes, answer_lines, approvals, branch_moved, closed, decide, decisions,
+    decisions_in_words, moment, needs, questions, recovered_from, recoveries, recoveries_in_words,
+    spent, spent_on, tries, unpublished, why_held,
 };
 pub use gates::{canary, excused, flaky, flaky_in_words, test_proof};
 pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};

@@ -309,6 +309,10 @@ fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) 
             }
             match reason {
                 StopReason::RedBase | StopReason::GateUnproven | StopReason::OnlyLanding => {}
+                StopReason::BranchMoved { .. } => {
+                    let way = facts::branch_moved(night);
+                    lines.extend(way.map(|way| format!("next: {way}")));
+                }
                 StopReason::Time | StopReason::Cost => {
                     lines.push("the next night takes what is left".to_owned());
                 }
@@ -316,8 +320,7 @@ fn notes(night: &Night, now: Timestamp, running: bool, lines: &mut Vec<String>) 
                 | StopReason::FailuresInARow { .. }
                 | StopReason::Limited { .. }
                 | StopReason::AgentUnusable { .. }
-                | StopReason::Broken { .. }
-                | StopReason::BranchMoved { .. } => lines.push(format!("next: {NAME} resume")),
+                | StopReason::Broken { .. } => lines.push(format!("next: {NAME} resume")),
             }
         }
         Some((None, _)) => {}

@@ -82,9 +82,18 @@ pub fn waiting(home: &Home) -> Vec<Waiting> {
         let night = Night::replay(reading.entries).ok().filter(|_| reading.damage.is_none())?;
         let why = why(&night)?;
         let cut_off = night.ended().is_none() && !night.only_lands();
+        if let Some(why) = moved(&night) {
+            return Some(Waiting { night: id, why, cut_off: true });
+        }
         publishes(&night).then_some(Waiting { night: id, why, cut_off })
     });
     found.collect()
+}
+
+/// Why a night waits whose branch somebody else moved: nothing of it is published before it is put back.
+fn moved(night: &Night) -> Option<String> {
+    let way = report::branch_moved(night)?;
+    Some(format!("somebody else moved its branch; {way}"))
 }
 
 /// Why a night with something on its branch is not out.
@@ -141,6 +150,9 @@ pub fn land(
     }
     if night.has_nothing_to_publish() {
         return kept("nothing landed in it".to_owned());
+    }
+    if let Some(why) = moved(&night) {
+        return kept(why);
     }
     if !publishes(&night) {
         return kept(format!("it was cut off; `{NAME} resume` goes on with it"));

@@ -107,6 +107,32 @@ fn what_was_to_stay_here_is_not_said_to_be_out() {
 }
 
 #[test]
+fn a_branch_that_a_person_moved_waits_and_the_way_out_is_said() {
+    let wait = TestNight::waits("echo b > src/from_b.txt");
+    let script =
+        format!("[ $NIGHTSHIFT_TASK = b ] || {{ echo a > src/from_a.txt; exit 0; }}\n{wait}");
+    let night = one_task().task("b", "Add two").agent(&script).tier("off").commit();
+    let mut child = night.spawn(&[]);
+    let journal = || night.journal().and_then(|path| fs::read_to_string(path).ok());
+    wait_for("a landed", || journal().is_some_and(|text| text.contains("\"landed\"")));
+    let form =
+        ["for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads/nightshift/"];
+    let found = night.git(&form);
+    let (branch, tip) = found.split_once(' ').unwrap();
+    night.git(&["branch", "-f", branch, "main"]);
+    night.go(&["b"]);
+    child.wait().unwrap();
+    let way = format!("git branch MINE {branch} && git branch -f {branch} {tip}");
+    let ran = night.call(&["status"]).says(&format!("next: {way}, then nightshift resume"));
+    let ran = ran.says("not out yet").then().call(&["land"]).exit(6).says(&way);
+    let night = ran.then().call(&["resume"]).says(&way).then();
+    night.git(&["branch", "MINE", branch]);
+    night.git(&["branch", "-f", branch, tip]);
+    let night = night.call(&["resume"]).exit(0).landed(["a", "b"]).then();
+    is_out(&night);
+}
+
+#[test]
 fn a_line_that_breaks_is_tried_again_by_the_night_itself() {
     let night = one_task().commit();
     // Both pushes of the first try: together, and the branch by itself.
