@@ -152,7 +152,7 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
         // The summary cannot know what else there is to do.
         let damaged = found.damage.is_some();
         let told = |line: &&str| {
-            !line.starts_with("next: ") && !(damaged && line.starts_with("not ended: "))
+            !(line.starts_with("next: ") || damaged && line.starts_with("not ended: "))
         };
         lines.extend(summary.lines().filter(told).map(str::to_owned));
         if let Some(damage) = &found.damage {
