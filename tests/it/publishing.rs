@@ -119,7 +119,9 @@ fn a_branch_that_a_person_moved_waits_and_the_way_out_is_said() {
         ["for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads/nightshift/"];
     let found = night.git(&form);
     let (branch, tip) = found.split_once(' ').unwrap();
-    night.git(&["branch", "-f", branch, "main"]);
+    let tree = format!("{tip}^{{tree}}");
+    let mine = night.git(&["commit-tree", "-p", tip, "-m", "mine", &tree]);
+    night.git(&["branch", "-f", branch, &mine]);
     night.go(&["b"]);
     child.wait().unwrap();
     let way = format!("git branch MINE {branch} && git branch -f {branch} {tip}");
