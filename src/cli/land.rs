@@ -149,7 +149,9 @@ pub(super) fn earlier(
             }
         }
     }
-    if news && let Err(problem) = known::tell(surroundings, home) {
+    if (news || known::waits(home))
+        && let Err(problem) = known::tell(surroundings, home)
+    {
         output.note(&format!("the other machines were not told: {problem}"));
     }
     kept
