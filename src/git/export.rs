@@ -20,6 +20,9 @@ use crate::{
 /// How a directory begins in which a pack is made, in the vault.
 const STAGE: &str = ".pack-";
 
+/// How a file begins that is not whole yet, beside the person's packs. Not `tmp_`: git removes such files.
+const COMING: &str = ".nightshift-";
+
 /// The mark on a pack whose ref does not stand yet. Gone when this is dropped.
 pub(super) struct Kept(PathBuf);
 
@@ -116,7 +119,7 @@ pub(super) fn pack(
         if to.exists() {
             continue;
         }
-        let coming = directory.join(format!("tmp_{file}"));
+        let coming = directory.join(format!("{COMING}{file}"));
         files::remove_file(&coming)?;
         files::copy(&from, &coming)?;
         let copied = std::fs::File::open(&coming).and_then(|file| file.sync_all());
@@ -127,12 +130,14 @@ pub(super) fn pack(
     Ok(Some(kept))
 }
 
-/// Removes the marks that a killed night left. Only the holder of the night's lock may call it.
+/// Removes the marks and the unfinished files that a killed night left. Only the holder of the night's lock may call it.
 pub(super) fn clear_marks(directory: &Path) -> Result<(), Error> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     for path in entries.flatten().map(|entry| entry.path()) {
         let is_mark = path.extension().is_some_and(|extension| extension == "keep");
-        if is_mark && std::fs::read_to_string(&path).is_ok_and(|text| text == mark()) {
+        let is_ours = is_mark && std::fs::read_to_string(&path).is_ok_and(|text| text == mark());
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        if is_ours || name.is_some_and(|name| name.starts_with(COMING)) {
             files::remove_file(&path)?;
         }
     }

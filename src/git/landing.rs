@@ -288,9 +288,6 @@ fn show(
     let mut looks = 0;
     loop {
         let found = ours(vault, user, branch, tip, former)?;
-        if found.is_some() && user.is_checked_out(branch) {
-            return Ok(());
-        }
         looks += 1;
         match user.publish_ref(vault, branch, found.as_ref(), tip) {
             Err(Error::Moved { .. }) if looks < LOOKS => sleep(PAUSE),

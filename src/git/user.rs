@@ -242,7 +242,8 @@ impl UserRepository {
     }
 
     /// Makes or moves one of our refs, after writing one pack of the objects that are missing here.
-    /// Safe to repeat. Refuses every name outside our namespaces.
+    /// Safe to repeat. Refuses every name outside our namespaces, and leaves a branch that the person has checked out
+    /// where it is.
     pub fn publish_ref(
         &self,
         vault: &Vault,
@@ -259,6 +260,10 @@ impl UserRepository {
         }
         let kept = self.export(vault, &repository, (name, to))?;
         faults::pass("user.packed");
+        // Looked at as late as can be: to move it then would move their HEAD.
+        if expected.is_some() && self.is_checked_out(name) {
+            return Ok(());
+        }
         // Opened again: libgit2 makes directories where the repository was when it was opened.
         move_ref(&self.repository()?, name, expected, to)?;
         drop(kept);
