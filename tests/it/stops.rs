@@ -182,7 +182,8 @@ fn the_first_interrupt_saves_and_the_second_kills_at_once() {
     wait_for("the stop in its record", || {
         fs::read_to_string(night.journal().unwrap()).unwrap().contains("stop_asked")
     });
-    assert_eq!(night.agents(), 1, "it does not listen, and has ten seconds");
+    // A copy that is about to become `sleep` counts too.
+    assert!(night.agents() > 0, "it does not listen, and has ten seconds");
     let began = Instant::now();
     send(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();

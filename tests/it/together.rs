@@ -115,7 +115,7 @@ fn one_after_another_where_that_is_wanted() {
     // Each would be there by now.
     assert_eq!(night.agents(), 1);
     night.go(&["c", "b", "a"]);
-    let ran = ended(night, child).exit(0).landed(["a", "b", "c"]);
+    let ran = ended(night, child).exit(0).landed_in_order(["a", "b", "c"]);
     let journal = std::fs::read_to_string(ran.journal()).unwrap();
     assert!(!journal.contains("restack"), "{journal}");
 }

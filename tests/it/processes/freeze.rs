@@ -35,11 +35,11 @@ async fn freeze(scene: &Scene, running: &mut Running) -> Frozen {
     frozen
 }
 
-/// Asks for a freeze and does not wait for it.
+/// Asks for a freeze and does not wait for it. On a busy machine the answer can be there before we look once.
 async fn ask(running: &mut Running) {
     tokio::select! {
         biased;
-        frozen = running.freeze() => panic!("at once: {frozen:?}"),
+        frozen = running.freeze() => { frozen.unwrap(); }
         () = std::future::ready(()) => {}
     }
 }

@@ -33,6 +33,9 @@ pub(crate) struct Ran {
     output: Output,
 }
 
+/// The line of the user's file for one task after another.
+const ONE: &str = "limits: {parallel: 1}";
+
 /// The gate that most tests use: every `src/*.txt` must be free of the word `broken`.
 const GATE: &str = "#!/bin/sh\nif grep -rn broken src; then echo 'not ok unbroken'; exit 1; fi\n";
 
@@ -158,7 +161,7 @@ impl TestNight {
 
     /// Strictly one task after another: for tests in which their order is what is shown.
     pub(crate) fn one_at_a_time(self) -> Self {
-        self.user("limits: {parallel: 1}")
+        self.user(ONE)
     }
 
     /// A script that waits until [`TestNight::go`] is called for its task.
@@ -350,9 +353,15 @@ impl Ran {
         refs.lines().max().map(str::to_owned)
     }
 
-    /// Exactly these tasks are on the branch, in this order, each commit with its own tree in its
-    /// trailer, here and on the remote, and with a receipt.
+    /// Exactly these tasks are on the branch, each commit with its own tree in its trailer, here and on the remote, and
+    /// with a receipt; in this order where the night did [one at a time](TestNight::one_at_a_time).
     pub(crate) fn landed<const N: usize>(self, ids: [&str; N]) -> Ran {
+        let in_any_order = !self.night.user.contains(ONE);
+        self.check_landed(ids, in_any_order)
+    }
+
+    /// As [`Ran::landed`], in this order.
+    pub(crate) fn landed_in_order<const N: usize>(self, ids: [&str; N]) -> Ran {
         self.check_landed(ids, false)
     }
 
@@ -361,7 +370,7 @@ impl Ran {
         self.check_landed(ids, true)
     }
 
-    fn check_landed<const N: usize>(self, ids: [&str; N], in_any_order: bool) -> Ran {
+    fn check_landed<const N: usize>(self, mut ids: [&str; N], in_any_order: bool) -> Ran {
         let Some(branch) = self.branch() else {
             assert_eq!(ids.len(), 0, "no branch:\n{}", self.all());
             return self;
@@ -385,6 +394,7 @@ impl Ran {
         }
         if in_any_order {
             found.sort();
+            ids.sort_unstable();
         }
         assert_eq!(found, ids, "{}", self.all());
         if self.night.remote && N > 0 {
