@@ -181,11 +181,18 @@ impl TestNight {
     /// Agents of this night that run right now.
     pub(crate) fn agents(&self) -> usize {
         let line = format!("sh\0{}\0", self.path("agent.sh").display());
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let is_one = |entry: &fs::DirEntry| {
-            fs::read(entry.path().join("cmdline")).is_ok_and(|found| found == line.as_bytes())
+        let is_one = |process: &str| {
+            fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|found| found == line.as_bytes())
         };
-        processes.filter(is_one).count()
+        // A copy of one that is about to become another program looks the same.
+        let is_copy = |process: &str| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+            parent.is_some_and(is_one)
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|process| is_one(process) && !is_copy(process)).count()
     }
 
     pub(crate) fn without_remote(mut self) -> Self {
