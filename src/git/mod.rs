@@ -128,6 +128,8 @@ const PACKING: &str = "packing";
 
 /// How the name of a vault begins that is not yet in its place.
 const HALF_MADE: &str = ".vault-";
+/// How libgit2 names an object that it is writing.
+const HALF_WRITTEN: &str = "tmp_object_git2_";
 
 /// More than this many at a time are not kept: a deed uses two, and so does each of two things made beside it.
 const IDLE: usize = 6;
@@ -252,8 +254,9 @@ impl Vault {
             files::remove_file(&self.directory.join(name))?;
         }
         for place in [self.directory.parent().unwrap_or(&self.directory), &self.directory] {
-            clear_half_made(place)?;
+            clear(place, HALF_MADE)?;
         }
+        clear(&self.directory.join("objects"), HALF_WRITTEN)?;
         export::clear_stages(&self.directory)?;
         clear_ref_locks(&self.directory.join("refs"))
     }
@@ -374,11 +377,11 @@ fn make(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes vaults in `directory` that a killed process had begun to make.
-fn clear_half_made(directory: &Path) -> Result<(), Error> {
+/// Removes what a killed process had begun in `directory` under names that begin so.
+fn clear(directory: &Path, begin: &str) -> Result<(), Error> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     for entry in entries.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(HALF_MADE.as_bytes()) {
+        if entry.file_name().as_encoded_bytes().starts_with(begin.as_bytes()) {
             files::remove_tree(&entry.path())?;
         }
     }

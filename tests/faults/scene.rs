@@ -253,7 +253,11 @@ impl Scene {
                 let marks = [".tmp", ".gone-", ".vault-", "tmp_", "run-"];
                 let half = marks.iter().any(|mark| name.starts_with(mark));
                 // What an agent sees and what an attempt told is kept.
-                let kept = path.components().any(|part| part.as_os_str() == "nights");
+                // The history for agents is a cache: what was begun in it goes with it.
+                let places = ["nights", "history"];
+                let kept = path
+                    .components()
+                    .any(|part| places.iter().any(|place| part.as_os_str() == *place));
                 let lock = path.extension().is_some_and(|kind| kind == "lock");
                 // Places of agents are files that stay; what counts is whether somebody has one.
                 let free = path.parent().is_some_and(|parent| parent.ends_with("agents"))
