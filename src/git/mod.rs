@@ -381,8 +381,13 @@ fn make(directory: &Path) -> Result<(), Error> {
 fn clear(directory: &Path, begin: &str) -> Result<(), Error> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     for entry in entries.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(begin.as_bytes()) {
+        if !entry.file_name().as_encoded_bytes().starts_with(begin.as_bytes()) {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             files::remove_tree(&entry.path())?;
+        } else {
+            files::remove_file(&entry.path())?;
         }
     }
     Ok(())
