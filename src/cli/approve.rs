@@ -10,13 +10,13 @@ use crate::{
         tell::Cleaner,
     },
     ids::{NAME, NightId, TaskId},
-    night::{Night, Publication},
+    night::Night,
     policy::Refusal,
     report::{self, text},
     runner::{
         decide::{Outside, Word},
         home::Home,
-        open::{self, Wishes},
+        open,
         permit::{Permit, PlanEdit},
         places::Surroundings,
         prepare::{Preparation, Request},
@@ -36,15 +36,8 @@ pub(super) struct Approve {
     /// What to remember about it
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// Leave the branch here
-    #[arg(long)]
-    no_push: bool,
-    /// Push the branch, leave the pull request as it is
-    #[arg(long)]
-    no_pr: bool,
+    #[command(flatten)]
+    deciding: decide::Deciding,
 }
 
 pub(super) fn approve(
@@ -107,7 +100,7 @@ pub(super) fn approve(
         })),
     }
     let count = results.values().map(Vec::len).sum::<usize>() + permitted.len();
-    if count > 0 && !command.yes {
+    if count > 0 && !command.deciding.yes {
         let what = if count == 1 { "it".to_owned() } else { format!("these {count}") };
         if output.asks() && !output.confirmed(&format!("approve {what}?")) {
             output.note("nothing was approved");
@@ -256,21 +249,11 @@ fn land(
             reason: command.note.clone(),
         })
         .collect();
-    let wishes = Wishes {
-        no_push: command.no_push,
-        no_pr: command.no_pr,
-        attended: output.attended(),
-        ..Wishes::default()
-    };
+    let wishes = command.deciding.wishes(output);
     let opened = crate::runner::decide::open(surroundings, home, id, &words, wishes, lock)?;
     let (night, exit) = drive(surroundings, opened, output)?;
     let answers = words.iter().map(|word| landed(&night, &word.task)).collect();
-    let around = match exit {
-        code::INTERRUPTED | code::TERMINATED | code::BUG => exit,
-        _ if matches!(night.publication(), Publication::Failed { .. }) => code::UNPUBLISHED,
-        _ => code::DONE,
-    };
-    Ok((answers, around))
+    Ok((answers, decide::around(&night, exit)))
 }
 
 fn landed(night: &Night, task: &TaskId) -> Answer {

@@ -12,11 +12,47 @@ use crate::{
         tell::{self, Cleaner},
     },
     ids::{AttemptId, NAME, NightId, TaskId},
-    night::{AttemptRecord, Night, TaskState},
+    night::{AttemptRecord, Night, Publication, TaskState},
     outcome::Candidate,
     report::{self, text},
-    runner::{decide, home::Home, refused::Refused},
+    runner::{decide, home::Home, open::Wishes, refused::Refused},
 };
+
+/// What somebody says who decides about landed or held work, beside what it is about.
+#[derive(Debug, clap::Args)]
+pub(super) struct Deciding {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+    /// Leave the branch here
+    #[arg(long)]
+    no_push: bool,
+    /// Push the branch, leave the pull request as it is
+    #[arg(long)]
+    no_pr: bool,
+}
+
+impl Deciding {
+    /// The same for the night that carries it out.
+    pub(super) fn wishes(&self, output: &Output) -> Wishes {
+        Wishes {
+            no_push: self.no_push,
+            no_pr: self.no_pr,
+            attended: output.attended(),
+            ..Wishes::default()
+        }
+    }
+}
+
+/// What a command ends with beside its answers, when the night that carried it out ended with `exit`: those say which
+/// results did not land. A night that was stopped early is so still after a decision: that is no news of the decision.
+pub(super) fn around(night: &Night, exit: u8) -> u8 {
+    match exit {
+        code::INTERRUPTED | code::TERMINATED | code::HUNG_UP | code::BUG => exit,
+        _ if matches!(night.publication(), Publication::Failed { .. }) => code::UNPUBLISHED,
+        _ => code::DONE,
+    }
+}
 
 /// A task as a person named it.
 pub(super) struct Named {
@@ -296,13 +332,14 @@ impl Chosen {
     }
 }
 
-/// The worst of several exit codes, in the order of the table: 70 > 2 > 3 > 5 > 130 > 6 > 4 > 1 > 0.
+/// The worst of several exit codes, in the order of the table: 70 > 2 > 3 > 5 > 130 > 143 > 129 > 6 > 4 > 1 > 0.
 pub(super) fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
-    const ORDER: [u8; 10] = [
+    const ORDER: [u8; 11] = [
         code::DONE,
         code::FINDINGS,
         code::STOPPED,
         code::UNPUBLISHED,
+        code::HUNG_UP,
         code::TERMINATED,
         code::INTERRUPTED,
         code::BUSY,

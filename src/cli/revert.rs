@@ -37,15 +37,8 @@ pub(super) struct Revert {
     /// Only say what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// Leave the branch here
-    #[arg(long)]
-    no_push: bool,
-    /// Push the branch, leave the pull request as it is
-    #[arg(long)]
-    no_pr: bool,
+    #[command(flatten)]
+    deciding: decide::Deciding,
 }
 
 /// What is to be taken back.
@@ -104,7 +97,7 @@ pub(super) fn revert(
         return Ok(code::DONE);
     }
     output.note(&shown);
-    if !command.yes && output.asks() && !output.confirmed("take it back?") {
+    if !command.deciding.yes && output.asks() && !output.confirmed("take it back?") {
         output.note("nothing was reverted");
         return Ok(code::FINDINGS);
     }
@@ -231,7 +224,7 @@ fn rebuild(
 ) -> Result<(Night, u8), Refused> {
     open::not_stopped(home)?;
     let lock = open::lock(home, Some(id.clone()))?;
-    let wishes = command.wishes(output);
+    let wishes = command.deciding.wishes(output);
     let words = (tasks, command.reason.as_deref());
     let opened = revert::rebuild(surroundings, home, id, words, wishes, lock)?;
     let (night, exit) = drive(surroundings, opened, output)?;
@@ -283,7 +276,7 @@ fn reverse(
     let unfinished = open::unfinished(home)?.filter(|(_, at_it)| {
         chosen.tasks.iter().any(|task| at_it.opening().reverse_of(task).is_some())
     });
-    let wishes = command.wishes(output);
+    let wishes = command.deciding.wishes(output);
     let opened = if let Some((id, at_it)) = unfinished {
         if !takes(&at_it, chosen) {
             return Err(Refused::usage(
@@ -313,23 +306,9 @@ fn takes(night: &Night, chosen: &Chosen) -> bool {
     })
 }
 
+/// As for a decision, but what was stopped is not taken back yet.
 fn around(night: &Night, exit: u8) -> u8 {
-    match exit {
-        code::INTERRUPTED | code::TERMINATED | code::BUG | code::STOPPED => exit,
-        _ if matches!(night.publication(), Publication::Failed { .. }) => code::UNPUBLISHED,
-        _ => code::DONE,
-    }
-}
-
-impl Revert {
-    fn wishes(&self, output: &Output) -> Wishes {
-        Wishes {
-            no_push: self.no_push,
-            no_pr: self.no_pr,
-            attended: output.attended(),
-            ..Wishes::default()
-        }
-    }
+    if exit == code::STOPPED { exit } else { decide::around(night, exit) }
 }
 
 fn shown_merged(chosen: &Chosen, over: &Over, cleaner: &Cleaner) -> String {

@@ -193,7 +193,7 @@ async fn a_model_that_falls_silent_in_the_middle_is_given_up_and_asked_for_the_c
     let Some(mut scene) = Scene::with(vec![write("half.txt", "half\n"), hang]).await else {
         return;
     };
-    scene.job.stall_limit = Duration::from_secs(3);
+    scene.job.stall_limit = Duration::from_secs(15);
     let report = scene.run().await;
     assert_eq!(report.ended, AgentEnd::Stalled);
     assert_eq!(fs::read_to_string(scene.path("work/half.txt")).unwrap(), "half\n");
