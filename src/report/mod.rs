@@ -3,6 +3,7 @@
 //!
 //! Pure: reads a [`Night`](crate::night::Night), returns text. No agent's claim is repeated as a fact.
 
+pub mod boxes;
 mod commit;
 mod evidence;
 mod facts;
