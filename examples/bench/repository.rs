@@ -46,7 +46,7 @@ pub(crate) fn make(at: &Path, mut files: Files, gate: &str) {
     files.push((
         ".nightshift/config.yml".to_owned(),
         format!(
-            "limits: {{tasks: {TASKS}}}\npolicy:\n  tests: optional\n  paths: {{allow: [\"src/**\", \
+            "limits: {{tasks: {TASKS}, parallel: 1}}\npolicy:\n  tests: optional\n  paths: {{allow: [\"src/**\", \
              \"crates/**\"]}}\ngate:\n  steps: [{{name: gate, run: {gate}}}]\n"
         ),
     ));

@@ -268,7 +268,8 @@ pub(super) fn drive(
     let stop = opened.hands.stop.clone();
     let stamped = surroundings.value("JOURNAL_STREAM").is_none();
     let mut live = Live::new(output, stamped, clock::now());
-    let Opened { night, journal, hands, stop_files, slots, lock, entries, first } = opened;
+    let Opened { night, journal, hands, stop_files, slots, watchman, lock, entries, first } =
+        opened;
     let home = Home {
         user: hands.user.clone(),
         vault: hands.vault.clone(),
@@ -289,7 +290,7 @@ pub(super) fn drive(
     let code = std::cell::Cell::new(code::BUG);
     let ended = tokio.block_on(async {
         let signal = watch_signals(stop, output.attended());
-        let mut runner = Runner::new(night, journal, hands, stop_files, slots, &mut live);
+        let mut runner = Runner::new(night, journal, hands, stop_files, slots, watchman, &mut live);
         for event in first {
             runner.record(event)?;
         }

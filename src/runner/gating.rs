@@ -31,6 +31,8 @@ use crate::{
 
 /// Runs of a gate on one tree: the first, and as many more as `gate.flaky_reruns` can ask for.
 const MOST_RUNS: u32 = 6;
+/// How the names of gates' homes begin.
+const HOME: &str = "run-";
 
 /// A run of the gate on one tree.
 pub(super) struct Trial<'t> {
@@ -257,6 +259,18 @@ impl Hands {
         .await
     }
 
+    /// Removes the homes of gates that could not be removed when their gates had ended.
+    pub(super) fn leave_no_gates_home(&self) {
+        let ours = format!("-{}", std::process::id());
+        let found = std::fs::read_dir(self.places.work()).into_iter().flatten().flatten();
+        let names = found.filter_map(|entry| entry.file_name().into_string().ok());
+        for name in names.filter(|name| name.starts_with(HOME) && name.ends_with(&ours)) {
+            if let Err(problem) = files::remove_tree(&self.places.work().join(name)) {
+                tracing::warn!(%problem, "could not remove a gate's home");
+            }
+        }
+    }
+
     async fn gate_in(
         &self,
         brief: &Brief,
@@ -268,7 +282,7 @@ impl Hands {
         let base = trial.of == Whose::Base;
         let place = trial.logs.trim_start_matches("gate/").replace('/', "-");
         // A name of this process: what an earlier one could not remove is not in the way.
-        let place = self.places.work().join(format!("run-{place}-{}", std::process::id()));
+        let place = self.places.work().join(format!("{HOME}{place}-{}", std::process::id()));
         files::remove_tree(&place)?;
         let egress = (!spec.network.is_empty()).then(|| Egress::new(spec.network.clone()));
         let run = GateRun {

@@ -91,6 +91,7 @@ impl<'l> Runner<'l> {
         hands: Hands,
         stop_files: stop::StopFiles,
         slots: AgentSlots,
+        watchman: clock::Watchman,
         watch: &'l mut dyn Watch,
     ) -> Runner<'l> {
         Runner {
@@ -101,7 +102,7 @@ impl<'l> Runner<'l> {
             hands: Arc::new(hands),
             stop_files,
             slots,
-            watchman: clock::Watchman::begin(),
+            watchman,
             watch,
         }
     }
@@ -218,6 +219,7 @@ impl<'l> Runner<'l> {
             held.end().await;
         }
         self.hands.supervisor.retire().await;
+        self.hands.leave_no_gates_home();
         // Who stops at once does not wait for a network, and one that was away a moment ago is away.
         let away = matches!(self.night.publication(), Publication::Failed { passing: true, .. });
         self.hands.tell_others(self.stop.asked() != Some(Urgency::Now) && !away).await;

@@ -83,6 +83,8 @@ pub struct Opened {
     pub stop_files: StopFiles,
     /// Places of agents, of which other nights have some.
     pub slots: AgentSlots,
+    /// Looks at the clocks since before the night's beginning was written down: a clock that is set in between is seen.
+    pub watchman: clock::Watchman,
     /// Held until the process ends.
     pub lock: Lock,
     /// The facts so far.
@@ -176,9 +178,10 @@ pub(super) fn begin(
     let forge = forge(surroundings, home, wishes)?;
     let night = home.claim_night(surroundings)?;
     let pr = &preparation.settings.pr;
+    let watchman = clock::Watchman::begin();
     let opening = Opening {
         night: night.clone(),
-        at: clock::now(),
+        at: watchman.day(),
         repository: home.user.root().display().to_string(),
         base: preparation.base.clone(),
         plan,
@@ -217,7 +220,8 @@ pub(super) fn begin(
     let night = Night::open(opening);
     let first = Vec::new();
     let slots = AgentSlots::of(surroundings, home, night.opening().night.clone())?;
-    Ok(Opened { night, journal, hands, stop_files, slots, lock, entries: vec![entry], first })
+    let entries = vec![entry];
+    Ok(Opened { night, journal, hands, stop_files, slots, watchman, lock, entries, first })
 }
 
 /// The night that has something left to do beside its publication: the last one, else an earlier one that was cut
@@ -318,7 +322,8 @@ pub fn resume(
     let hands = equipment.hands(surroundings, home, night_places, wishes)?;
     let slots = AgentSlots::of(surroundings, home, id.clone())?;
     let stop_files = StopFiles::of(home);
-    Ok(Opened { night, journal, hands, stop_files, slots, lock, entries, first })
+    let watchman = clock::Watchman::begin();
+    Ok(Opened { night, journal, hands, stop_files, slots, watchman, lock, entries, first })
 }
 
 /// What a fresh night and a resumed one find in different ways.

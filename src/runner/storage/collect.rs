@@ -195,7 +195,7 @@ pub fn collect(
             let _ = files::remove_tree(&gate);
         }
     }
-    let ours = left_overs(&places.work(), &["trial-", "gate-"], now)
+    let ours = left_overs(&places.work(), &["trial-", "gate-", "run-"], now)
         .chain(left_overs(places.state(), &[".vault-"], now))
         .chain(short_names(temporary, now));
     for path in ours {
