@@ -149,7 +149,7 @@ pub(super) fn earlier(
             }
         }
     }
-    if (news || known::waits(home))
+    if (news || known::waits(home) || known::is_behind(surroundings, home))
         && let Err(problem) = known::tell(surroundings, home)
     {
         output.note(&format!("the other machines were not told: {problem}"));

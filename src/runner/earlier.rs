@@ -196,8 +196,13 @@ pub(super) fn asked(setback: &Setback) -> (String, Vec<String>) {
 /// The nights of the last weeks, oldest first. A journal that cannot be read says nothing here; `status` names the
 /// damage.
 pub(super) fn nights(places: &Places) -> impl Iterator<Item = Night> {
+    newest(places, NIGHTS)
+}
+
+/// As [`nights`], at most so many.
+pub(super) fn newest(places: &Places, most: usize) -> impl Iterator<Item = Night> {
     let nights = places.all_nights();
-    let first = nights.len().saturating_sub(NIGHTS);
+    let first = nights.len().saturating_sub(most);
     let places = places.clone();
     nights.into_iter().skip(first).filter_map(move |id| {
         let reading = journal::read(&places.night(&id).journal()).ok()?;

@@ -199,17 +199,29 @@ impl Hands {
 }
 
 fn gather(vault: &Vault, places: &Places, redactor: &Redactor) -> Result<(), String> {
+    keep(vault, |ledger| add(ledger, earlier::nights(places), redactor))
+}
+
+/// Adds what these nights came to, as far as others may know of them.
+fn add(ledger: &mut Ledger, nights: impl Iterator<Item = Night>, redactor: &Redactor) {
     let told = |night: &Night| {
         let publish = &night.opening().publish;
         publish.push && publish.remote.is_some()
     };
-    keep(vault, |ledger| {
-        for night in earlier::nights(places).filter(told) {
-            for fact in facts(&night) {
-                ledger.put(&fact, night.last_fact(), |value| redactor.redact_all(value));
-            }
+    for night in nights.filter(told) {
+        for fact in facts(&night) {
+            ledger.put(&fact, night.last_fact(), |value| redactor.redact_all(value));
         }
-    })
+    }
+}
+
+/// True when one of the last nights came to something that our own ledger lacks: a disk refused it at that night's
+/// end.
+pub fn is_behind(surroundings: &Surroundings, home: &Home) -> bool {
+    let Ok((ours, _, _)) = read(&home.vault, &stored::name()) else { return false };
+    let mut all = ours.clone();
+    add(&mut all, earlier::newest(&home.places, 3), &redactor(surroundings, &[]));
+    all != ours
 }
 
 /// What other machines must know of a night.
