@@ -34,6 +34,7 @@ pub mod workspace;
 pub mod gate;
 pub mod agent;
 pub mod forge;
+pub mod notify;
 pub mod journal;
 
 // Second floor: the night.

@@ -10,9 +10,11 @@ use crate::{
     diagnostic::Style,
     report::text,
     runner::{
+        home::Home,
         places::Surroundings,
         prepare::user_settings,
         refused::Refused,
+        tell::Telling,
         walls::{self, Found, Outcome, Trial},
     },
     sandbox::{Tier, trial::WAYS},
@@ -20,15 +22,22 @@ use crate::{
 
 /// Say which walls hold on this machine, and what they do not stop
 #[derive(Debug, clap::Args)]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    /// Send a trial on every way of `notify` instead, and say what became of it
+    #[arg(long)]
+    notify: bool,
+}
 
 pub(super) fn doctor(
     surroundings: &Surroundings,
-    _global: &Global,
-    _command: &Doctor,
+    global: &Global,
+    command: &Doctor,
     output: &mut Output,
 ) -> Result<u8, Refused> {
     let settings = user_settings(surroundings, Style::Plain)?;
+    if command.notify {
+        return notify(surroundings, global, output);
+    }
     let wish = settings.sandbox.unwrap_or(Sandbox::Auto);
     let found = walls::find(surroundings, wish, &surroundings.cache, true)?;
     let enough = found.tier != Tier::None || wish == Sandbox::Off;
@@ -37,6 +46,29 @@ pub(super) fn doctor(
         output.json("doctor", &in_json(&found, exit));
     } else if !output.is_quiet() || !enough {
         output.result(&in_words(&found, wish));
+    }
+    Ok(exit)
+}
+
+fn notify(surroundings: &Surroundings, global: &Global, output: &Output) -> Result<u8, Refused> {
+    let home = Home::open(surroundings, &global.repository())?;
+    let told = Telling::of(surroundings, &home).trial();
+    let missed = told.iter().any(|(_, why)| why.is_some());
+    let exit = if missed { code::FINDINGS } else { code::DONE };
+    if output.is_json() {
+        let ways: Vec<Value> =
+            told.iter().map(|(way, why)| json!({"way": way, "problem": why})).collect();
+        output.json("doctor", &json!({"notify": ways, "exit": exit}));
+    } else if told.is_empty() {
+        let file = surroundings.user_file_shown();
+        output.result(&format!("nobody is told of a night: {file} has no `notify`"));
+    } else {
+        for (way, why) in &told {
+            output.result(&match why {
+                None => format!("told      {way}"),
+                Some(why) => format!("NOT TOLD  {way}: {}", text::inline_plain(why)),
+            });
+        }
     }
     Ok(exit)
 }

@@ -127,6 +127,16 @@ impl Output {
         }
     }
 
+    /// Something that went wrong beside the result, and that nothing else would tell.
+    pub fn trouble(&self, text: &str) {
+        if self.json {
+            let message = serde_json::json!({"schema": format!("{NAME}.note/1"), "message": text});
+            say(&message.to_string());
+        } else {
+            say(&format!("note: {text}"));
+        }
+    }
+
     /// True when lines may move: a terminal that can, and no wish against it.
     pub fn moving(&self) -> bool {
         #[expect(clippy::disallowed_methods, reason = "terminal habits are read where colours are")]

@@ -65,6 +65,8 @@ pub(super) fn resume(
     };
     output.note(&format!("going on with night {id}"));
     let wishes = Wishes { attended: output.attended(), ..Wishes::default() };
-    let opened = open::resume(surroundings, &home, &id, wishes, lock, Stop::new())?;
-    drive(surroundings, opened, output).map(|(_, code)| code)
+    run::telling(surroundings, &home, output, || {
+        let opened = open::resume(surroundings, &home, &id, wishes, lock, Stop::new())?;
+        drive(surroundings, opened, output).map(|(night, code)| (Some(night), code))
+    })
 }

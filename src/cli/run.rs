@@ -19,6 +19,7 @@ use crate::{
         places::Surroundings,
         prepare::{Preparation, Request},
         refused::{Refused, RefusedKind},
+        tell::Telling,
     },
 };
 
@@ -139,14 +140,47 @@ pub(super) fn run(
     let home = Home::open(surroundings, &request.repository)?;
     open::not_stopped(&home)?;
     let lock = lock(&home, command.wait, output)?;
+    telling(surroundings, &home, output, || {
+        night(surroundings, command, (&request, &home, lock), output)
+    })
+}
+
+/// Carries out what may become a night, and tells who asked for it. A person who sees that it was refused is told
+/// nothing else.
+pub(super) fn telling(
+    surroundings: &Surroundings,
+    home: &Home,
+    output: &Output,
+    night: impl FnOnce() -> Result<(Option<Night>, u8), Refused>,
+) -> Result<u8, Refused> {
+    let mut telling = Telling::of(surroundings, home);
+    telling.begin();
+    let ended = night();
+    let missed = match &ended {
+        Ok((night, code)) => telling.end(Ok(night.as_ref()), *code),
+        Err(_) if output.attended() => Vec::new(),
+        Err(refused) => telling.end(Err(refused), super::exit_code(refused.kind)),
+    };
+    for sentence in missed {
+        output.trouble(&sentence);
+    }
+    ended.map(|(_, code)| code)
+}
+
+fn night(
+    surroundings: &Surroundings,
+    command: &Run,
+    (request, home, lock): (&Request, &Home, Lock),
+    output: &Output,
+) -> Result<(Option<Night>, u8), Refused> {
     let wishes = Wishes {
         no_push: command.no_push,
         no_pr: command.no_pr,
         attended: output.attended(),
         ..Wishes::default()
     };
-    let kept = !command.no_push && land::earlier(surroundings, &home, command.fresh, &lock, output);
-    let left = match open::unfinished(&home) {
+    let kept = !command.no_push && land::earlier(surroundings, home, command.fresh, &lock, output);
+    let left = match open::unfinished(home) {
         // What a person approved is no night's work: it does not keep tonight's from beginning.
         Ok(Some((id, night))) if night.only_lands() => {
             output.note(&format!(
@@ -170,19 +204,21 @@ pub(super) fn run(
         }
         output.note(&format!("going on with {id}, which was cut off (--fresh begins a new night)"));
         let stop = Stop::new();
-        let opened = open::resume(surroundings, &home, &id, wishes, lock, stop)?;
-        return drive(surroundings, opened, output).map(|(_, code)| with_earlier(code, kept));
+        let opened = open::resume(surroundings, home, &id, wishes, lock, stop)?;
+        let (night, code) = drive(surroundings, opened, output)?;
+        return Ok((Some(night), with_earlier(code, kept)));
     }
-    let mut preparation = Preparation::read(surroundings, &request)?;
+    let mut preparation = Preparation::read(surroundings, request)?;
     check::known_tasks(&preparation, &request.tasks)?;
     if preparation.start_order(&request.tasks).is_empty() {
         let code = nothing_ready(&preparation, &request.tasks, output)?;
-        return Ok(with_earlier(code, kept));
+        return Ok((None, with_earlier(code, kept)));
     }
     preparation.look_at_checkout()?;
     let stop = Stop::new();
     let opened = open::open(surroundings, &preparation, &request.tasks, wishes, lock, stop)?;
-    drive(surroundings, opened, output).map(|(_, code)| with_earlier(code, kept))
+    let (night, code) = drive(surroundings, opened, output)?;
+    Ok((Some(night), with_earlier(code, kept)))
 }
 
 /// The exit code when earlier nights may still not be out: who reads nothing but codes must learn of it.

@@ -98,7 +98,7 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("pr.commit", Later),
     ("pr.open_limit", Later),
     ("schedule", Later),
-    ("notify", Later),
+    ("notify", UserOnly),
     ("memory", Later),
     ("keep", UserOnly),
     ("profile", Later),
@@ -138,7 +138,7 @@ const USER: &[(&str, Key)] = &[
     ("gate.setup_timeout", Later),
     ("pr", Later),
     ("schedule", Later),
-    ("notify", Later),
+    ("notify", Value),
     ("memory", Later),
     ("keep", Section),
     ("keep.nights", Value),
@@ -162,6 +162,17 @@ pub(super) const FALLBACK: &[(&str, Key)] = &[("models", Value), ("at", Value)];
 
 /// Keys of one agent of the user's file.
 pub(super) const PROFILE: &[(&str, Key)] = &[("command", Value)];
+
+/// Keys of one way on which somebody is told.
+pub(super) const NOTIFY: &[(&str, Key)] = &[
+    ("to", Value),
+    ("run", Value),
+    ("on", Value),
+    ("env", Value),
+    ("token", Value),
+    ("from", Value),
+    ("server", Value),
+];
 
 /// Keys of `sandbox`, where it is a map.
 pub(super) const SANDBOX: &[(&str, Key)] = &[

@@ -19,6 +19,7 @@
 //! | C020 | warning: allowed, and probably not meant |
 
 mod keys;
+mod notify;
 mod reader;
 mod repository;
 mod rules;
@@ -29,6 +30,7 @@ pub mod show;
 mod user;
 mod yaml;
 
+pub use notify::{Destination, Notify, Service, filled_in, topic};
 pub use settings::{
     AgentProfile, AgentSettings, Base, CLAUDE, CanarySetting, Draft, Fallback, GateSettings, Keep,
     Override, PlanFile, PlanSettings, PrSettings, Sandbox, Sections, Settings, UserGate,

@@ -13,6 +13,8 @@ use crate::{
     policy::{Layer, Origin, Policy},
 };
 
+use super::notify::Notify;
+
 /// The agent that holds when none is named.
 pub const CLAUDE: &str = "claude";
 /// What Claude Code is asked for when nobody names a model.
@@ -184,6 +186,8 @@ pub struct UserSettings {
     pub agents_at_once: Option<u32>,
     /// How long records of nights stay.
     pub keep: Keep,
+    /// Who is told of a night.
+    pub notify: Vec<Notify>,
     /// Programs that `agent.use` and `--agent` may name.
     pub agents: BTreeMap<String, AgentProfile>,
     /// What holds for the gates of all repositories.

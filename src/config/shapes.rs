@@ -307,6 +307,10 @@ pub(super) const REPOSITORY: &[Field] = &[
     field("pr.reviewers", TEXTS, "logins, or org/team"),
 ];
 
+/// Words of [`Occasion`](crate::report::notice::Occasion).
+pub(super) const OCCASIONS: &[&str] =
+    &["finished", "needs_you", "failed", "stopped", "unpublished", "refused"];
+
 /// Keys of the user's file that hold a value, besides limits and rules.
 pub(super) const USER: &[Field] = &[
     field(
@@ -346,6 +350,31 @@ pub(super) const USER: &[Field] = &[
         "the newest nights that stay whole; of older ones what nobody needs goes",
     ),
     field("keep.log_days", Number(1, 3_650), "days that transcripts and gate logs stay"),
+    field(
+        "notify",
+        List(&Map(&[
+            field(
+                "to",
+                Text,
+                "desktop, or slack:, discord:, teams:, ntfy:, healthchecks: and an address, or mail: and a mailbox",
+            ),
+            field(
+                "run",
+                TEXTS,
+                "program and arguments; the notice comes as JSON on standard input",
+            ),
+            field("on", List(&Word(OCCASIONS)), "when; always if not set"),
+            field("env", TEXTS, "variables that reach the program"),
+            field("token", Text, "ntfy: an access token"),
+            field("from", Text, "mail: the sender"),
+            field(
+                "server",
+                Text,
+                "mail: where it is handed in, such as smtps://user:password@host",
+            ),
+        ])),
+        "who is told of a night; ${NAME} stands for a variable of the job",
+    ),
     field("agent.sandbox", Word(SANDBOX), "the same as `sandbox`"),
     field(
         "agents",

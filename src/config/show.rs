@@ -9,6 +9,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::{
     keys::{self, Key},
+    notify,
     settings::{
         Base, CanarySetting, Draft, PlanFile, SETUP_TIMEOUT_S, Sandbox, Settings, UserSettings,
         Workspaces,
@@ -244,6 +245,9 @@ pub fn user_values(user: &UserSettings) -> Vec<(&'static str, Value)> {
         ("gate.canary", Value::from(if user.gate.canary_off { "off" } else { "auto" })),
         ("agents", Value::Mapping(agents.collect())),
     ];
+    if !user.notify.is_empty() {
+        values.push(("notify", Value::Sequence(user.notify.iter().map(notify::shown).collect())));
+    }
     // Without a word of the user's the machine says how many.
     if let Some(most) = user.agents_at_once {
         values.push(("agents_at_once", most.into()));

@@ -3,6 +3,7 @@
 
 use super::{
     keys::{self, nearest},
+    notify,
     reader::Reader,
     repository::{is_agent_name, version},
     rules,
@@ -64,6 +65,9 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSett
     settings.gate.flaky_reruns = root
         .find("gate.flaky_reruns")
         .and_then(|spot| reader.number(&spot, range("gate.flaky_reruns")));
+    if let Some(spot) = root.find("notify") {
+        settings.notify = notify::read(reader, &spot);
+    }
     let Some(agents) = root.find("agents") else { return settings };
     if !agents.value.is_mapping() {
         reader.wrong(&agents, "expected agents", "write `agents: {mine: {command: [my-agent]}}`");

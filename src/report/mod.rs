@@ -10,6 +10,7 @@ mod facts;
 mod gates;
 mod line;
 mod moved;
+pub mod notice;
 mod progress;
 mod pull_request;
 mod summary;

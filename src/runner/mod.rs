@@ -31,6 +31,7 @@ pub mod rules;
 pub mod stop;
 pub mod slots;
 pub mod storage;
+pub mod tell;
 pub mod turn;
 pub mod verify;
 pub mod walls;
