@@ -1,4 +1,4 @@
-//! `nightshift doctor`: what this machine can do for a night, found by trying.
+//! `nightshift doctor`: what this machine can do for a night, found by trying; and who we are on the remote's GitHub.
 //!
 //! Changes nothing. Never says that something works which was not tried.
 
@@ -8,9 +8,12 @@ use crate::{
     cli::{Global, Output, code},
     config::Sandbox,
     diagnostic::Style,
+    forge::{ForgeError, github::Identity},
+    git::user::UserRepository,
     report::text,
     runner::{
         home::Home,
+        home::GitHubAccess,
         places::Surroundings,
         prepare::user_settings,
         refused::Refused,
@@ -20,7 +23,7 @@ use crate::{
     sandbox::{Tier, trial::WAYS},
 };
 
-/// Say which walls hold on this machine, and what they do not stop
+/// Say which walls hold on this machine, what they do not stop, and who you are on GitHub
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {
     /// Send a trial on every way of `notify` instead, and say what became of it
@@ -40,12 +43,13 @@ pub(super) fn doctor(
     }
     let wish = settings.sandbox.unwrap_or(Sandbox::Auto);
     let found = walls::find(surroundings, wish, &surroundings.cache, true)?;
+    let github = github(surroundings, global);
     let enough = found.tier != Tier::None || wish == Sandbox::Off;
     let exit = if enough { code::DONE } else { code::FINDINGS };
     if output.is_json() {
-        output.json("doctor", &in_json(&found, exit));
+        output.json("doctor", &in_json(&found, github.as_ref(), exit));
     } else if !output.is_quiet() || !enough {
-        output.result(&in_words(&found, wish));
+        output.result(&in_words(&found, github.as_ref(), wish));
     }
     Ok(exit)
 }
@@ -73,7 +77,68 @@ fn notify(surroundings: &Surroundings, global: &Global, output: &Output) -> Resu
     Ok(exit)
 }
 
-fn in_words(found: &Found, wish: Sandbox) -> String {
+/// The GitHub of the repository here, where it has one, and who we are there.
+fn github(surroundings: &Surroundings, global: &Global) -> Option<OnGitHub> {
+    let path = global.repository();
+    let remote = UserRepository::open(&path).ok()?.remote().ok()??;
+    let access = GitHubAccess::of(surroundings, &remote)?;
+    let identity = access.identity();
+    Some(OnGitHub { access, identity })
+}
+
+/// A repository on GitHub.
+struct OnGitHub {
+    access: GitHubAccess,
+    identity: Result<Identity, ForgeError>,
+}
+
+impl OnGitHub {
+    fn words(&self) -> String {
+        let mut lines =
+            vec![format!("github   {}, with {}", self.access.address, self.access.source())];
+        if let Some(fork) = &self.access.fork {
+            lines.push(format!("  pushed to the fork {}", fork.slug()));
+        }
+        match &self.identity {
+            Ok(identity) => {
+                if identity.archived {
+                    lines.push(
+                        "  ✗ the repository is archived: nothing can be published".to_owned(),
+                    );
+                }
+                if identity.push == Some(false) && self.access.fork.is_none() {
+                    lines.push("  ✗ this token may not push there".to_owned());
+                }
+                lines.push(format!("  {}", text::inline_plain(&identity.words())));
+            }
+            Err(problem) => {
+                lines.push(format!("  ✗ {}", text::inline_plain(&problem.message)));
+                lines.push(format!("    {}", text::inline_plain(&problem.help)));
+            }
+        }
+        lines.push(
+            "  tried with what this shell has: a timer has its own environment, and no keyring"
+                .to_owned(),
+        );
+        lines.join("\n")
+    }
+
+    fn json(&self) -> Value {
+        let identity = self.identity.as_ref();
+        json!({
+            "repository": self.access.address.to_string(),
+            "fork": self.access.fork.as_ref().map(ToString::to_string),
+            "credential": self.access.source(),
+            "person": identity.ok().and_then(|identity| identity.person.clone()),
+            "push": identity.ok().and_then(|identity| identity.push),
+            "archived": identity.ok().map(|identity| identity.archived),
+            "approvals_needed": identity.ok().and_then(|identity| identity.reviews),
+            "problem": identity.err().map(|problem| format!("{problem}; {}", problem.help)),
+        })
+    }
+}
+
+fn in_words(found: &Found, github: Option<&OnGitHub>, wish: Sandbox) -> String {
     let mut lines = Vec::new();
     let used = match (found.tier, wish) {
         (_, Sandbox::Off) => "none, as your own file says: every report names it".to_owned(),
@@ -113,6 +178,7 @@ fn in_words(found: &Found, wish: Sandbox) -> String {
             )
         }
     });
+    lines.extend(github.map(OnGitHub::words));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -141,7 +207,7 @@ fn verdict(trial: &Trial) -> String {
     }
 }
 
-fn in_json(found: &Found, exit: u8) -> Value {
+fn in_json(found: &Found, github: Option<&OnGitHub>, exit: u8) -> Value {
     let trial = |trial: &Trial| {
         json!({
             "tier": trial.tier.name(),
@@ -158,6 +224,7 @@ fn in_json(found: &Found, exit: u8) -> Value {
         "control": found.control.as_ref().map(trial),
         "overlays": found.no_overlays.is_none(),
         "no_overlays": found.no_overlays,
+        "github": github.map(OnGitHub::json),
         "exit": exit,
     })
 }

@@ -92,6 +92,7 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("pr.draft", Value),
     ("pr.labels", Value),
     ("pr.reviewers", Value),
+    ("pr.statuses", Value),
     ("pr.split", Only("night")),
     ("pr.branch", Later),
     ("pr.title", Later),
@@ -106,6 +107,7 @@ pub(super) const REPOSITORY: &[(&str, Key)] = &[
     ("sandbox", UserOnly),
     ("workspaces", UserOnly),
     ("agents_at_once", UserOnly),
+    ("github", UserOnly),
     ("agents", UserOnly),
     ("repos", UserOnly),
 ];
@@ -125,6 +127,8 @@ const USER: &[(&str, Key)] = &[
     ("agent.fallback", Later),
     ("agent.retry", Later),
     ("agents", Value),
+    ("github", Section),
+    ("github.app", Value),
     ("repos", Value),
     ("plan", Later),
     ("gate", Section),
@@ -172,6 +176,15 @@ pub(super) const NOTIFY: &[(&str, Key)] = &[
     ("token", Value),
     ("from", Value),
     ("server", Value),
+];
+
+/// Keys of `github.app`.
+pub(super) const APP: &[(&str, Key)] = &[
+    ("id", Value),
+    ("client_id", Value),
+    ("key", Value),
+    ("installation", Value),
+    ("host", Value),
 ];
 
 /// Keys of `sandbox`, where it is a map.

@@ -394,6 +394,10 @@ fn pull_request(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
             fits
         })
     });
+    set(&mut pr.statuses, root, "pr.statuses", |s| {
+        let word: Option<Switch> = reader.word(s, &["on", "off"]);
+        word.map(|word| word == Switch::On)
+    });
     set(&mut pr.reviewers, root, "pr.reviewers", |spot| {
         reader.list(spot, |reader, item, name| {
             let part = |part: &str| {
@@ -408,6 +412,14 @@ fn pull_request(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
             good
         })
     });
+}
+
+/// A thing that is on or off.
+#[derive(PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Switch {
+    On,
+    Off,
 }
 
 /// git's rules for names of branches (`git check-ref-format`), a little stricter.

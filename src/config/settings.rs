@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     budget::{Limits, Usd},
+    forge::github::Issuer,
     hosts::Rule,
     ids::{NAME, REPO_DIRECTORY},
     night::{Baseline, Step},
@@ -150,6 +151,8 @@ pub struct PrSettings {
     pub labels: Vec<String>,
     /// People (`name`) and teams (`org/team`) asked to review it.
     pub reviewers: Vec<String>,
+    /// Whether each landed commit says that its gate was green.
+    pub statuses: bool,
 }
 
 /// The branch that a pull request goes to.
@@ -190,6 +193,8 @@ pub struct UserSettings {
     pub notify: Vec<Notify>,
     /// Programs that `agent.use` and `--agent` may name.
     pub agents: BTreeMap<String, AgentProfile>,
+    /// The App that opens pull requests; `None` = whoever the token is.
+    pub app: Option<AppSettings>,
     /// What holds for the gates of all repositories.
     pub gate: UserGate,
     /// Limits and rules for all repositories. What a repository sets too holds in its stricter form.
@@ -197,6 +202,26 @@ pub struct UserSettings {
     /// Limits and rules for single repositories, by path (`~/` is the home directory). They win over all
     /// other files, also where they are looser.
     pub repositories: BTreeMap<String, Layer>,
+}
+
+/// A GitHub App of the user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSettings {
+    /// Its number or its client id.
+    pub issuer: Issuer,
+    /// The file with its private key; see [`AppSettings::key_file`].
+    pub key: String,
+    /// The number of its installation; `None` = looked up.
+    pub installation: Option<u32>,
+    /// The GitHub it belongs to, in lower case.
+    pub host: String,
+}
+
+impl AppSettings {
+    /// [`AppSettings::key`] as a path: `~` is the user's home directory.
+    pub fn key_file(&self, home: &Path) -> PathBuf {
+        at_home(&self.key, home)
+    }
 }
 
 /// How long records of nights stay. What somebody still needs stays in any case.
@@ -510,6 +535,7 @@ impl Default for PrSettings {
             draft: Draft::Auto,
             labels: strings(&[NAME]),
             reviewers: Vec::new(),
+            statuses: true,
         }
     }
 }

@@ -305,6 +305,11 @@ pub(super) const REPOSITORY: &[Field] = &[
     ),
     field("pr.labels", TEXTS, "labels of the pull request"),
     field("pr.reviewers", TEXTS, "logins, or org/team"),
+    field(
+        "pr.statuses",
+        Word(&["on", "off"]),
+        "on: each landed commit says that its gate was green",
+    ),
 ];
 
 /// Words of [`Occasion`](crate::report::notice::Occasion).
@@ -384,6 +389,21 @@ pub(super) const USER: &[Field] = &[
             "program and arguments; the prompt comes on standard input",
         )])),
         "programs that may work as agents",
+    ),
+    field(
+        "github.app",
+        Map(&[
+            field("id", Number(1, u32::MAX), "the App's number; or its client_id"),
+            field("client_id", Text, "the App's client id"),
+            needed("key", Text, "the file with its private key, readable for you alone"),
+            field(
+                "installation",
+                Number(1, u32::MAX),
+                "the number of its installation; looked up when not set",
+            ),
+            field("host", Text, "the GitHub it belongs to; github.com when not set"),
+        ]),
+        "an App that opens pull requests in your place",
     ),
     field(
         "repos",

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     budget::{Limits, Usd, WhenLimited},
+    forge::github::Issuer,
     night::{Baseline, Step},
     policy::{
         Authority, Band, Deletion, Does, Missing, Origin, Policy, Secrets, Tests, WeakerTests,
@@ -209,6 +210,7 @@ fn pull_request(settings: &Settings, key: &str) -> Option<Value> {
         }),
         "pr.labels" => list(&pr.labels),
         "pr.reviewers" => list(&pr.reviewers),
+        "pr.statuses" => Value::from(if pr.statuses { "on" } else { "off" }),
         _ => return None,
     })
 }
@@ -247,6 +249,16 @@ pub fn user_values(user: &UserSettings) -> Vec<(&'static str, Value)> {
     ];
     if !user.notify.is_empty() {
         values.push(("notify", Value::Sequence(user.notify.iter().map(notify::shown).collect())));
+    }
+    if let Some(app) = &user.app {
+        let (name, issuer) = match &app.issuer {
+            Issuer::Id(id) => ("id", Value::from(*id)),
+            Issuer::Client(id) => ("client_id", Value::from(id.as_str())),
+        };
+        let mut fields = vec![(name, issuer), ("key", Value::from(app.key.as_str()))];
+        fields.extend(app.installation.map(|id| ("installation", Value::from(id))));
+        fields.push(("host", Value::from(app.host.as_str())));
+        values.push(("github.app", map(fields)));
     }
     // Without a word of the user's the machine says how many.
     if let Some(most) = user.agents_at_once {
@@ -445,7 +457,7 @@ fn is_quantity(text: &str) -> bool {
     unit.len() < text.len() && units.contains(&unit)
 }
 
-fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+fn map<'f>(fields: impl IntoIterator<Item = (&'f str, Value)>) -> Value {
     Value::Mapping(fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect())
 }
 

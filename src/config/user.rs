@@ -7,10 +7,11 @@ use super::{
     reader::Reader,
     repository::{is_agent_name, version},
     rules,
-    settings::{AgentProfile, Sandbox, UserSettings, Workspaces},
+    settings::{AgentProfile, AppSettings, Sandbox, UserSettings, Workspaces},
     shapes::{range, range_of_user},
     yaml::Spot,
 };
+use crate::forge::github::Issuer;
 
 /// Names that mean agents of ours.
 const BUILT_IN: [&str; 2] = ["claude", "demo"];
@@ -68,6 +69,7 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSett
     if let Some(spot) = root.find("notify") {
         settings.notify = notify::read(reader, &spot);
     }
+    settings.app = root.find("github.app").and_then(|spot| app(reader, &spot));
     let Some(agents) = root.find("agents") else { return settings };
     if !agents.value.is_mapping() {
         reader.wrong(&agents, "expected agents", "write `agents: {mine: {command: [my-agent]}}`");
@@ -94,6 +96,52 @@ pub(super) fn read(reader: &mut Reader, root: &Spot<'_>, file: &str) -> UserSett
 enum Canary {
     Auto,
     Off,
+}
+
+/// A GitHub App. Its key's file is looked at when it is used.
+fn app(reader: &mut Reader, spot: &Spot<'_>) -> Option<AppSettings> {
+    const HELP: &str = "write `github: {app: {id: 123456, key: ~/.config/nightshift/app.pem}}`";
+    reader.keys(spot, "", keys::APP);
+    let number = |reader: &mut Reader, key: &str| {
+        spot.find(key).and_then(|spot| reader.number(&spot, 1..=u32::MAX))
+    };
+    let (id, installation) = (number(reader, "id"), number(reader, "installation"));
+    let client = spot.find("client_id").and_then(|spot| reader.text(&spot));
+    let issuer = match (id, client) {
+        (Some(_), Some(_)) => {
+            reader.wrong(spot, "`id` and `client_id` name the same", "keep one of them");
+            return None;
+        }
+        (Some(id), None) => Issuer::Id(id),
+        (None, Some(id)) => Issuer::Client(id),
+        (None, None) => {
+            if spot.find("id").or_else(|| spot.find("client_id")).is_none() {
+                reader.wrong(spot, "an App needs `id` or `client_id`", HELP);
+            }
+            return None;
+        }
+    };
+    let Some(key) = spot.find("key") else {
+        reader.wrong(spot, "an App needs `key`, the file with its private key", HELP);
+        return None;
+    };
+    let path = reader.text(&key)?;
+    if !path.starts_with('/') && !path.starts_with("~/") {
+        reader.wrong(&key, "expected an absolute path, or one below `~/`", HELP);
+        return None;
+    }
+    let host = match spot.find("host") {
+        None => "github.com".to_owned(),
+        Some(host) => {
+            let name = reader.text(&host)?.to_ascii_lowercase();
+            if name.is_empty() || name.contains(['/', '@', ' ']) {
+                reader.wrong(&host, "expected the name of a host, such as `ghe.corp.example`", "");
+                return None;
+            }
+            name
+        }
+    };
+    Some(AppSettings { issuer, key: path, installation, host })
 }
 
 /// Limits and rules of single repositories, by their paths.

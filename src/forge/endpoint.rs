@@ -3,7 +3,10 @@
 //!
 //! Never gives one host's token to another host.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use url::Url;
 
@@ -83,17 +86,43 @@ fn cloud_api(host: &str) -> String {
     format!("https://api.{host}")
 }
 
-/// The token for `host`, in the order of GitHub's own command-line tool. `ask_gh` is called last, with the
-/// host, and gives what `gh auth token --hostname HOST` prints, if `gh` is installed and signed in.
+/// The directory in which GitHub's own command-line tool keeps its `hosts.yml`; `home` is the user's home.
+pub fn gh_directory(environment: &Environment, home: &Path) -> PathBuf {
+    let path = |name: &str| value(environment, name).map(PathBuf::from);
+    path("GH_CONFIG_DIR")
+        .or_else(|| path("XDG_CONFIG_HOME").map(|directory| directory.join("gh")))
+        .unwrap_or_else(|| home.join(".config/gh"))
+}
+
+/// The token of `host` in a `hosts.yml`: the host's own, or that of the account that is in use there.
+fn in_hosts_file(text: &str, host: &str) -> Option<String> {
+    let all: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
+    let hosts = all.as_mapping()?.iter();
+    let (_, entry) = hosts
+        .into_iter()
+        .find(|(name, _)| name.as_str().is_some_and(|n| n.eq_ignore_ascii_case(host)))?;
+    let of = |entry: &serde_yaml::Value| {
+        let token = entry.get("oauth_token")?.as_str()?.trim();
+        (!token.is_empty()).then(|| token.to_owned())
+    };
+    of(entry).or_else(|| of(entry.get("users")?.get(entry.get("user")?.as_str()?)?))
+}
+
+/// Where a token can come from besides the environment.
+pub trait GhTool {
+    /// The text of its `hosts.yml`, where there is one.
+    fn hosts_file(&self) -> Option<String>;
+    /// What `gh auth token --hostname HOST` prints, if `gh` is installed and signed in: it knows the keyring.
+    fn ask(&self, host: &str) -> Option<String>;
+}
+
+/// The token for `host`, in the order of GitHub's own command-line tool (`pkg/auth` of go-gh): the environment, its
+/// configuration file, the tool itself.
 ///
 /// github.com and *.ghe.com take `GH_TOKEN` and `GITHUB_TOKEN`; other hosts `GH_ENTERPRISE_TOKEN` and
-/// `GITHUB_ENTERPRISE_TOKEN`. The host of `GITHUB_SERVER_URL` takes the first two as well, which Actions
+/// `GITHUB_ENTERPRISE_TOKEN`, and `GITHUB_TOKEN` in a Codespace only, whose own it is. The host of `GITHUB_SERVER_URL` takes the first two as well, which Actions
 /// sets beside it; and where Actions works for another host, its `GITHUB_TOKEN` stays there.
-pub fn token(
-    host: &str,
-    environment: &Environment,
-    ask_gh: impl FnOnce(&str) -> Option<String>,
-) -> Option<Token> {
+pub fn token(host: &str, environment: &Environment, gh: &impl GhTool) -> Option<Token> {
     let host = host.to_ascii_lowercase();
     let actions = actions_host(environment);
     let of_actions = actions.as_deref() == Some(host.as_str());
@@ -104,18 +133,40 @@ pub fn token(
         (false, true) => {
             &["GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"]
         }
+        (false, false) if is_true(value(environment, "CODESPACES")) => {
+            &["GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GITHUB_TOKEN"]
+        }
         (false, false) => &["GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN"],
     };
     let found = names.iter().find_map(|name| Some((value(environment, name)?.to_owned(), *name)));
-    let asked = || Some((ask_gh(&host)?, "gh auth token"));
-    let (value, source) = found.or_else(asked)?;
+    let kept = || Some((in_hosts_file(&gh.hosts_file()?, &host)?, "gh's hosts.yml"));
+    let asked = || Some((gh.ask(&host)?, "gh auth token"));
+    let (value, source) = found.or_else(kept).or_else(asked)?;
     let value = Secret::new(value);
     (!value.expose().is_empty()).then_some(Token { value, source })
+}
+
+/// What Go reads as true, which `gh` is written in.
+fn is_true(value: Option<&str>) -> bool {
+    matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A `gh` that has this in its file, and this in its keyring.
+    struct Gh(Option<&'static str>, Option<&'static str>);
+
+    impl GhTool for Gh {
+        fn hosts_file(&self) -> Option<String> {
+            self.0.map(str::to_owned)
+        }
+
+        fn ask(&self, host: &str) -> Option<String> {
+            self.1.map(|token| format!("{token} of {host}\n"))
+        }
+    }
 
     fn environment(values: &[(&str, &str)]) -> Environment {
         values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -161,7 +212,7 @@ mod tests {
             ("GITHUB_ENTERPRISE_TOKEN", "githube"),
         ];
         let source = |host: &str, values: &[(&str, &str)]| {
-            token(host, &environment(values), |_| None).map(|token| token.source)
+            token(host, &environment(values), &Gh(None, None)).map(|token| token.source)
         };
         assert_eq!(source("github.com", &all), Some("GH_TOKEN"));
         assert_eq!(source("github.com", &all[1..]), Some("GITHUB_TOKEN"));
@@ -179,23 +230,70 @@ mod tests {
             ("GITHUB_SERVER_URL", "http://127.0.0.1:8123"),
             ("GITHUB_TOKEN", " of actions\n"),
         ]);
-        let found = token("127.0.0.1:8123", &values, |_| None).unwrap();
+        let found = token("127.0.0.1:8123", &values, &Gh(None, None)).unwrap();
         assert_eq!((found.value.expose(), found.source), ("of actions", "GITHUB_TOKEN"));
-        assert_eq!(token("github.com", &values, |_| None), None);
+        assert_eq!(token("github.com", &values, &Gh(None, None)), None);
         values.insert("GH_ENTERPRISE_TOKEN".to_owned(), "e".to_owned());
-        let found = token("127.0.0.1:8123", &values, |_| None).unwrap();
+        let found = token("127.0.0.1:8123", &values, &Gh(None, None)).unwrap();
         assert_eq!(found.source, "GH_ENTERPRISE_TOKEN");
+    }
+
+    #[test]
+    fn in_a_codespace_the_codespaces_token_is_for_its_server() {
+        for (codespace, expected) in
+            [("true", Some("GITHUB_TOKEN")), ("1", Some("GITHUB_TOKEN")), ("no", None), ("", None)]
+        {
+            let values =
+                environment(&[("CODESPACES", codespace), ("GITHUB_TOKEN", "t"), ("GH_TOKEN", "g")]);
+            let found = token("ghe.corp.example", &values, &Gh(None, None));
+            assert_eq!(found.map(|token| token.source), expected, "{codespace}");
+        }
     }
 
     #[test]
     fn the_gh_program_is_asked_last_and_for_that_host() {
         let none = environment(&[("GH_TOKEN", "  ")]);
-        let found = token("ghe.corp.example", &none, |host| Some(format!("token of {host}\n")));
-        let found = found.unwrap();
+        let found = token("ghe.corp.example", &none, &Gh(None, Some("token"))).unwrap();
         assert_eq!(found.value.expose(), "token of ghe.corp.example");
         assert_eq!(found.source, "gh auth token");
-        assert_eq!(token("github.com", &none, |_| Some("\n".to_owned())), None);
+        let file = "github.com:\n    oauth_token: gho_one\n    user: me\n";
+        let found = token("GitHub.com", &none, &Gh(Some(file), Some("other"))).unwrap();
+        assert_eq!((found.value.expose(), found.source), ("gho_one", "gh's hosts.yml"));
         let set = environment(&[("GH_TOKEN", "t")]);
-        assert!(token("github.com", &set, |_| panic!("asked although a token is set")).is_some());
+        let found = token("github.com", &set, &Gh(Some(file), Some("other"))).unwrap();
+        assert_eq!(found.source, "GH_TOKEN");
+    }
+
+    #[test]
+    fn the_file_of_gh_gives_each_host_its_own_account_in_use() {
+        let several = "github.com:\n    user: me\n    users:\n        me:\n            oauth_token: gho_me\n        \
+                       other:\n            oauth_token: gho_other\nghe.corp.example:\n    oauth_token: ' gho_corp '\n    \
+                       users:\n        x:\n            oauth_token: gho_x\n    user: x\n";
+        let of = |host: &str| in_hosts_file(several, host);
+        assert_eq!(of("github.com").as_deref(), Some("gho_me"));
+        assert_eq!(of("ghe.corp.example").as_deref(), Some("gho_corp"));
+        assert_eq!(of("acme.ghe.com"), None);
+        for odd in [
+            "",
+            "github.com:",
+            "github.com: {user: me}",
+            "[]",
+            "github.com: {oauth_token: ''}",
+            ": :",
+        ] {
+            assert_eq!(in_hosts_file(odd, "github.com"), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_gh_is_where_gh_looks_for_it() {
+        let home = Path::new("/home/me");
+        for (values, expected) in [
+            (&[("GH_CONFIG_DIR", "/gh"), ("XDG_CONFIG_HOME", "/x")][..], "/gh"),
+            (&[("XDG_CONFIG_HOME", "/x")], "/x/gh"),
+            (&[], "/home/me/.config/gh"),
+        ] {
+            assert_eq!(gh_directory(&environment(values), home), PathBuf::from(expected));
+        }
     }
 }

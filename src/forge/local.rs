@@ -26,7 +26,7 @@ impl Local {
 impl Forge for Local {
     fn publish<'a>(&'a self, draft: &'a PullRequestDraft) -> Publishing<'a> {
         let path = self.directory.join(FILE_NAME);
-        let text = format!("# {}\n\n{}\n", draft.title, draft.body.trim_end());
+        let text = format!("# {}\n\n{}\n{}", draft.title, draft.body.trim_end(), draft.rest);
         let written = files::write_atomic(&path, text.as_bytes());
         Box::pin(async move {
             match written {
@@ -74,6 +74,9 @@ mod tests {
             draft: false,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            rest: String::new(),
+            landed: Vec::new(),
+            statuses: true,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(forge.publish(&draft)).unwrap();

@@ -4,7 +4,7 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use crate::ids::{CommitId, NightId};
+use crate::ids::{CommitId, NightId, TaskId};
 
 pub mod endpoint;
 pub mod github;
@@ -46,12 +46,29 @@ pub struct PullRequestDraft {
     pub title: String,
     /// At most 60,000 characters, [redacted](crate::redact); begins with the [marker](crate::report::marker).
     pub body: String,
+    /// What did not fit there: it goes into a comment. Empty = all fits.
+    pub rest: String,
     /// True when something in it waits for a person.
     pub draft: bool,
     /// Labels to add.
     pub labels: Vec<String>,
     /// Users whose review is asked for.
     pub reviewers: Vec<String>,
+    /// What landed, oldest first.
+    pub landed: Vec<Landed>,
+    /// Whether each landed commit says that its gate was green.
+    pub statuses: bool,
+}
+
+/// A landed commit whose gate was green.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landed {
+    /// The commit.
+    pub commit: CommitId,
+    /// What landed with it.
+    pub task: TaskId,
+    /// What its status says, at most 140 characters.
+    pub description: String,
 }
 
 /// A pull request, or the file that stands for one.

@@ -82,6 +82,12 @@ impl ForgeAddress {
         format!("{}/{}", self.owner, self.name)
     }
 
+    /// The repository's page, for people.
+    pub fn page(&self) -> String {
+        let scheme = if self.scheme == Scheme::Http { "http" } else { "https" };
+        format!("{scheme}://{}/{}", self.web_host(), self.slug())
+    }
+
     /// The host as the forge's web address has it: with the port for HTTP, without it for ssh, whose
     /// port says nothing about the web.
     pub fn web_host(&self) -> String {

@@ -417,7 +417,7 @@ impl Night {
         self.admitted(id).map_or(limit, |task| task.limits().attempts.min(limit)).max(1)
     }
 
-    pub(super) fn admitted(&self, id: &TaskId) -> Option<&crate::policy::AdmittedTask> {
+    pub(crate) fn admitted(&self, id: &TaskId) -> Option<&crate::policy::AdmittedTask> {
         self.opening.tasks.iter().find(|task| task.id() == id)
     }
 

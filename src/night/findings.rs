@@ -201,6 +201,7 @@ mod tests {
                 draft: false,
                 labels: Vec::new(),
                 reviewers: Vec::new(),
+                no_statuses: false,
             },
             notes: Vec::new(),
             rejected: Vec::new(),

@@ -289,6 +289,9 @@ pub struct PublishSpec {
     pub labels: Vec<String>,
     /// Users whose review is asked for.
     pub reviewers: Vec<String>,
+    /// True: nothing is said at the landed commits (`pr.statuses: off`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_statuses: bool,
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ mod commit;
 mod evidence;
 mod facts;
 mod gates;
+pub mod labels;
 mod line;
 mod moved;
 pub mod notice;
 mod progress;
 mod pull_request;
+pub mod push;
 mod summary;
 pub mod text;
 

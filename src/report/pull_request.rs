@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// GitHub takes 65,536 characters; we keep a distance.
-const MOST: usize = 60_000;
+/// GitHub takes 65,536 characters; we keep a distance, and leave room for what the forge adds.
+const MOST: usize = 58_000;
 
 /// The title and the text of a night's pull request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,12 @@ pub struct PullRequest {
     pub title: String,
     /// At most 60,000 characters. Its first line is the hidden marker.
     pub body: String,
-    /// True when something in it waits for a person.
+    /// The sections that did not fit there, for a comment. Empty = all fit.
+    pub rest: String,
+    /// True when something in it waits for a person, and when it was asked to be a draft.
     pub draft: bool,
+    /// True when something in it waits for a person.
+    pub waits: bool,
 }
 
 /// The first line of a night's pull request, hidden by Markdown: how it is known as ours, and which night's.
@@ -67,16 +71,23 @@ pub fn pull_request(night: &Night) -> PullRequest {
     );
     let mut body = marker(&night.opening().night);
     body.push('\n');
+    let mut rest = String::new();
     for section in sections.into_iter().filter(|section| !section.is_empty()) {
         // Cut at a section's edge: half a table or an open fence would swallow the rest.
-        if body.chars().count() + section.chars().count() + footer.chars().count() > MOST {
-            body.push_str("\n_The rest did not fit here; it is in the night's own report._\n");
-            break;
+        let count = body.chars().count() + section.chars().count() + footer.chars().count();
+        if !rest.is_empty() || count > MOST {
+            rest.push_str(&section);
+        } else {
+            body.push_str(&section);
         }
-        body.push_str(&section);
+    }
+    if !rest.is_empty() {
+        body.push_str("\n_The rest did not fit here: it is in the comment below._\n");
     }
     body.push_str(&footer);
-    PullRequest { title: text::head(&title, 256), body, draft: waits_for_a_person(night) }
+    let waits = waits_for_a_person(night);
+    let draft = waits || night.opening().publish.draft;
+    PullRequest { title: text::head(&title, 256), body, rest, draft, waits }
 }
 
 /// The title of a night that takes results back.
@@ -118,7 +129,6 @@ fn takes_back(night: &Night) -> String {
 }
 
 fn waits_for_a_person(night: &Night) -> bool {
-    let opening = night.opening();
     let refused = night.tasks().filter_map(|(_, task)| task.failed()).any(|setback| {
         if let Failure::Refused(refusals) = &setback.failure {
             refusals.iter().any(|refusal| refusal.verdict == Verdict::Ask)
@@ -127,7 +137,7 @@ fn waits_for_a_person(night: &Night) -> bool {
         }
     });
     let waits = night.tasks().any(|(_, task)| task.parked().is_some() || task.held().is_some());
-    refused || waits || opening.publish.draft
+    refused || waits
 }
 
 /// What runs by itself, before anything else: some of it runs when the branch is only opened.

@@ -112,6 +112,7 @@ impl Story {
                 draft: false,
                 labels: Vec::new(),
                 reviewers: Vec::new(),
+                no_statuses: false,
             },
             notes: Vec::new(),
             rejected: Vec::new(),

@@ -11,7 +11,7 @@ use crate::{
     agent::Agent,
     diff::DiffStat,
     faults,
-    forge::{Forge, PullRequestDraft},
+    forge::{Forge, Landed, PullRequestDraft},
     git::{
         self, Vault,
         landing::{self, Signed, Tick},
@@ -156,6 +156,12 @@ impl Brief {
 pub(super) fn draft(night: &Night) -> PullRequestDraft {
     let text = report::pull_request(night);
     let opening = night.opening();
+    let told = |(id, candidate): (&TaskId, &Candidate)| {
+        let report = night.task(id)?.last()?.gate.as_ref()?;
+        let (commit, task) = (candidate.commit.clone(), id.clone());
+        Some(Landed { commit, description: report::labels::status(id, report), task })
+    };
+    let landed = night.landed().into_iter().filter_map(told).collect();
     PullRequestDraft {
         night: opening.night.clone(),
         branch: opening.night.branch(),
@@ -164,8 +170,11 @@ pub(super) fn draft(night: &Night) -> PullRequestDraft {
         title: text.title,
         body: text.body,
         draft: text.draft,
-        labels: opening.publish.labels.clone(),
+        rest: text.rest,
+        labels: report::labels::labels(night, text.waits),
         reviewers: opening.publish.reviewers.clone(),
+        landed,
+        statuses: !opening.publish.no_statuses,
     }
 }
 

@@ -199,6 +199,7 @@ pub(super) fn begin(
             draft: pr.draft == Draft::Always,
             labels: pr.labels.clone(),
             reviewers: pr.reviewers.clone(),
+            no_statuses: !pr.statuses,
         },
         notes,
         rejected,

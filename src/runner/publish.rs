@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use crate::{
     faults,
-    forge::{Forge, ForgeError, Published, PullRequestDraft},
+    forge::{Forge, ForgeError, Landed, Published, PullRequestDraft},
     git::{
         self, Vault, landing,
         network::{self, Move, Network, PushOutcome, Rejection},
         receipts,
+        remote::{Remote, without_login},
         user::UserRepository,
     },
     ids::{CommitId, NAME, NightId, REF_NAMESPACE},
@@ -216,10 +217,13 @@ impl Way<'_> {
             let (network, url, tip) = (network.clone(), url.clone(), tip.clone());
             let (vault, night, base) =
                 (self.vault.clone(), opening.night.clone(), opening.base.clone());
-            let former = self.former.to_vec();
+            let (former, landed) = (self.former.to_vec(), draft.landed.clone());
+            // Where the night's base came from; a fork's own may be months old.
+            let from = self.user.remote().ok().flatten().map_or(url.clone(), |remote| remote.fetch);
             let sent = blocking(move || {
-                let note = push(&network, &vault, &url, &night, (&tip, &former))?;
-                Ok::<_, Hindered>((note, base_now(&network, &vault, &url, &base, &tip)))
+                let note = push(&network, &vault, &url, &night, (&tip, &former))
+                    .map_err(|refused| refused.told(&url, &landed))?;
+                Ok::<_, Hindered>((note, base_now(&network, &vault, &from, &base, &tip)))
             });
             let (note, moved) = sent.await?;
             notes.extend(note.map(|note| self.redactor.redact(&note).into_owned()));
@@ -313,7 +317,7 @@ fn push(
     url: &str,
     night: &NightId,
     (tip, former): (&CommitId, &[CommitId]),
-) -> Result<Option<String>, Hindered> {
+) -> Result<Option<String>, NotPushed> {
     let (branch, name) = (night.branch_ref(), night.receipts_ref());
     let refs = network.list_all(url, &[&branch, &name])?;
     let at = |name: &str| refs.iter().find(|(found, _)| found == name).map(|(_, commit)| commit);
@@ -325,13 +329,13 @@ fn push(
     if let Some(there) = there
         && !ours(there)
     {
-        return Err(Hindered::lasting(
+        return Err(NotPushed::Hindered(Hindered::lasting(
             format!(
                 "{branch} stands at {} on the remote, which is not of this night",
                 there.short()
             ),
             "it is another machine's night or a person's work: give it another name there, delete nothing",
-        ));
+        )));
     }
     let Some(receipts) = vault.resolve(&name)? else {
         return push_one(network, url, &Move { commit: tip, to: &branch, expected: there })
@@ -349,7 +353,7 @@ fn push(
         Some(there) => {
             Err(format!("it stands at {} there, which is not of this night", there.short()))
         }
-        None => push_one(network, url, &beside).map_err(|problem| problem.message),
+        None => push_one(network, url, &beside).map_err(NotPushed::words),
     };
     Ok(problem.err().map(|problem| {
         format!(
@@ -359,19 +363,56 @@ fn push(
     }))
 }
 
-fn push_one(network: &Network, url: &str, moved: &Move<'_>) -> Result<(), Hindered> {
-    let refused = |message: String| format!("the remote refused the push: {message}");
+/// Why a push did not work.
+enum NotPushed {
+    /// Known as it stands.
+    Hindered(Hindered),
+    /// The remote's own words, which say more than a person reads in them at breakfast.
+    Refused(String),
+}
+
+impl<P: Into<Hindered>> From<P> for NotPushed {
+    fn from(problem: P) -> NotPushed {
+        NotPushed::Hindered(problem.into())
+    }
+}
+
+impl NotPushed {
+    /// With what to do, for this remote and what landed.
+    fn told(self, url: &str, landed: &[Landed]) -> Hindered {
+        let message = match self {
+            NotPushed::Hindered(hindered) => return hindered,
+            NotPushed::Refused(message) => message,
+        };
+        let page = match Remote::parse(&without_login(url).0) {
+            Remote::Forge(address) => address.page(),
+            Remote::Path(_) | Remote::Other => url.to_owned(),
+        };
+        let landed: Vec<(&str, &str)> =
+            landed.iter().map(|one| (one.commit.as_str(), one.task.as_str())).collect();
+        let help = report::push::help(&message, &page, &landed);
+        Hindered::lasting(format!("the remote refused the push: {message}"), help)
+    }
+
+    fn words(self) -> String {
+        match self {
+            NotPushed::Hindered(hindered) => hindered.message,
+            NotPushed::Refused(message) => format!("the remote refused the push: {message}"),
+        }
+    }
+}
+
+fn push_one(network: &Network, url: &str, moved: &Move<'_>) -> Result<(), NotPushed> {
     match network.push(url, moved.commit, moved.to, moved.expected)? {
         PushOutcome::Pushed | PushOutcome::UpToDate => Ok(()),
         PushOutcome::Rejected(Rejection::LeaseStale) => {
-            Err(Hindered::passing("somebody else moved the branch on the remote meanwhile"))
+            let why = "somebody else moved the branch on the remote meanwhile";
+            Err(Hindered::passing(why).into())
         }
-        PushOutcome::Rejected(Rejection::Protected { message }) => Err(Hindered::lasting(
-            refused(message),
-            format!("let `{NAME}/**` be pushed by the rules of the remote"),
-        )),
-        PushOutcome::Rejected(Rejection::Hook { message } | Rejection::Other { message }) => {
-            Err(Hindered::lasting(refused(message), "see to what the remote says"))
-        }
+        PushOutcome::Rejected(
+            Rejection::Protected { message }
+            | Rejection::Hook { message }
+            | Rejection::Other { message },
+        ) => Err(NotPushed::Refused(message)),
     }
 }

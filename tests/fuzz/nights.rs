@@ -138,6 +138,7 @@ fn opening(picks: &mut Picks) -> Opening {
             draft: false,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            no_statuses: false,
         },
         notes: Vec::new(),
     }

@@ -349,6 +349,7 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
             draft: false,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            no_statuses: false,
         },
         notes: Vec::new(),
         rejected: Vec::new(),

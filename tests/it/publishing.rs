@@ -276,3 +276,30 @@ async fn killed_while_its_answer_is_lost_a_publication_is_found_and_not_repeated
     assert_eq!(fake.count("create"), 1);
     is_out(&night.call(&["land"]).exit(0).says("nothing waits to be published").then());
 }
+
+#[test]
+fn a_secret_that_the_remote_found_is_told_with_its_commit_and_its_task() {
+    let night = one_task().tier("off").commit();
+    let script = "read -r old new ref
+        echo 'error: GH013: Repository rule violations found for refs/heads/x.' >&2
+        echo '- GITHUB PUSH PROTECTION' >&2
+        echo \"      - commit: $new\" >&2
+        echo '        path: src/from_a.txt:1' >&2
+        exit 1";
+    hook(&night, script);
+    let ran = night.run(&[]).exit(6);
+    let told = line(&ran);
+    assert!(told.contains("src/from_a.txt:1 in commit") && told.contains("(task a)"), "{told}");
+    assert!(told.contains("`nightshift revert a`"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_says_who_opens_pull_requests_and_who_can_approve_them() {
+    let fake = FakeGitHub::start().await;
+    let night = on_github(&fake, one_task(), "demo");
+    let ran = night.call(&["doctor"]).says("with the token of GH_TOKEN");
+    let ran = ran.says("come from nightowl, who cannot approve them").says("asks for 1 approval:");
+    let night = ran.then();
+    fake.fault("repo", Fault::NotFound, 1);
+    night.call(&["doctor"]).says("give the token access to it at").says("/settings/tokens");
+}

@@ -147,6 +147,7 @@ fn opening(random: &mut Random) -> Opening {
             draft: false,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            no_statuses: false,
         },
         notes: Vec::new(),
     }

@@ -1,10 +1,10 @@
-//! A night's pull request on GitHub: found or opened, brought up to date, labelled. Never two of them.
+//! A night's pull request on GitHub: found or opened, brought up to date. Never two of them.
 //!
-//! Nothing is repeated before it was looked for, since an answer that got lost may have been a yes. Never merges,
-//! reopens or comments, closes only what a person's revert left without a commit, and never touches a pull request
-//! that is not this night's.
+//! Nothing is repeated before it was looked for, since an answer that got lost may have been a yes. Never merges or
+//! reopens, closes only what a person's revert left without a commit, and never changes the text of a pull request
+//! that is not this night's. What goes beside it is [`beside`]'s.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,17 +16,30 @@ use super::{
 };
 use crate::{
     redact::{Redactor, Secret},
-    report::marker,
+    report::{labels, marker},
 };
 
 mod api;
+mod app;
+mod beside;
+mod identity;
+mod judge;
 
-use self::api::{Api, Fate, Problem, Verb};
+use self::{
+    api::{Api, Verb},
+    judge::{Fate, Kind, Place, Problem},
+};
+pub use self::{
+    app::{App, Issuer},
+    identity::{Identity, identity},
+};
 
 /// Times that one thing is tried before we give up.
 const MOST_TRIES: u32 = 5;
 /// GitHub's limit for titles, in characters.
 const LONGEST_TITLE: usize = 256;
+/// What people call the remote that is meant; only for a message.
+const REMOTE: &str = "origin";
 /// Below GitHub's limit of 65,536 characters, which its server sometimes counts otherwise.
 const LONGEST_BODY: usize = 60_000;
 
@@ -35,18 +48,29 @@ const LONGEST_BODY: usize = 60_000;
 pub struct Settings {
     /// Where GitHub answers.
     pub endpoint: Endpoint,
-    /// The user or organization.
+    /// The user or organization whose repository gets the pull request.
     pub owner: String,
     /// The repository.
     pub name: String,
-    /// A token meant for this host.
-    pub token: Secret,
+    /// Owner and name of the fork that holds the branch; `None` = the same repository.
+    pub fork: Option<(String, String)>,
+    /// What it is reached with.
+    pub credential: Credential,
     /// How long one publication waits in all, for limits and between tries.
     pub patience: Duration,
     /// The first pause after an unclear answer; each further one is twice as long.
     pub pause: Duration,
     /// Longest time for one request.
     pub request_limit: Duration,
+}
+
+/// What GitHub is told we are.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// A token meant for this host.
+    Token(Secret),
+    /// An App's key: a token is made just before it is used.
+    App(Arc<App>),
 }
 
 impl Settings {
@@ -56,13 +80,14 @@ impl Settings {
         endpoint: Endpoint,
         owner: impl Into<String>,
         name: impl Into<String>,
-        token: Secret,
+        credential: Credential,
     ) -> Settings {
         Settings {
             endpoint,
             owner: owner.into(),
             name: name.into(),
-            token,
+            fork: None,
+            credential,
             patience: Duration::from_secs(90),
             pause: Duration::from_secs(1),
             request_limit: Duration::from_secs(30),
@@ -75,33 +100,53 @@ impl Settings {
 pub struct GitHub {
     settings: Settings,
     api_base: Url,
-    redactor: Redactor,
 }
 
 impl GitHub {
     /// Checks the address and the token's form. Sends nothing.
     pub fn new(settings: Settings) -> Result<GitHub, ForgeError> {
-        let api_base = api::check(&settings.endpoint, &settings.token)?;
-        let redactor = Redactor::new([settings.token.expose().to_owned()]);
-        Ok(GitHub { settings, api_base, redactor })
+        let api_base = api::base(&settings.endpoint)?;
+        if let Credential::Token(token) = &settings.credential {
+            api::check(token)?;
+        }
+        Ok(GitHub { settings, api_base })
     }
 
-    fn visit<'a>(&'a self, draft: &'a PullRequestDraft) -> Result<Visit<'a>, ForgeError> {
+    async fn visit<'a>(&'a self, draft: &'a PullRequestDraft) -> Result<Visit<'a>, ForgeError> {
         let settings = &self.settings;
-        let api = Api::new(self.api_base.clone(), &settings.token, settings.request_limit)?;
-        let marker = marker(&draft.night);
-        let body = if draft.body.starts_with(&marker) {
-            draft.body.clone()
-        } else {
-            format!("{marker}\n{}", draft.body)
+        let token = match &settings.credential {
+            Credential::Token(token) => token.clone(),
+            Credential::App(app) => app.token().await?,
         };
+        let kind = Kind::of(token.expose());
+        let place = Place {
+            server: settings.endpoint.server_url.clone(),
+            slug: format!("{}/{}", settings.owner, settings.name),
+            kind,
+        };
+        let redactor = Redactor::new([token.expose().to_owned()]);
+        let api = Api::new(self.api_base.clone(), place, &token, settings.request_limit)?;
+        let marker = marker(&draft.night);
+        let text = redactor.redact(&draft.body);
+        let text = text.strip_prefix(&marker).unwrap_or(&text).trim_matches('\n');
+        // The next publication reads here which labels this one meant to set.
+        let record = match draft.labels.as_slice() {
+            [] => String::new(),
+            some => format!("\n\n{}", labels::record(some)),
+        };
+        let room = LONGEST_BODY - marker.chars().count() - 1 - record.chars().count();
+        let (kept, cut) = split(text, room);
+        let rest = [cut, redactor.redact(&draft.rest).into_owned()].join("\n");
         Ok(Visit {
             api,
+            kind,
             settings,
             draft,
+            title: fitted(&redactor.redact(&draft.title), LONGEST_TITLE, "…"),
+            body: format!("{marker}\n{kept}{record}"),
+            rest: rest.trim_matches('\n').to_owned(),
+            text: format!("{text}\n{}", redactor.redact(&draft.rest)),
             marker,
-            title: fitted(&self.redactor.redact(&draft.title), LONGEST_TITLE, "…"),
-            body: fitted(&self.redactor.redact(&body), LONGEST_BODY, "\n\n(cut here)\n"),
             left: settings.patience,
             notes: Vec::new(),
         })
@@ -110,16 +155,16 @@ impl GitHub {
 
 impl Forge for GitHub {
     fn publish<'a>(&'a self, draft: &'a PullRequestDraft) -> Publishing<'a> {
-        Box::pin(async move { self.visit(draft)?.publish().await })
+        Box::pin(async move { self.visit(draft).await?.publish().await })
     }
 
     fn close<'a>(&'a self, draft: &'a PullRequestDraft) -> Closing<'a> {
-        Box::pin(async move { self.visit(draft)?.close().await })
+        Box::pin(async move { self.visit(draft).await?.close().await })
     }
 
     fn ended<'a>(&'a self, draft: &'a PullRequestDraft) -> Looking<'a> {
         Box::pin(async move {
-            let mut visit = self.visit(draft)?;
+            let mut visit = self.visit(draft).await?;
             let repository = visit.resolve().await?;
             let found = visit.find(&repository).await?;
             Ok(found.as_ref().and_then(Pull::ended))
@@ -197,19 +242,34 @@ struct Team {
 /// One publication: what is left of its patience, and what went wrong without mattering enough.
 struct Visit<'a> {
     api: Api,
+    kind: Kind,
     settings: &'a Settings,
     draft: &'a PullRequestDraft,
     marker: String,
     title: String,
+    /// What the pull request says: at most [`LONGEST_BODY`] characters.
     body: String,
+    /// What did not fit there.
+    rest: String,
+    /// All of the text, without its marker.
+    text: String,
     left: Duration,
     notes: Vec<String>,
 }
 
 impl Visit<'_> {
     async fn publish(&mut self) -> Result<Published, ForgeError> {
+        let published = self.bring_out().await;
+        published.map_err(|mut error| {
+            let by_hand = self.compare();
+            error.help = format!("{}; or open it by hand: {by_hand}", error.help);
+            error
+        })
+    }
+
+    async fn bring_out(&mut self) -> Result<Published, ForgeError> {
         let repository = self.resolve().await?;
-        let pull = match self.find(&repository).await? {
+        let (pull, fresh) = match self.find(&repository).await? {
             Some(pull) if pull.state != "open" => {
                 let how = pull.ended().map(|over| over.words).unwrap_or_default();
                 self.notes.push(format!("{how}, so no second one of this night was opened"));
@@ -217,16 +277,19 @@ impl Visit<'_> {
             }
             Some(pull) if self.is_ours(&pull) => {
                 self.update(&repository, &pull).await?;
-                pull
+                (pull, false)
             }
             Some(pull) => {
                 self.notes.push(format!(
-                    "#{} was opened from this branch by a person, so its text was left alone",
+                    "#{} was opened from this branch by a person, so its text was left alone; what the night says \
+                     is in a comment",
                     pull.number
                 ));
+                let text = self.text.clone();
+                self.comment(&repository, &pull, &text).await;
                 return Ok(self.published(pull));
             }
-            None => self.open(&repository).await?,
+            None => (self.open(&repository).await?, true),
         };
         if let Some(shown) = &pull.head.sha
             && shown != self.draft.head.as_str()
@@ -237,8 +300,22 @@ impl Visit<'_> {
                 self.draft.head.short()
             ));
         }
-        self.label(&repository, &pull).await;
-        self.ask_for_reviews(&repository, &pull).await;
+        if !self.rest.is_empty() {
+            let rest = self.rest.clone();
+            self.comment(&repository, &pull, &rest).await;
+        }
+        if self.may_write(&repository) {
+            self.label(&repository, &pull, fresh).await;
+            self.ask_for_reviews(&repository, &pull).await;
+            if self.draft.statuses {
+                self.tell_statuses(&repository, &pull, fresh).await;
+            }
+        } else {
+            self.notes.push(format!(
+                "labels, reviewers and commit statuses need write access to {}",
+                repository.full_name
+            ));
+        }
         Ok(self.published(pull))
     }
 
@@ -290,23 +367,47 @@ impl Visit<'_> {
             wait: None,
         };
         if repository.archived == Some(true) {
-            return Err(refused("is archived", "unarchive it, or remove it from the nights"));
+            let help = format!(
+                "unarchive it at {}, or remove it from the nights",
+                self.api.place().page("/settings")
+            );
+            return Err(refused("is archived", &help));
         }
-        // These are the rights of a user. A token of an App or of Actions (`ghs_…`) has no user, and
-        // GitHub answers `push: false` for each of them, whatever it was granted.
-        let of_a_user = !self.settings.token.expose().starts_with("ghs_");
-        if of_a_user && repository.permissions.as_ref().is_some_and(|rights| !rights.push) {
-            let help = "ask for write access, or use another token";
-            return Err(refused("does not let this token push", help));
+        self.api.renamed(&repository.full_name);
+        // From a fork anybody may open one.
+        if self.settings.fork.is_none() && !self.may_write(&repository) {
+            let help = format!(
+                "ask for write access at {}, use another token, or push to a fork of yours: git remote set-url \
+                 --push {REMOTE} ADDRESS",
+                self.api.place().page("/settings/access")
+            );
+            return Err(refused("does not let this token push", &help));
         }
         Ok(repository)
+    }
+
+    /// These are the rights of a user. A token of an App or of Actions has no user, and GitHub answers
+    /// `push: false` for each of them, whatever it was granted.
+    fn may_write(&self, repository: &Repository) -> bool {
+        self.kind == Kind::App || repository.permissions.as_ref().is_none_or(|rights| rights.push)
+    }
+
+    /// Owner of the branch, and its repository's full name.
+    fn head(&self, repository: &Repository) -> (String, String) {
+        match &self.settings.fork {
+            Some((owner, name)) => (owner.clone(), format!("{owner}/{name}")),
+            None => {
+                let full = &repository.full_name;
+                (full.split('/').next().unwrap_or(full).to_owned(), full.clone())
+            }
+        }
     }
 
     /// The pull request of this branch: the night's own first, an open one before a closed one. One that
     /// a person opened from the branch counts only with our base, where a second one is impossible.
     async fn find(&mut self, repository: &Repository) -> Result<Option<Pull>, ForgeError> {
         let full = &repository.full_name;
-        let owner = full.split('/').next().unwrap_or(full);
+        let (owner, head) = self.head(repository);
         // Without `owner:` GitHub ignores the filter and lists everybody's; so the answer is filtered
         // again. The base may have been changed by a person: it is not asked for.
         let branch: String =
@@ -320,7 +421,11 @@ impl Visit<'_> {
         })?;
         let rank = |pull: &Pull| {
             let here = pull.head.name == self.draft.branch
-                && pull.head.repo.as_ref().is_none_or(|repo| repo.full_name == *full);
+                && pull
+                    .head
+                    .repo
+                    .as_ref()
+                    .is_none_or(|repo| repo.full_name.eq_ignore_ascii_case(&head));
             let same_base = pull.base.name == self.draft.base;
             match (here, pull.state == "open", self.is_ours(pull)) {
                 (true, true, true) => Some(if same_base { 3 } else { 2 }),
@@ -340,16 +445,19 @@ impl Visit<'_> {
     async fn open(&mut self, repository: &Repository) -> Result<Pull, ForgeError> {
         const WHAT: &str = "open the pull request";
         let path = format!("/repos/{}/pulls", repository.full_name);
-        let mut as_draft = self.draft.draft;
+        let head = match &self.settings.fork {
+            Some((owner, _)) => format!("{owner}:{}", self.draft.branch),
+            None => self.draft.branch.clone(),
+        };
+        let mut body = json!({
+            "title": self.title,
+            "head": head,
+            "base": self.draft.base,
+            "body": self.body,
+            "draft": self.draft.draft,
+        });
         let mut tries = 0;
         loop {
-            let body = json!({
-                "title": self.title,
-                "head": self.draft.branch,
-                "base": self.draft.base,
-                "body": self.body,
-                "draft": as_draft,
-            });
             let problem = match self.api.send(Verb::Post, &path, Some(&body)).await {
                 Ok(value) => match serde_json::from_value(value) {
                     Ok(pull) => return Ok(pull),
@@ -357,20 +465,22 @@ impl Visit<'_> {
                 },
                 Err(problem) => problem,
             };
-            if as_draft && problem.message.to_ascii_lowercase().contains("draft pull requests") {
-                as_draft = false;
+            let words = problem.message.to_ascii_lowercase();
+            if body["draft"] == true && words.contains("draft pull requests") {
+                body["draft"] = false.into();
                 self.notes.push(
                     "this repository has no drafts, so the pull request is open for review"
                         .to_owned(),
                 );
                 continue;
             }
-            tries += 1;
-            if let Err(mut error) = self.pause(WHAT, &problem, tries).await {
-                error.help =
-                    format!("{}; or open it by hand: {}", error.help, self.compare(repository));
-                return Err(error);
+            // Forks of organizations cannot let others change the branch.
+            if words.contains("fork collab") && body.get("maintainer_can_modify").is_none() {
+                body["maintainer_can_modify"] = false.into();
+                continue;
             }
+            tries += 1;
+            self.pause(WHAT, &problem, tries).await?;
             if let Some(pull) = self.find(repository).await? {
                 return Ok(pull);
             }
@@ -378,10 +488,10 @@ impl Visit<'_> {
     }
 
     /// Where a person opens this pull request with two clicks.
-    fn compare(&self, repository: &Repository) -> String {
-        let (server, full) = (&self.settings.endpoint.server_url, &repository.full_name);
+    fn compare(&self) -> String {
         let (base, branch) = (&self.draft.base, &self.draft.branch);
-        format!("{server}/{full}/compare/{base}...{branch}?quick_pull=1")
+        let owner = self.settings.fork.as_ref().map_or_else(String::new, |(o, _)| format!("{o}:"));
+        self.api.place().page(&format!("/compare/{base}...{owner}{branch}?quick_pull=1"))
     }
 
     async fn update(&mut self, repository: &Repository, pull: &Pull) -> Result<(), ForgeError> {
@@ -409,49 +519,6 @@ impl Visit<'_> {
             (true, Some(true)) | (false, Some(false)) | (_, None) => {}
         }
         Ok(())
-    }
-
-    async fn label(&mut self, repository: &Repository, pull: &Pull) {
-        let labels = pull.labels.iter().flatten();
-        let has: Vec<&String> = labels.filter_map(|label| label.name.as_ref()).collect();
-        let missing: Vec<&String> = self.draft.labels.iter().filter(|l| !has.contains(l)).collect();
-        if missing.is_empty() {
-            return;
-        }
-        let path = format!("/repos/{}/issues/{}/labels", repository.full_name, pull.number);
-        let body = json!({ "labels": missing });
-        // Adding a label twice is the same as once.
-        if let Err(error) = self.repeat("add labels", Verb::Post, &path, Some(&body)).await {
-            self.notes.push(error.message);
-        }
-    }
-
-    /// One request for each, so that one name that is wrong does not cost the others.
-    async fn ask_for_reviews(&mut self, repository: &Repository, pull: &Pull) {
-        let users = pull.requested_reviewers.iter().flatten().map(|user| &user.login);
-        let teams = pull.requested_teams.iter().flatten().map(|team| &team.slug);
-        let asked: Vec<&String> = users.chain(teams).collect();
-        let author = pull.user.as_ref().map(|user| user.login.as_str());
-        let path =
-            format!("/repos/{}/pulls/{}/requested_reviewers", repository.full_name, pull.number);
-        for reviewer in &self.draft.reviewers {
-            let (field, name) = match reviewer.split_once('/') {
-                Some((_, team)) => ("team_reviewers", team),
-                None => ("reviewers", reviewer.as_str()),
-            };
-            if asked.iter().any(|asked| asked.eq_ignore_ascii_case(name)) {
-                continue;
-            }
-            if author.is_some_and(|author| author.eq_ignore_ascii_case(name)) {
-                self.notes.push(format!("{name} opened the pull request and so cannot review it"));
-                continue;
-            }
-            let body = json!({ field: [name] });
-            let what = format!("ask {name} for a review");
-            if let Err(error) = self.repeat(&what, Verb::Post, &path, Some(&body)).await {
-                self.notes.push(error.message);
-            }
-        }
     }
 
     /// For requests that may be carried out twice.
@@ -502,4 +569,18 @@ fn fitted(text: &str, most: usize, end: &str) -> String {
     }
     let kept: String = text.chars().take(most - end.chars().count()).collect();
     kept + end
+}
+
+/// The text in two parts, the first of at most `most` characters: cut before a heading or a folded part where there
+/// is one in its second half, else at a line's end.
+fn split(text: &str, most: usize) -> (String, String) {
+    const MARK: &str = "\n\n(cut here: the rest is in a comment)";
+    let Some((end, _)) = text.char_indices().nth(most) else {
+        return (text.to_owned(), String::new());
+    };
+    let room = text.char_indices().nth(most - MARK.len()).map_or(end, |(at, _)| at);
+    let edges = ["\n## ", "\n<details>"].iter().filter_map(|edge| text[..room].rfind(edge));
+    let edge = edges.max().filter(|at| *at > room / 2);
+    let at = edge.or_else(|| text[..room].rfind('\n').filter(|at| *at > room / 2)).unwrap_or(room);
+    (text[..at].trim_end().to_owned() + MARK, text[at..].trim_start_matches('\n').to_owned())
 }

@@ -7,8 +7,9 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -76,6 +77,22 @@ pub struct Credential {
     pub token: Secret,
 }
 
+/// A token that is asked for when git goes to its server, and not before.
+#[derive(Clone)]
+pub struct Minted {
+    /// As [`Credential::server`].
+    pub server: String,
+    /// Gives the token, or says why there is none.
+    pub ask: Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>,
+}
+
+/// Tells nothing of the token.
+impl fmt::Debug for Minted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Minted({})", self.server)
+    }
+}
+
 /// Where one ref of the remote is to go.
 #[derive(Clone, Copy, Debug)]
 pub struct Move<'a> {
@@ -94,6 +111,7 @@ pub struct Network {
     alternates: Option<PathBuf>,
     user: BTreeMap<String, String>,
     credential: Option<Credential>,
+    minted: Option<Minted>,
     redactor: Redactor,
     look_limit: Duration,
     transfer_limit: Duration,
@@ -110,6 +128,7 @@ impl Network {
             alternates: None,
             user: user.map(|(name, value)| (name.clone(), value.clone())).collect(),
             credential: None,
+            minted: None,
             redactor: Redactor::default(),
             look_limit: LOOK_LIMIT,
             transfer_limit: TRANSFER_LIMIT,
@@ -128,6 +147,13 @@ impl Network {
     #[must_use]
     pub fn with_credential(mut self, credential: Credential) -> Network {
         self.credential = Some(credential);
+        self
+    }
+
+    /// Asks for a token when git goes to its server and no other login is known for it.
+    #[must_use]
+    pub fn with_minted(mut self, minted: Minted) -> Network {
+        self.minted = Some(minted);
         self
     }
 
@@ -341,6 +367,7 @@ impl Network {
             Some(Credential { token, .. }) => {
                 Some(Login { user: "x-access-token".to_owned(), password: token.clone() })
             }
+            None if login.is_none() => self.ask_for(server.as_deref())?,
             None => login,
         };
         let header = server.as_ref().zip(login.as_ref()).map(|(_, login)| {
@@ -350,6 +377,14 @@ impl Network {
         let secrets = login.iter().map(|login| login.password.expose().to_owned());
         let redactor = Redactor::new(secrets);
         Ok(Target { url, server, header, redactor })
+    }
+
+    fn ask_for(&self, server: Option<&str>) -> Result<Option<Login>, Error> {
+        let meant = self.minted.as_ref();
+        let meant = meant.filter(|m| server.is_some() && server == server_of(&m.server).as_deref());
+        let Some(minted) = meant else { return Ok(None) };
+        let password = (minted.ask)().map_err(Error::AuthenticationFailed)?;
+        Ok(Some(Login { user: "x-access-token".to_owned(), password }))
     }
 
     /// The single call of the program. `arguments` hold no secret.

@@ -173,6 +173,7 @@ impl Rerun {
                 draft: false,
                 labels: Vec::new(),
                 reviewers: Vec::new(),
+                no_statuses: false,
             },
             notes: Vec::new(),
             gate: spec,

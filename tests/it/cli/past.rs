@@ -252,6 +252,7 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
             draft: false,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            no_statuses: false,
         },
         notes: Vec::new(),
         rejected: Vec::new(),

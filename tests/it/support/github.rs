@@ -1,4 +1,7 @@
 //! A GitHub on loopback: real HTTP, a small state that follows GitHub's rules, and faults on demand.
+//!
+//! Each request and each answer is held to GitHub's own description of its API ([`contract`]); a request outside of it
+//! fails the test that made it, at the latest when this GitHub is dropped.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::{
@@ -16,8 +19,14 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// The only token that this GitHub knows.
+pub(crate) mod contract;
+
+/// The person's token.
 pub(crate) const TOKEN: &str = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
+/// The token that the App's installation gets.
+pub(crate) const APP_TOKEN: &str = "ghs_0123456789abcdefghijABCDEFGHIJ012345";
+/// The number of the App's installation.
+pub(crate) const INSTALLATION: u64 = 42;
 
 /// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +49,14 @@ pub(crate) enum Fault {
     SecondaryLimit,
     /// 429 with `retry-after: 3600`.
     LongLimit,
+    /// 403 with no more than GitHub's words.
+    BareSecondaryLimit,
+    /// 503 with JSON.
+    Unavailable,
+    /// 403, no limit.
+    Forbidden,
+    /// 404, as for what a token may not see.
+    NotFound,
     /// 401, as at the end of a token's life.
     BadCredentials,
     /// 422 right after a pull request was opened.
@@ -54,6 +71,8 @@ pub(crate) struct Repository {
     pub(crate) archived: bool,
     pub(crate) push: bool,
     pub(crate) drafts: bool,
+    /// Whether who opens one from a fork may let others change its branch.
+    pub(crate) maintainable: bool,
     pub(crate) branches: BTreeMap<String, String>,
     /// A bare repository whose branches are the real ones.
     pub(crate) bare: Option<PathBuf>,
@@ -65,16 +84,33 @@ pub(crate) struct Pull {
     pub(crate) number: u64,
     pub(crate) title: String,
     pub(crate) body: String,
+    /// Whose repository the branch is in.
+    pub(crate) from: String,
     pub(crate) head: String,
     pub(crate) base: String,
     pub(crate) draft: bool,
     pub(crate) open: bool,
     pub(crate) labels: Vec<String>,
     pub(crate) reviewers: Vec<String>,
+    /// Every label that was ever added.
+    pub(crate) added: Vec<String>,
+    pub(crate) comments: Vec<(u64, String)>,
 }
 
 #[derive(Default)]
 struct World {
+    /// Answers hold every field, and not only what is required.
+    full: bool,
+    statuses: Vec<(String, Value)>,
+    /// Labels of the repository: name, colour and description.
+    labels: Vec<(String, String, String)>,
+    violations: Vec<String>,
+    /// Everything that was sent, without its headers.
+    sent: String,
+    /// Claims to be the App that came with requests.
+    claims: Vec<String>,
+    /// Permissions that the App was not given.
+    not_granted: Vec<String>,
     repositories: BTreeMap<String, Repository>,
     renamed: BTreeMap<String, String>,
     pulls: Vec<Pull>,
@@ -102,9 +138,47 @@ impl FakeGitHub {
         let branches = [("main", "b"), ("nightshift/2026-11-21", "a")];
         let branches = branches.map(|(name, digit)| (name.to_owned(), digit.repeat(40)));
         let branches = branches.into();
-        let demo = Repository { archived: false, push: true, drafts: true, branches, bare: None };
+        let demo = Repository {
+            archived: false,
+            push: true,
+            drafts: true,
+            maintainable: true,
+            branches,
+            bare: None,
+        };
         fake.world().repositories.insert("octo/demo".to_owned(), demo);
         fake
+    }
+
+    /// Answers with every field from now on.
+    pub(crate) fn full(self) -> FakeGitHub {
+        self.world().full = true;
+        self
+    }
+
+    /// Commit, and what was said at it.
+    pub(crate) fn statuses(&self) -> Vec<(String, Value)> {
+        self.world().statuses.clone()
+    }
+
+    /// The repository's labels: name, colour and description.
+    pub(crate) fn labels(&self) -> Vec<(String, String, String)> {
+        self.world().labels.clone()
+    }
+
+    /// Every path and body that was sent.
+    pub(crate) fn sent(&self) -> String {
+        self.world().sent.clone()
+    }
+
+    /// Claims to be the App that were sent.
+    pub(crate) fn claims(&self) -> Vec<String> {
+        self.world().claims.clone()
+    }
+
+    /// The App's installation does not have this permission.
+    pub(crate) fn withhold(&self, permission: &str) {
+        self.world().not_granted.push(permission.to_owned());
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -146,12 +220,15 @@ impl FakeGitHub {
             number,
             title: "theirs".to_owned(),
             body: body.to_owned(),
+            from: "octo".to_owned(),
             head: head.to_owned(),
             base: base.to_owned(),
             draft: false,
             open: true,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            added: Vec::new(),
+            comments: Vec::new(),
         });
         number
     }
@@ -162,13 +239,48 @@ impl FakeGitHub {
     }
 }
 
+impl Drop for FakeGitHub {
+    fn drop(&mut self) {
+        let violations =
+            self.world.lock().map(|world| world.violations.clone()).unwrap_or_default();
+        if !std::thread::panicking() {
+            assert_eq!(violations, Vec::<String>::new(), "outside of GitHub's contract");
+        }
+    }
+}
+
+/// Our short name of an operation.
+fn short(operation: &str) -> &'static str {
+    match operation {
+        "repos/get" => "repo",
+        "pulls/list" => "list",
+        "pulls/create" => "create",
+        "pulls/update" => "update",
+        "issues/add-labels" => "label",
+        "issues/remove-label" => "unlabel",
+        "issues/create-label" => "make-label",
+        "issues/list-events" => "events",
+        "issues/list-comments" => "comments",
+        "issues/create-comment" => "comment",
+        "issues/update-comment" => "edit-comment",
+        "pulls/request-reviewers" => "review",
+        "repos/create-commit-status" => "status",
+        "repos/get-combined-status-for-ref" => "statuses",
+        "repos/get-branch-rules" => "rules",
+        "users/get-authenticated" => "user",
+        "apps/get-repo-installation" => "installation",
+        "apps/create-installation-access-token" => "token",
+        other => panic!("{other} is in github.json and not played"),
+    }
+}
+
 fn reply(status: u16, body: Value) -> Reply {
     let reply = Response::builder().status(status).header("content-type", "application/json");
     reply.body(Body::from(body.to_string())).unwrap()
 }
 
-fn invalid(error: Value) -> Reply {
-    reply(422, json!({ "message": "Validation Failed", "errors": [error] }))
+fn invalid(error: Value) -> Said {
+    say(422, json!({ "message": "Validation Failed", "errors": [error] }))
 }
 
 fn html() -> Reply {
@@ -183,21 +295,44 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Reply {
+    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    // Enterprise Server answers below a path of its own; a moved repository goes by its number.
+    let path = uri.path().strip_prefix("/api/v3").unwrap_or(uri.path());
+    let path = path.replacen("/repositories/1", "/repos/octo/demo", 1);
+    let found = contract::request(
+        method.as_str(),
+        &path,
+        uri.query().unwrap_or_default(),
+        (!body.is_null()).then_some(&body),
+    );
+    let named = {
+        let mut world = world.lock().unwrap();
+        world.sent.push_str(&format!("{method} {uri} {body}\n"));
+        match found {
+            Ok(operation) => operation,
+            Err(violation) => {
+                world.violations.push(violation.clone());
+                return reply(422, json!({ "message": violation }));
+            }
+        }
+    };
+    let operation = short(&named.name);
     let authorization: Vec<_> = headers.get_all("authorization").iter().collect();
-    if authorization.len() != 1 || *authorization[0] != *format!("Bearer {TOKEN}") {
+    let bearer =
+        authorization.first().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let app = matches!(operation, "installation" | "token");
+    if app && let Some(claim) = bearer {
+        world.lock().unwrap().claims.push(claim.to_owned());
+    }
+    let known = if app {
+        bearer.is_some_and(|claim| claim.split('.').count() == 3)
+    } else {
+        matches!(bearer, Some(TOKEN | APP_TOKEN))
+    };
+    if authorization.len() != 1 || !known {
         return reply(401, json!({ "message": "Bad credentials" }));
     }
-    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let path: Vec<&str> = uri.path().split('/').skip(1).collect();
-    let operation = match (method.as_str(), path.as_slice()) {
-        ("GET", ["repos", _, _] | ["repositories", _]) => "repo",
-        ("GET", ["repos", _, _, "pulls"]) => "list",
-        ("POST", ["repos", _, _, "pulls"]) => "create",
-        ("PATCH", ["repos", _, _, "pulls", _]) => "update",
-        ("POST", ["repos", _, _, "issues", _, "labels"]) => "label",
-        ("POST", ["repos", _, _, "pulls", _, "requested_reviewers"]) => "review",
-        _ => return reply(404, json!({ "message": "Not Found" })),
-    };
+    let path: Vec<&str> = path.split('/').skip(1).collect();
     let fault = {
         let mut world = world.lock().unwrap();
         world.requests.push(operation.to_owned());
@@ -208,7 +343,30 @@ async fn answer(
         })
     };
     let query = uri.query().unwrap_or_default().to_owned();
-    let done = || act(&mut world.lock().unwrap(), &url, operation, &path, &query, &body);
+    let person = bearer == Some(TOKEN);
+    let done = || {
+        let mut world = world.lock().unwrap();
+        let (status, value, location) = match act(
+            &mut world,
+            &url,
+            operation,
+            (&path, &named.parameters, person),
+            &query,
+            &body,
+        ) {
+            Said::Value(status, value) => (status, value, None),
+            Said::Moved(status) => {
+                let at = format!("{url}/repositories/1");
+                (status, json!({ "message": "Moved Permanently" }), Some(at))
+            }
+        };
+        let value = contract::answer(&named.name, status, value, world.full);
+        let mut said = reply(status, value);
+        if let Some(at) = location {
+            said.headers_mut().insert("location", at.parse().unwrap());
+        }
+        said
+    };
     match fault {
         None => done(),
         Some(Fault::InternalError) => reply(500, json!({ "message": "Server Error" })),
@@ -244,11 +402,24 @@ async fn answer(
             reply.headers_mut().insert("retry-after", "3600".parse().unwrap());
             reply
         }
+        Some(Fault::BareSecondaryLimit) => {
+            reply(429, json!({ "message": "You have exceeded a secondary rate limit." }))
+        }
+        Some(Fault::Unavailable) => reply(503, json!({ "message": "No server is available." })),
+        Some(Fault::Forbidden) => {
+            reply(403, json!({ "message": "Resource not accessible by integration" }))
+        }
+        Some(Fault::NotFound) => reply(404, json!({ "message": "Not Found" })),
         Some(Fault::BadCredentials) => reply(401, json!({ "message": "Bad credentials" })),
         Some(Fault::UnresolvedNode) => {
-            invalid(json!("Could not resolve to a node with the global id of 'PR_x'."))
+            let error = "Could not resolve to a node with the global id of 'PR_x'.";
+            reply(422, json!({ "message": "Validation Failed", "errors": [error] }))
         }
-        Some(Fault::Moved) => moved(&url, 307),
+        Some(Fault::Moved) => {
+            let mut said = reply(307, json!({ "message": "Moved Permanently" }));
+            said.headers_mut().insert("location", format!("{url}/repositories/1").parse().unwrap());
+            said
+        }
     }
 }
 
@@ -266,35 +437,59 @@ fn branches(bare: &Path) -> BTreeMap<String, String> {
     listed.lines().filter_map(pair).collect()
 }
 
-fn moved(url: &str, status: u16) -> Reply {
-    let mut reply = reply(status, json!({ "message": "Moved Permanently" }));
-    reply.headers_mut().insert("location", format!("{url}/repositories/1").parse().unwrap());
-    reply
+/// What is answered, before it is filled up to what GitHub says.
+enum Said {
+    Value(u16, Value),
+    /// To `octo/demo`, by its number.
+    Moved(u16),
+}
+
+/// Whose request: its path, what stands in its places, and whether a person's token came with it.
+type Asked<'a> = (&'a [&'a str], &'a BTreeMap<String, String>, bool);
+
+fn say(status: u16, value: Value) -> Said {
+    Said::Value(status, value)
 }
 
 fn act(
     world: &mut World,
     url: &str,
     operation: &str,
-    path: &[&str],
+    (path, parameters, person): Asked<'_>,
     query: &str,
     body: &Value,
-) -> Reply {
+) -> Said {
+    match operation {
+        "user" if person => return say(200, json!({ "login": "nightowl" })),
+        "user" => return say(403, json!({ "message": "Resource not accessible by integration" })),
+        "token" => {
+            assert_eq!(parameters["installation_id"], INSTALLATION.to_string());
+            let asked = body["permissions"].as_object().unwrap();
+            if asked.keys().any(|name| world.not_granted.contains(name)) {
+                let message = "The permissions requested are not granted to this installation.";
+                return say(422, json!({ "message": message }));
+            }
+            assert!(!asked.contains_key("workflows"), "nothing of ours changes workflows");
+            return say(201, json!({ "token": APP_TOKEN }));
+        }
+        _ => {}
+    }
     let full = match path {
         ["repos", owner, name, ..] => format!("{owner}/{name}"),
         _ => "octo/demo".to_owned(),
     };
     if world.renamed.contains_key(&full) {
-        return moved(url, if operation == "repo" || operation == "list" { 301 } else { 307 });
+        let reads = matches!(operation, "repo" | "list" | "installation");
+        return Said::Moved(if reads { 301 } else { 307 });
     }
     let Some(mut repository) = world.repositories.get(&full).cloned() else {
-        return reply(404, json!({ "message": "Not Found" }));
+        return say(404, json!({ "message": "Not Found" }));
     };
     if let Some(bare) = &repository.bare {
         repository.branches = branches(bare);
     }
     if operation != "repo" && operation != "list" && repository.archived {
-        return reply(403, json!({ "message": "Repository was archived so is read-only." }));
+        return say(403, json!({ "message": "Repository was archived so is read-only." }));
     }
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
     let texts = |name: &str| {
@@ -302,8 +497,13 @@ fn act(
         list.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
     let number = path.get(4).and_then(|number| number.parse::<u64>().ok());
+    let forbidden = || say(403, json!({ "message": "Must have push access to repository" }));
+    let writes = matches!(operation, "label" | "unlabel" | "make-label" | "review" | "status");
+    if writes && person && !repository.push {
+        return forbidden();
+    }
     match operation {
-        "repo" => reply(
+        "repo" => say(
             200,
             json!({
                 "full_name": full,
@@ -312,6 +512,58 @@ fn act(
                 "default_branch": "main",
             }),
         ),
+        "rules" => {
+            let rule = json!({
+                "type": "pull_request",
+                "ruleset_source_type": "Repository",
+                "ruleset_source": "octo/demo",
+                "ruleset_id": 1,
+                "parameters": { "required_approving_review_count": 1 },
+            });
+            say(200, json!([rule]))
+        }
+        "installation" => say(200, json!({ "id": INSTALLATION, "account": null })),
+        "make-label" => {
+            let name = text("name");
+            if world.labels.iter().any(|(there, ..)| *there == name) {
+                return invalid(
+                    json!({ "resource": "Label", "code": "already_exists", "field": "name" }),
+                );
+            }
+            let made =
+                json!({ "name": name, "color": text("color"), "description": text("description") });
+            world.labels.push((name, text("color"), text("description")));
+            say(201, made)
+        }
+        "status" => {
+            let commit = &parameters["sha"];
+            if !repository.branches.values().any(|at| at == commit) && repository.bare.is_none() {
+                return say(
+                    422,
+                    json!({ "message": format!("No commit found for SHA: {commit}") }),
+                );
+            }
+            assert!(text("description").chars().count() <= 140);
+            world.statuses.push((commit.clone(), body.clone()));
+            say(201, body.clone())
+        }
+        "statuses" => {
+            let of = |(commit, said): &(String, Value)| {
+                (*commit == parameters["ref"]).then(|| said.clone())
+            };
+            let mut said: Vec<Value> = world.statuses.iter().filter_map(of).collect();
+            said.reverse();
+            say(200, json!({ "statuses": said, "sha": parameters["ref"] }))
+        }
+        "edit-comment" => {
+            let id: u64 = parameters["comment_id"].parse().unwrap();
+            let mut comments = world.pulls.iter_mut().flat_map(|pull| &mut pull.comments);
+            let Some(comment) = comments.find(|(number, _)| *number == id) else {
+                return say(404, json!({ "message": "Not Found" }));
+            };
+            comment.1 = text("body");
+            say(200, json!({ "id": id, "body": text("body") }))
+        }
         "list" => {
             let pair = |name: &str| {
                 let found =
@@ -319,18 +571,31 @@ fn act(
                 found.map(|value| value.replace("%2F", "/").replace("%3A", ":"))
             };
             // As on GitHub, a filter without an owner is ignored.
-            let head = pair("head").and_then(|head| Some(head.split_once(':')?.1.to_owned()));
+            let head = pair("head").and_then(|head| {
+                head.split_once(':').map(|(owner, branch)| (owner.to_owned(), branch.to_owned()))
+            });
             let state = pair("state").unwrap_or_else(|| "open".to_owned());
             let fits = |pull: &&Pull| {
-                head.as_ref().is_none_or(|head| *head == pull.head)
+                head.as_ref().is_none_or(|(owner, head)| *owner == pull.from && *head == pull.head)
                     && pair("base").is_none_or(|base| base == pull.base)
                     && (state == "all" || (state == "open") == pull.open)
             };
             let pulls = world.pulls.iter().filter(fits).map(|pull| shown(pull, url, &repository));
-            reply(200, pulls.collect())
+            say(200, pulls.collect())
         }
         "create" => {
             let (head, base) = (text("head"), text("base"));
+            let (from, head) = match head.split_once(':') {
+                Some((owner, branch)) => (owner.to_owned(), branch.to_owned()),
+                None => ("octo".to_owned(), head),
+            };
+            if from != "octo" && !repository.maintainable && body["maintainer_can_modify"] != false
+            {
+                let message = "Fork collab can't be granted by someone without permission";
+                return invalid(
+                    json!({ "resource": "PullRequest", "code": "custom", "message": message }),
+                );
+            }
             let of = |name: &str| repository.branches.get(name);
             if of(&head).is_none() || of(&base).is_none() {
                 let field = if of(&head).is_none() { "head" } else { "base" };
@@ -353,7 +618,7 @@ fn act(
             let draft = body["draft"] == true;
             if draft && !repository.drafts {
                 let message = "Draft pull requests are not supported in this repository.";
-                return reply(422, json!({ "message": message }));
+                return say(422, json!({ "message": message }));
             }
             if text("body").chars().count() > 65_536 || text("title").chars().count() > 256 {
                 return invalid(json!({ "resource": "Issue", "code": "custom", "field": "body" }));
@@ -362,57 +627,88 @@ fn act(
                 number: world.pulls.len() as u64 + 1,
                 title: text("title"),
                 body: text("body"),
+                from,
                 head,
                 base,
                 draft,
                 open: true,
                 labels: Vec::new(),
                 reviewers: Vec::new(),
+                added: Vec::new(),
+                comments: Vec::new(),
             };
             let answer = shown(&pull, url, &repository);
             world.pulls.push(pull);
-            reply(201, answer)
+            say(201, answer)
         }
         _ => {
             let Some(pull) = world.pulls.iter_mut().find(|pull| Some(pull.number) == number) else {
-                return reply(404, json!({ "message": "Not Found" }));
+                return say(404, json!({ "message": "Not Found" }));
             };
             match operation {
                 "update" => {
                     pull.title = text("title");
                     pull.body = text("body");
                     pull.open &= body["state"] != "closed";
-                    reply(200, shown(pull, url, &repository))
+                    say(200, shown(pull, url, &repository))
                 }
                 "label" => {
                     for label in texts("labels") {
                         if !pull.labels.contains(&label) {
-                            pull.labels.push(label);
+                            pull.labels.push(label.clone());
+                            pull.added.push(label);
                         }
                     }
-                    reply(200, json!([]))
+                    say(200, json!([]))
+                }
+                "unlabel" => {
+                    let name = parameters["name"].replace("%20", " ").replace("%3A", ":");
+                    if !pull.labels.contains(&name) {
+                        return say(404, json!({ "message": "Label does not exist" }));
+                    }
+                    pull.labels.retain(|label| *label != name);
+                    say(200, json!([]))
+                }
+                "events" => {
+                    let added = pull.added.iter().map(|name| {
+                        json!({ "event": "labeled", "label": { "name": name, "color": "ededed" } })
+                    });
+                    say(200, added.collect())
+                }
+                "comments" => {
+                    let said = pull.comments.iter().map(|(id, body)| {
+                        json!({ "id": id, "body": body, "author_association": "COLLABORATOR" })
+                    });
+                    say(200, said.collect())
+                }
+                "comment" => {
+                    let id = number.unwrap_or_default() * 1000 + pull.comments.len() as u64;
+                    pull.comments.push((id, text("body")));
+                    say(201, json!({ "id": id, "body": text("body") }))
                 }
                 _ => {
                     for reviewer in texts("reviewers") {
                         if reviewer == "nobody" {
                             let message = "Reviews may only be requested from collaborators.";
-                            return reply(422, json!({ "message": message }));
+                            return say(422, json!({ "message": message }));
                         }
                         if !pull.reviewers.contains(&reviewer) {
                             pull.reviewers.push(reviewer);
                         }
                     }
-                    reply(201, shown(pull, url, &repository))
+                    say(201, shown(pull, url, &repository))
                 }
             }
         }
     }
 }
 
-/// A pull request with only what GitHub's schema requires of a reader, and null where it allows it.
+/// What is known of a pull request.
 fn shown(pull: &Pull, url: &str, repository: &Repository) -> Value {
-    let side =
-        |name: &str| json!({ "ref": name, "sha": repository.branches.get(name), "repo": null });
+    let side = |owner: &str, name: &str| {
+        let sha = repository.branches.get(name).cloned().unwrap_or_else(|| "c".repeat(40));
+        json!({ "ref": name, "sha": sha, "repo": { "full_name": format!("{owner}/demo") } })
+    };
     json!({
         "number": pull.number,
         "html_url": format!("{url}/octo/demo/pull/{}", pull.number),
@@ -421,8 +717,8 @@ fn shown(pull: &Pull, url: &str, repository: &Repository) -> Value {
         "body": pull.body,
         "draft": pull.draft,
         "merged_at": null,
-        "head": side(&pull.head),
-        "base": side(&pull.base),
+        "head": side(&pull.from, &pull.head),
+        "base": side("octo", &pull.base),
         "labels": pull.labels.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
         "requested_reviewers": pull.reviewers.iter().map(|login| json!({ "login": login })).collect::<Vec<_>>(),
         "requested_teams": [{ "name": "Night Owls", "slug": "owls" }],
