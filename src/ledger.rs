@@ -108,6 +108,36 @@ pub enum Fact {
         /// When it was brought up to date.
         happened: Timestamp,
     },
+    /// A person wants a task tried again as it is. What they said to the agent stays on their machine.
+    Retry {
+        /// The task.
+        task: TaskId,
+        /// The hash of its text.
+        text: String,
+        /// When it was said.
+        happened: Timestamp,
+    },
+    /// How a night's pull request stood when a machine looked.
+    Stands {
+        /// The night.
+        night: NightId,
+        /// Its number.
+        number: u64,
+        /// How.
+        standing: Standing,
+    },
+}
+
+/// How a pull request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Nobody decided yet.
+    Open,
+    /// It is in the base.
+    Merged,
+    /// A person closed it without merging.
+    Closed,
 }
 
 /// What a night made of a task.
@@ -162,6 +192,11 @@ impl Fact {
             Fact::Base { gate, tree, tier, .. } => format!("base/{gate}/{tree}/{tier}"),
             Fact::Canary { gate, tree, tier, .. } => format!("canary/{gate}/{tree}/{tier}"),
             Fact::Pull { origin, .. } => format!("pull/{origin}"),
+            Fact::Retry { task, text, .. } => {
+                let text: String = text.chars().take(16).collect();
+                format!("retry/{}/{text}", task.in_ref())
+            }
+            Fact::Stands { number, .. } => format!("stands/{number}"),
         }
     }
 }

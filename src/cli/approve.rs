@@ -265,7 +265,7 @@ fn landed(night: &Night, task: &TaskId) -> Answer {
     } else if let Some(setback) = state.and_then(|state| state.failed()) {
         let why = text::inline_plain(&report::why(setback));
         Answer::new(task, Outcome::Failed, why).help(format!(
-            "its work is kept: {NAME} show {id}/{task}; {NAME} run -t '{task}' makes it anew, and {NAME} approve \
+            "its work is kept: {NAME} show {id}/{task}; {NAME} retry '{task}' has it made anew, and {NAME} approve \
              tries this one again"
         ))
     } else if let Some(record) = state.filter(|s| s.held().is_some()).and_then(|s| s.last()) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        Global, Output, code,
+        Global, Output, code, decide,
         tell::{self, Cleaner},
     },
     config::{Override, Sandbox},
@@ -20,7 +20,9 @@ use crate::{
     policy::{Admission, AdmittedTask, Applied, Decision, Refusal, Ruling, Verdict, rule},
     process::{Environment, find_program},
     runner::{
-        include, open,
+        include,
+        look::Open,
+        open,
         places::Surroundings,
         prepare::{Preparation, Request},
         refused::Refused,
@@ -231,6 +233,10 @@ fn notes_of_now(preparation: &mut Preparation) -> bool {
             .notes
             .push(format!("nights of this repository are stopped by {}; {}", asked.by, asked.lift));
     }
+    if let Some(full) = preparation.open.as_ref().and_then(Open::refusal) {
+        let help = full.help.unwrap_or_default();
+        preparation.notes.push(format!("no night would begin: {}; {help}", full.message));
+    }
     if let Err(damage) = open::unfinished(&preparation.home) {
         preparation.notes.push(format!("the last night cannot be gone on with: {damage}"));
     }
@@ -254,15 +260,8 @@ fn knows(preparation: &Preparation, id: &TaskId) -> bool {
 
 fn unknown_task(preparation: &Preparation, id: &TaskId) -> Refused {
     let path = preparation.plan_source.as_ref().map(|plan| plan.path.to_string());
-    let near = preparation
-        .plan
-        .tasks
-        .iter()
-        .map(|task| (strsim::jaro_winkler(task.id.as_str(), id.as_str()), &task.id))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|one, other| one.0.total_cmp(&other.0));
-    let help = match near {
-        Some((_, near)) => format!("did you mean `{near}`?"),
+    let help = match decide::near(preparation.plan.tasks.iter().map(|task| &task.id), id) {
+        Some(near) => format!("did you mean `{near}`?"),
         None => format!("{NAME} check --all lists every task"),
     };
     Refused::usage(format!("there is no task `{id}` in {}", path.unwrap_or_default()), help)

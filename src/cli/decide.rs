@@ -106,6 +106,8 @@ pub(super) enum Outcome {
     Approved,
     /// The result is rejected.
     Rejected,
+    /// The next night tries the task again.
+    Again,
     /// There was nothing to decide.
     Nothing,
     /// It is taken from its night's branch, or a pull request takes it from the base.
@@ -128,6 +130,7 @@ impl Outcome {
             Outcome::Landed
             | Outcome::Approved
             | Outcome::Rejected
+            | Outcome::Again
             | Outcome::Reverted
             | Outcome::Restored
             | Outcome::Nothing => code::DONE,
@@ -141,6 +144,7 @@ impl Outcome {
             Outcome::Landed => "landed",
             Outcome::Approved => "approved",
             Outcome::Rejected => "rejected",
+            Outcome::Again => "goes again",
             Outcome::Nothing => "nothing to do",
             Outcome::Reverted => "reverted",
             Outcome::Restored => "put back",
@@ -257,20 +261,28 @@ pub(super) fn unknown(home: &Home, name: &Named, plan: Option<&[TaskId]>) -> Ans
         let tried = found.night.tasks().filter(|(_, state)| state.last().is_some());
         known.extend(tried.map(|(id, _)| id.clone()));
     }
-    let near = known
-        .iter()
-        .map(|id| (strsim::jaro_winkler(id.as_str(), task.as_str()), id))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|one, other| one.0.total_cmp(&other.0));
     let why = match plan {
         Some(_) => "no night and no plan has a task of this name",
         None => "no night made anything of a task of this name",
     };
     let answer = Answer::new(task, Outcome::Unknown, why);
-    match near {
-        Some((_, near)) => answer.help(format!("did you mean `{near}`?")),
+    match near(&known, task) {
+        Some(near) => answer.help(format!("did you mean `{near}`?")),
         None => answer.help(format!("{NAME} status and {NAME} check name what waits")),
     }
+}
+
+/// The name that somebody may have meant.
+pub(super) fn near<'k>(
+    known: impl IntoIterator<Item = &'k TaskId>,
+    task: &TaskId,
+) -> Option<&'k TaskId> {
+    known
+        .into_iter()
+        .map(|id| (strsim::jaro_winkler(id.as_str(), task.as_str()), id))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, id)| id)
 }
 
 impl Chosen {

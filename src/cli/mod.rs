@@ -21,6 +21,7 @@ mod output;
 mod reject;
 mod rescue;
 mod resume;
+mod retry;
 mod revert;
 mod run;
 mod show;
@@ -116,6 +117,11 @@ enum Command {
     Approve(approve::Approve),
     /// Say no to a held result; the next attempt is told why
     Reject(reject::Reject),
+    /// Let a task run again that failed, asked, was rejected, or whose pull request was closed
+    ///
+    /// The next night that may takes it, as the plan has it: no rule is widened. Exit codes: 0 it goes again · 1 it waits
+    /// for something else · 2 no such task; with --now those of `run`.
+    Retry(retry::Retry),
     /// Take a landed result back: from its night's branch, or by a pull request where that is merged
     ///
     /// Not merged: the branch is rebuilt without it, and what landed after it passes the gate again at its new tree.
@@ -256,6 +262,7 @@ fn dispatch(
         Command::Verify(command) => verify::verify(surroundings, global, command, output),
         Command::Approve(command) => approve::approve(surroundings, global, command, output),
         Command::Reject(command) => reject::reject(surroundings, global, command, output),
+        Command::Retry(command) => retry::retry(surroundings, global, command, output),
         Command::Revert(command) => revert::revert(surroundings, global, command, output),
         Command::Rescue(command) => rescue::rescue(surroundings, global, command, output),
         Command::Land(command) => land::land(surroundings, global, command, output),

@@ -87,7 +87,7 @@ pub(super) fn reject(
                 )
                 .of(&night)
                 .help(format!(
-                    "change the task in the plan, or {NAME} run -t '{}' makes it anew",
+                    "change the task in the plan, or {NAME} retry '{}' has it made anew",
                     word.task
                 ))
             }));

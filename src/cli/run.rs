@@ -15,6 +15,7 @@ use crate::{
     runner::{
         Runner, clock,
         home::Home,
+        look::Open,
         open::{self, Opened, Wishes},
         places::Surroundings,
         prepare::{Preparation, Request},
@@ -214,6 +215,13 @@ fn night(
         let code = nothing_ready(&preparation, &request.tasks, output)?;
         return Ok((None, with_earlier(code, kept)));
     }
+    if !command.no_push
+        && !command.no_pr
+        && let Some(full) = preparation.open.as_ref().and_then(Open::refusal)
+    {
+        slot(&home, "refused", &full.message)?;
+        return Err(full);
+    }
     preparation.look_at_checkout()?;
     let stop = Stop::new();
     let opened = open::open(surroundings, &preparation, &request.tasks, wishes, lock, stop)?;
@@ -234,6 +242,16 @@ fn was_cut_off(night: &Night) -> bool {
         None => true,
         Some((_, exit)) => matches!(*exit, code::TERMINATED | code::HUNG_UP),
     }
+}
+
+/// Writes a start down that left no night.
+fn slot(home: &Home, outcome: &str, message: &str) -> Result<(), files::Error> {
+    let slot = serde_json::json!({
+        "at": clock::now().to_string(),
+        "outcome": outcome,
+        "message": message,
+    });
+    files::append_line(&home.places.slots(), slot.to_string().as_bytes())
 }
 
 /// A night in which nothing is to be done leaves a line, not a night.
@@ -258,12 +276,7 @@ fn nothing_ready(
     } else {
         format!("no task may run; {} marked ready are held back", refused.len())
     };
-    let slot = serde_json::json!({
-        "at": clock::now().to_string(),
-        "outcome": "nothing_ready",
-        "message": message,
-    });
-    files::append_line(&home.places.slots(), slot.to_string().as_bytes())?;
+    slot(home, "nothing_ready", &message)?;
     let findings = if refused.is_empty() { code::DONE } else { code::FINDINGS };
     if output.is_json() {
         output.json("run", &serde_json::json!({"outcome": "nothing_ready", "exit": findings}));

@@ -16,9 +16,10 @@ use crate::{
     outcome::StopReason,
     report,
     runner::{
-        clock,
+        clock, earlier,
         home::Home,
         known,
+        look::Open,
         outbox::{self, Waiting},
         places::Surroundings,
         prepare::user_settings,
@@ -58,6 +59,10 @@ struct View<'a> {
     waits: Option<String>,
     outbox: Vec<Waiting>,
     untold: bool,
+    /// Why no night begins, as it was seen last.
+    full: Option<String>,
+    /// Tasks that a person wants tried again, and who.
+    again: Vec<String>,
 }
 
 pub(super) fn status(
@@ -97,6 +102,8 @@ pub(super) fn status(
         uncommitted: home.user.uncommitted(),
         outbox: outbox::waiting(&home),
         untold: known::waits(&home),
+        full: Open::last(&home.places).filter(|_| last).and_then(|open| full(&open)),
+        again: if last { again(&home, &cleaner) } else { Vec::new() },
     };
     // A night under way publishes itself.
     if let Some(holder) = &view.holder {
@@ -121,6 +128,8 @@ pub(super) fn status(
             }),
             "uncommitted": view.uncommitted,
             "ledger_waits": view.untold,
+            "open_limit": view.full,
+            "again": view.again,
             "outbox": view.outbox.iter().map(|waiting| {
                 json!({"night": waiting.night, "why": cleaner.line(&waiting.why)})
             }).collect::<Vec<_>>(),
@@ -200,6 +209,8 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
             "other machines do not know yet what nights here settled; {NAME} land tells them"
         ));
     }
+    below.extend(view.again.iter().map(|again| format!("goes again tonight: {again}")));
+    below.extend(view.full.iter().map(|full| format!("no night begins: {}", cleaner.line(full))));
     if let Some(by) = &view.stopped {
         below.push(format!("stopped by {by}; {NAME} resume lifts it"));
     }
@@ -218,6 +229,24 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
     }
     lines.push(format!("next: {}", next(view)));
     lines.join("\n")
+}
+
+/// Why no night begins, and when that was seen.
+fn full(open: &Open) -> Option<String> {
+    let why = open.refusal()?;
+    Some(format!(
+        "{} (looked at {}); {}",
+        why.message,
+        tell::local(open.at),
+        why.help.unwrap_or_default()
+    ))
+}
+
+/// What a person wants tried again, as far as it is known here.
+fn again(home: &Home, cleaner: &Cleaner) -> Vec<String> {
+    let wanted = earlier::wanted(home);
+    let words = wanted.iter().map(|again| format!("{} ({})", again.task, again.by));
+    words.map(|words| cleaner.line(&words)).collect()
 }
 
 /// The one thing to do now.

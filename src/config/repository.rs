@@ -398,6 +398,7 @@ fn pull_request(reader: &mut Reader, root: &Spot<'_>, settings: &mut Settings) {
         let word: Option<Switch> = reader.word(s, &["on", "off"]);
         word.map(|word| word == Switch::On)
     });
+    set(&mut pr.open_limit, root, "pr.open_limit", |s| reader.number(s, range("pr.open_limit")));
     set(&mut pr.reviewers, root, "pr.reviewers", |spot| {
         reader.list(spot, |reader, item, name| {
             let part = |part: &str| {

@@ -153,6 +153,8 @@ pub struct PrSettings {
     pub reviewers: Vec<String>,
     /// Whether each landed commit says that its gate was green.
     pub statuses: bool,
+    /// Open pull requests of ours with which no night begins; 0 = any number may be open.
+    pub open_limit: u32,
 }
 
 /// The branch that a pull request goes to.
@@ -536,6 +538,8 @@ impl Default for PrSettings {
             labels: strings(&[NAME]),
             reviewers: Vec::new(),
             statuses: true,
+            // As Renovate's `prConcurrentLimit` means it: what nobody reads is not made.
+            open_limit: 3,
         }
     }
 }

@@ -310,6 +310,11 @@ pub(super) const REPOSITORY: &[Field] = &[
         Word(&["on", "off"]),
         "on: each landed commit says that its gate was green",
     ),
+    field(
+        "pr.open_limit",
+        Number(0, 100),
+        "open pull requests of nights with which none begins; 0 = any number",
+    ),
 ];
 
 /// Words of [`Occasion`](crate::report::notice::Occasion).

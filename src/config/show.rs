@@ -211,6 +211,7 @@ fn pull_request(settings: &Settings, key: &str) -> Option<Value> {
         "pr.labels" => list(&pr.labels),
         "pr.reviewers" => list(&pr.reviewers),
         "pr.statuses" => Value::from(if pr.statuses { "on" } else { "off" }),
+        "pr.open_limit" => Value::from(pr.open_limit),
         _ => return None,
     })
 }
@@ -560,7 +561,7 @@ mod tests {
             gate: {canary: ci/x.patch, baseline: compare, flaky_reruns: 0, steps: [{name: a, run: 'x # y', timeout: 61s, weight: 7, junit: out/x.xml}, {name: b, run: z, required: false}],\n\
             \x20 network: [a.example, '*.b.example:8443'], setup: [npm ci, 'make -'], setup_timeout: 7m, env: [A]}\n\
             agent: {use: mine, model: opus, fallback: {models: [], at: off}, retry: [1500ms, 2s], env: [TZ], context: []}\n\
-            pr: {base: develop, draft: never, labels: ['a b', 'x: y'], reviewers: [ann, acme/backend]}\n";
+            pr: {base: develop, draft: never, labels: ['a b', 'x: y'], reviewers: [ann, acme/backend], open_limit: 0}\n";
         let (settings, _) = parse_repository("c.yml", rich).unwrap();
         assert_eq!(without_origins(read_back(&settings)), without_origins(settings));
         let built_in = Settings::default();

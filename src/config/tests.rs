@@ -185,7 +185,6 @@ fn a_setting_that_is_not_held_is_an_error() {
         "memory: {max_tokens: 1}",
         "agent: {sandbox: required}",
         "pr: {split: task}",
-        "pr: {open_limit: 3}",
         "pr: {branch: x}",
         "pr: {title: x}",
         "pr: {commit: plain}",

@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use super::{Closing, Forge, ForgeError, Looking, Published, Publishing, PullRequestDraft};
+use super::{
+    Closing, Forge, ForgeError, Listing, Looking, Published, Publishing, PullRequestDraft,
+};
 use crate::files;
 
 /// The file's name.
@@ -51,6 +53,10 @@ impl Forge for Local {
 
     fn ended<'a>(&'a self, _: &'a PullRequestDraft) -> Looking<'a> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn pulls(&self) -> Listing<'_> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }
 

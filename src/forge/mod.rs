@@ -4,7 +4,10 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use crate::ids::{CommitId, NightId, TaskId};
+use crate::{
+    ids::{CommitId, NightId, TaskId},
+    ledger::Standing,
+};
 
 pub mod endpoint;
 pub mod github;
@@ -21,6 +24,24 @@ pub type Looking<'a> = Pin<Box<dyn Future<Output = Result<Option<Over>, ForgeErr
 /// As [`Publishing`], for an end.
 pub type Closing<'a> =
     Pin<Box<dyn Future<Output = Result<Option<Published>, ForgeError>> + Send + 'a>>;
+
+/// As [`Publishing`], for a look at all of them.
+pub type Listing<'a> = Pin<Box<dyn Future<Output = Result<Vec<Seen>, ForgeError>> + Send + 'a>>;
+
+/// A pull request of one of our nights, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its number on the forge.
+    pub number: u64,
+    /// Where a person opens it.
+    pub url: String,
+    /// The night that made it.
+    pub night: NightId,
+    /// How it stands.
+    pub standing: Standing,
+    /// Its text, with what a person ticked in it.
+    pub body: String,
+}
 
 /// How a pull request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,4 +130,8 @@ pub trait Forge: Send + Sync {
     /// How the night's pull request ended, such as `#7 is merged`; `None` while it is open, and when there is none.
     /// Changes nothing.
     fn ended<'a>(&'a self, draft: &'a PullRequestDraft) -> Looking<'a>;
+
+    /// The pull requests of all nights that somebody touched lately. One request, asked once: who looks goes on
+    /// without an answer. Changes nothing.
+    fn pulls(&self) -> Listing<'_>;
 }

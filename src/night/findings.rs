@@ -205,6 +205,7 @@ mod tests {
             },
             notes: Vec::new(),
             rejected: Vec::new(),
+            again: Vec::new(),
             reverses: Vec::new(),
         };
         let mut night = Night::open(opening);

@@ -27,7 +27,7 @@ pub use event::{
 };
 pub use findings::{of_gate, of_tests};
 pub use opening::{
-    AgentSpec, Author, Base, Baseline, Canary, GateSpec, Opening, PlanSource, PublishSpec,
+    Again, AgentSpec, Author, Base, Baseline, Canary, GateSpec, Opening, PlanSource, PublishSpec,
     RefusedTask, Rejection, Reverse, Step,
 };
 pub use outbox::Hindrance;

@@ -30,8 +30,9 @@ impl Night {
     /// The models of a task, first choice first; `None` stands for the agent's own.
     fn models(&self, id: &TaskId) -> Vec<Option<String>> {
         let agent = &self.opening.agent;
+        let asked = self.opening.again(id).and_then(|again| again.model.clone());
         let own = self.admitted(id).and_then(|task| task.task().fields.model.clone());
-        let mut models = vec![own.or_else(|| agent.model.clone())];
+        let mut models = vec![asked.or(own).or_else(|| agent.model.clone())];
         for fallback in &agent.fallback {
             if !models.contains(&Some(fallback.clone())) {
                 models.push(Some(fallback.clone()));

@@ -49,6 +49,31 @@ pub struct Opening {
     /// night's tasks are these, and no agent is started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reverses: Vec<Reverse>,
+    /// Tasks of this night that a person wants tried again though their text is the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<Again>,
+}
+
+/// A person's word that a task may be tried again as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The task.
+    pub task: TaskId,
+    /// The hash of the text that is tried again.
+    pub text: String,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Who said it or where, as far as it is known.
+    pub by: String,
+    /// What the agent is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The model to ask first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// True: nothing is told of what people said about earlier results.
+    #[serde(default)]
+    pub from_scratch: bool,
 }
 
 /// A result of an earlier night that is taken from the base again.
@@ -75,6 +100,11 @@ pub struct Reverse {
 }
 
 impl Opening {
+    /// What a person said who wants this task tried again.
+    pub fn again(&self, task: &TaskId) -> Option<&Again> {
+        self.again.iter().find(|again| again.task == *task)
+    }
+
     /// What a night that takes results back does with a task; `None` in every other night.
     pub fn reverse_of(&self, task: &TaskId) -> Option<&Reverse> {
         self.reverses.iter().find(|reverse| reverse.task == *task)

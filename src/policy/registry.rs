@@ -184,6 +184,9 @@ rules! {
     "admission.failed-before" Task Ask Low Otherwise ""
         "it did not fail with the same words before"
         because "the same words lead to the same failure, at the same price";
+    "admission.closed" Task Ask Low Otherwise ""
+        "its pull request was not closed without a merge"
+        because "a person saw this work and did not take it";
     "admission.asked" Task Ask Low Otherwise ""
         "its question was answered"
         because "the agent would ask again";

@@ -5,7 +5,7 @@
 //! credential and nothing that the first prompt did not say.
 
 use super::{
-    LastAttempt, PromptInput, clean, end_of, ending, fenced, one_line, rejected, start_of, task,
+    LastAttempt, PromptInput, clean, end_of, ending, fenced, one_line, person, start_of, task,
 };
 
 /// Characters of the task's own words.
@@ -34,11 +34,15 @@ pub fn brief(input: &PromptInput, last: Option<&LastAttempt>) -> String {
     part("You may not write here:", &input.denied);
     part("These files must stay as they are:", &input.protected);
     part("Commands of the project's own gate, which you may run:", &input.commands);
-    let reason = rejected(input, REASON);
+    let reason = person(&input.rejected, REASON);
     if !reason.is_empty() {
         text.push_str(&format!(
             "\nA person rejected an earlier result of this task, for this reason:\n\n{reason}\n"
         ));
+    }
+    let said = person(&input.said, REASON);
+    if !said.is_empty() {
+        text.push_str(&format!("\nA person asked for another try, and says:\n\n{said}\n"));
     }
     if let Some(last) = last {
         text.push_str(&format!(

@@ -52,6 +52,8 @@ pub struct PromptInput {
     pub decisions: Decisions,
     /// Why a person rejected what an earlier night made of this task; empty when nobody did.
     pub rejected: String,
+    /// What a person says who asked for another try; empty when nobody did.
+    pub said: String,
 }
 
 /// What happens to decisions of each level.
@@ -204,7 +206,8 @@ fn whole(input: &PromptInput, last: Option<&LastAttempt>) -> Result<String, Prom
     let values = context! {
         task => fenced(&task(input)),
         last => last.map(told),
-        rejected => rejected(input, REASON),
+        rejected => person(&input.rejected, REASON),
+        said => person(&input.said, REASON),
         tests_first => input.tests_first,
         line_limit => input.line_limit,
         commands => list(&input.commands),
@@ -222,13 +225,13 @@ fn whole(input: &PromptInput, last: Option<&LastAttempt>) -> Result<String, Prom
     render(include_str!("../../templates/prompt.md"), &values)
 }
 
-/// A person's reason in its fence; empty without one.
-fn rejected(input: &PromptInput, most: usize) -> String {
-    let reason = clean(&input.rejected);
-    if reason.trim().is_empty() {
+/// A person's words in their fence; empty without any.
+fn person(words: &str, most: usize) -> String {
+    let words = clean(words);
+    if words.trim().is_empty() {
         return String::new();
     }
-    fenced(&start_of(reason.trim(), most))
+    fenced(&start_of(words.trim(), most))
 }
 
 /// What the last attempt came to, as both templates tell it.
@@ -403,6 +406,7 @@ mod tests {
             references: vec!["CLAUDE.md".into()],
             decisions: Decisions::default(),
             rejected: String::new(),
+            said: String::new(),
         }
     }
 
@@ -474,6 +478,11 @@ mod tests {
             assert!(text.contains("rejected") && !text.contains("\n\n\n"), "{text}");
         }
         assert!(!first(&self::input()).unwrap().contains("rejected"));
+        let input = PromptInput { said: reason.into(), ..self::input() };
+        for text in [first(&input).unwrap(), again(&input, &last).unwrap(), brief(&input, None)] {
+            assert!(text.contains(&format!("````text\n{reason}\n````")), "{text}");
+            assert!(text.contains("another try") && !text.contains("\n\n\n"), "{text}");
+        }
     }
 
     #[test]

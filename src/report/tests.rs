@@ -116,6 +116,7 @@ impl Story {
             },
             notes: Vec::new(),
             rejected: Vec::new(),
+            again: Vec::new(),
             reverses: Vec::new(),
         };
         change(&mut opening);

@@ -16,6 +16,7 @@ use crate::{
         base, clock,
         hands::draft,
         home::Home,
+        look,
         open::{self, Opened, Wishes, replay},
         places::Surroundings,
         refused::Refused,
@@ -197,12 +198,8 @@ fn pull_request(
         return Err("the remote is not at GitHub any more".to_owned());
     };
     let forge = access.forge().map_err(|problem| problem.to_string())?;
-    let tokio = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|problem| problem.to_string())?;
     let draft = draft(night);
-    tokio.block_on(forge.ended(&draft)).map_err(|problem| problem.to_string())
+    look::at_once(forge.ended(&draft))?.map_err(|problem| problem.to_string())
 }
 
 /// Opens a night to carry decisions out: they are its first facts, each written before anything is done. Without

@@ -2,6 +2,9 @@
 //!
 //! Whoever may push to the remote can write it, so it is believed in what holds work back and in nothing that lets
 //! work pass: a base's gate always runs here, and every candidate's does. Its loss costs tries that were made before.
+//! A retry in it frees one more try of a task that the plan has ready, and never brings words to an agent.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,9 +14,9 @@ use crate::{
         self, Vault, ledger as stored,
         network::{Network, PushOutcome, Rejection},
     },
-    ids::{GateId, TreeId},
+    ids::{GateId, TaskId, TreeId},
     ledger::{Fact, LONGEST_REASON, Ledger, Outcome, origin},
-    night::{BaseGate, Canary, GateSpec, Night, Publication},
+    night::{Again, BaseGate, Canary, GateSpec, Night, Publication},
     outcome::{CanaryTry, Failure, GateProof},
     redact::Redactor,
     report::{self, text},
@@ -181,6 +184,21 @@ pub fn tell(surroundings: &Surroundings, home: &Home) -> Result<(), String> {
     }
 }
 
+/// Tells the other machines that these tasks are tried again, of those that they know of.
+pub fn tell_again(surroundings: &Surroundings, home: &Home, all: &[Again]) -> Result<(), String> {
+    let known: BTreeSet<TaskId> = said(&home.vault)
+        .into_iter()
+        .filter_map(|fact| if let Fact::Task { task, .. } = fact { Some(task) } else { None })
+        .collect();
+    keep(&home.vault, |ledger| {
+        for again in all.iter().filter(|again| known.contains(&again.task)) {
+            let (task, text, happened) = (again.task.clone(), again.text.clone(), again.at);
+            ledger.put(&Fact::Retry { task, text, happened }, happened, |value| value);
+        }
+    })?;
+    tell(surroundings, home)
+}
+
 impl Hands {
     /// As [`tell`], at a night's end. Nothing of it stops the night: what does not get out is told by the next one.
     pub(super) async fn tell_others(&self, push: bool) {
@@ -280,7 +298,7 @@ fn facts(night: &Night) -> Vec<Fact> {
     facts
 }
 
-fn outcome(night: &Night, task: &crate::ids::TaskId) -> Option<Outcome> {
+fn outcome(night: &Night, task: &TaskId) -> Option<Outcome> {
     let state = night.task(task)?;
     if let Some(candidate) = state.landed() {
         let (commit, place) = (candidate.commit.clone(), earlier::place(night));
@@ -325,7 +343,12 @@ pub(super) fn proof(
             let tried = CanaryTry { what, tree: broken, red_steps, logs: String::new() };
             Some(GateProof { gate, tries: vec![tried], reused: true })
         }
-        Fact::Task { .. } | Fact::Base { .. } | Fact::Canary { .. } | Fact::Pull { .. } => None,
+        Fact::Task { .. }
+        | Fact::Base { .. }
+        | Fact::Canary { .. }
+        | Fact::Pull { .. }
+        | Fact::Retry { .. }
+        | Fact::Stands { .. } => None,
     })
 }
 
@@ -338,6 +361,11 @@ pub(super) fn red_elsewhere(vault: &Vault, spec: &GateId, base: &TreeId) -> Opti
             let day = happened.strftime("%Y-%m-%d");
             Some(format!("the gate was red on this base in a night of {day} (walls {tier})"))
         }
-        Fact::Task { .. } | Fact::Base { .. } | Fact::Canary { .. } | Fact::Pull { .. } => None,
+        Fact::Task { .. }
+        | Fact::Base { .. }
+        | Fact::Canary { .. }
+        | Fact::Pull { .. }
+        | Fact::Retry { .. }
+        | Fact::Stands { .. } => None,
     })
 }

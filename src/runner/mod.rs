@@ -3,6 +3,7 @@
 //! The loop holds no state of its own beside what is in flight: the journal is the truth, and
 //! [`Night::due`] says what is next. Starting, crashing and resuming are one code path.
 
+pub mod again;
 pub mod base;
 pub mod clock;
 pub mod conversations;
@@ -17,6 +18,7 @@ pub mod hands;
 pub mod home;
 pub mod include;
 pub mod known;
+pub mod look;
 pub mod open;
 pub mod permit;
 pub mod places;

@@ -18,8 +18,8 @@ use crate::{
     ids::{NAME, NightId, TaskId},
     journal::{self, Journal, Lock},
     night::{
-        AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, PublishSpec, RefusedTask,
-        Rejection, Reverse,
+        Again, AgentSpec, Author, Charge, Command, Entry, Event, Night, Opening, PublishSpec,
+        RefusedTask, Rejection, Reverse,
     },
     outcome::StopReason,
     plan::SectionWords,
@@ -103,8 +103,14 @@ pub fn open(
     stop: Stop,
 ) -> Result<Opened, Refused> {
     let tasks = preparation.tonight(only);
+    let again: Vec<Again> =
+        tasks.iter().filter_map(|task| preparation.earlier.again(task.task()).cloned()).collect();
+    let from_scratch = |task: &TaskId| again.iter().any(|a| a.from_scratch && a.task == *task);
+    let mut rejected = earlier::rejections(&preparation.home, &tasks);
+    rejected.retain(|no| !from_scratch(&no.task));
     let tonight = Tonight {
-        rejected: earlier::rejections(&preparation.home, &tasks),
+        rejected,
+        again,
         refused: preparation.refused(only),
         reverses: Vec::new(),
         tasks,
@@ -118,6 +124,7 @@ pub(super) struct Tonight {
     pub(super) refused: Vec<RefusedTask>,
     pub(super) rejected: Vec<Rejection>,
     pub(super) reverses: Vec<Reverse>,
+    pub(super) again: Vec<Again>,
 }
 
 /// Opens a night with what was prepared and these tasks. The caller holds the lock.
@@ -129,7 +136,7 @@ pub(super) fn begin(
     lock: Lock,
     stop: Stop,
 ) -> Result<Opened, Refused> {
-    let Tonight { tasks, refused, rejected, reverses } = tonight;
+    let Tonight { tasks, refused, rejected, reverses, again } = tonight;
     let home = &preparation.home;
     let plan = preparation.plan_source.clone().ok_or_else(|| no_plan(home))?;
     if let Some(missing) = &preparation.gate_missing {
@@ -204,6 +211,7 @@ pub(super) fn begin(
         notes,
         rejected,
         reverses,
+        again,
     };
     let night_places = home.places.night(&night);
     faults::pass("night.claimed");

@@ -53,6 +53,15 @@ pub enum Permit {
     Unwritable(String),
 }
 
+/// A task with an answer, which is a new text.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The task as it reads now.
+    pub task: Task,
+    /// What keeps it from running.
+    pub left: Vec<Refusal>,
+}
+
 impl<'p> PlanEdit<'p> {
     /// Reads the plan of the checkout. An error where nights read the base's plan: there an approval is a commit.
     pub fn open(preparation: &'p Preparation) -> Result<PlanEdit<'p>, Refused> {
@@ -133,7 +142,38 @@ impl<'p> PlanEdit<'p> {
         Permit::Approved { freed, left }
     }
 
-    /// Writes the file, where anything was approved. An error when somebody changed it meanwhile.
+    /// Puts a person's answer to what a task asked below its title. `Ok`: what keeps the task from running after
+    /// it, which is a new text; `Err`: why it cannot be written. Nothing is written yet.
+    pub fn answer(
+        &mut self,
+        id: &TaskId,
+        questions: &[String],
+        words: &str,
+    ) -> Result<Answered, String> {
+        let tasks = self.tasks();
+        let mut named = tasks.iter().filter(|task| task.id == *id);
+        let (Some(task), None) = (named.next(), named.next()) else {
+            return Err(format!("{} has not exactly one task of this name", self.shown));
+        };
+        let edited = plan::answer::answer(&self.after, task, questions, words)
+            .map_err(|problem| problem.to_string())?;
+        if !plan::answer::reads_back(&tasks, task, &edited, &self.words) {
+            let why =
+                "the plan would read otherwise: does the task's title open a fence or a comment?";
+            return Err(why.to_owned());
+        }
+        let after = self::tasks(&edited, &self.words);
+        let left = match self.admission(&after, id).decision {
+            Decision::Admitted(_) => Vec::new(),
+            Decision::Waiting(left) | Decision::Refused(left) => left,
+        };
+        let task = after.into_iter().find(|task| task.id == *id);
+        let task = task.expect("the answer was read back with its task");
+        self.after = edited;
+        Ok(Answered { task, left })
+    }
+
+    /// Writes the file, where anything was changed. An error when somebody changed it meanwhile.
     pub fn write(self) -> Result<(), Refused> {
         if self.after == self.before {
             return Ok(());
@@ -141,8 +181,8 @@ impl<'p> PlanEdit<'p> {
         let now = std::fs::read(&self.path).map_err(files::error("read", &self.path))?;
         if now != self.before {
             return Err(Refused::usage(
-                format!("{} changed while it was being approved; nothing was written", self.shown),
-                "save it in your editor, then approve again",
+                format!("{} changed while it was read; nothing was written", self.shown),
+                "save it in your editor, then say it again",
             ));
         }
         Ok(files::write_atomic(&self.path, &self.after)?)

@@ -159,6 +159,16 @@ impl Places {
         self.state.join("slots.jsonl")
     }
 
+    /// One line for each task that a person wants tried again.
+    pub fn again(&self) -> PathBuf {
+        self.state.join("again.jsonl")
+    }
+
+    /// Our open pull requests, as they were last seen.
+    pub fn pulls(&self) -> PathBuf {
+        self.state.join("pulls.json")
+    }
+
     /// The directory of all nights.
     pub fn nights(&self) -> PathBuf {
         self.state.join("nights")

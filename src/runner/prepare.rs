@@ -21,9 +21,11 @@ use crate::{
     },
     receipt::ProtectedFile,
     runner::{
-        base, earlier,
+        base,
+        earlier::{self, Known},
         home::Home,
         known,
+        look::{self, Open},
         places::{Surroundings, real},
         protected, proving,
         refused::Refused,
@@ -76,6 +78,10 @@ pub struct Preparation {
     pub files: Vec<RepoPath>,
     /// Those of them that the gate's identity counts.
     pub protected: Vec<ProtectedFile>,
+    /// What earlier nights made of the plan's tasks, and what a person wants tried again.
+    pub earlier: Known,
+    /// Those of them that are open; `None` = nobody knows.
+    pub open: Option<Open>,
     /// What the person should know.
     pub notes: Vec<String>,
 }
@@ -130,9 +136,17 @@ impl Preparation {
         let InForce { home, base, settings, user_settings, settings_file, mut notes } =
             InForce::read(surroundings, request)?;
         // Who did not answer a moment ago is not asked once more.
+        let mut pulls = None;
         if !base.how.starts_with(base::LAST_FETCHED) {
             known::fetch(surroundings, &home, &mut notes);
+            pulls = look::pulls(surroundings, &home, &mut notes);
         }
+        let open = pulls.as_ref().map(|pulls| Open::of(pulls, settings.pr.open_limit));
+        if let Some(open) = &open {
+            look::keep(&home, open)?;
+        }
+        let pulls = pulls.unwrap_or_default();
+        look::remember(&home, &pulls);
         let listing = home.vault.list(&base.tree)?;
         let (plan_source, bytes) = find_plan(surroundings, &home, &base, &settings, request)?;
         let (source, decoded) = plan::decode(&bytes);
@@ -151,8 +165,9 @@ impl Preparation {
             policy::admit_plan(&rules, &settings.limits, &plan.tasks, &BTreeSet::new());
         hold_back_unpushed(&home, &listing, &plan, &mut admissions);
         // A person who names a task means it.
+        let earlier = Known::read(&home, Some(&base.commit), &pulls);
         if request.tasks.is_empty() {
-            earlier::hold_back(&home, &base.commit, &plan.tasks, &mut admissions);
+            earlier.hold_back(&plan.tasks, &mut admissions);
         }
         let gate_missing = gate_missing(&settings, &gate_files);
         let GateSettings {
@@ -196,6 +211,8 @@ impl Preparation {
             gate_missing,
             files: listing.into_iter().map(|entry| entry.path).collect(),
             protected,
+            earlier,
+            open,
             notes,
         })
     }

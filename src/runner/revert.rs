@@ -83,6 +83,7 @@ pub fn reverse(
         tasks: Vec::new(),
         refused: Vec::new(),
         rejected: Vec::new(),
+        again: Vec::new(),
         reverses: Vec::new(),
     };
     // The last that landed goes first: each was made on the one before.

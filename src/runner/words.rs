@@ -129,6 +129,7 @@ impl Hands {
             references,
             decisions: policy.decisions.told(),
             rejected: rejected.map(|no| no.reason.clone()).unwrap_or_default(),
+            said: opening.again(task.id()).and_then(|a| a.note.clone()).unwrap_or_default(),
         };
         Ok((input, system))
     }

@@ -106,6 +106,7 @@ fn opening(picks: &mut Picks) -> Opening {
         tasks,
         refused: Vec::new(),
         rejected: Vec::new(),
+        again: Vec::new(),
         reverses: Vec::new(),
         gate: GateSpec {
             id: GateId::new("9".repeat(64)).unwrap(),

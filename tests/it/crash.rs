@@ -353,6 +353,7 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
         },
         notes: Vec::new(),
         rejected: Vec::new(),
+        again: Vec::new(),
         reverses: Vec::new(),
     }
 }

@@ -42,6 +42,7 @@ mod overlays;
 mod recorded;
 mod rescue;
 mod resume;
+mod retry;
 mod revert;
 mod rules;
 #[cfg(target_os = "linux")]

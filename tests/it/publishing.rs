@@ -31,7 +31,7 @@ fn branches_there(night: &TestNight) -> usize {
 }
 
 /// A repository whose remote is on the fake GitHub, and whose git goes to a directory here.
-fn on_github(fake: &FakeGitHub, night: TestNight, name: &str) -> TestNight {
+pub(crate) fn on_github(fake: &FakeGitHub, night: TestNight, name: &str) -> TestNight {
     let night = night
         .env("GITHUB_SERVER_URL", &fake.url)
         .env("GITHUB_API_URL", &fake.url)

@@ -115,6 +115,7 @@ fn opening(random: &mut Random) -> Opening {
         tasks: admitted,
         refused: Vec::new(),
         rejected: Vec::new(),
+        again: Vec::new(),
         reverses: Vec::new(),
         gate: GateSpec {
             id: GateId::new("9".repeat(64)).unwrap(),

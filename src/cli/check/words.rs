@@ -90,6 +90,8 @@ fn would_run(view: &View<'_>, lines: &mut Vec<String>) {
         if row.admission.admitted().is_some_and(AdmittedTask::only_tests_or_docs) {
             notes.push("tests or documents only".to_owned());
         }
+        let again = view.preparation.earlier.again(row.task);
+        notes.extend(again.map(|again| format!("goes again: {} asked for it", again.by)));
         notes.extend(view.lint.late.get(&row.task.id).cloned());
         if !notes.is_empty() {
             wrapped(lines, 7, &notes.join("; "));

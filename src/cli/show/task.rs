@@ -92,7 +92,7 @@ pub(super) fn in_full(
     }
     if state.failed().is_some() {
         lines.push(format!(
-            "            say more in the plan and {NAME} run -t {}",
+            "            say more in the plan, or {NAME} retry {} --note 'what to do'",
             tell::quoted(id.as_str())
         ));
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use super::{
-    Closing, Forge, ForgeError, Looking, Over, Published, Publishing, PullRequestDraft,
+    Closing, Forge, ForgeError, Listing, Looking, Over, Published, Publishing, PullRequestDraft,
     endpoint::Endpoint,
 };
 use crate::{
@@ -24,6 +24,7 @@ mod app;
 mod beside;
 mod identity;
 mod judge;
+mod look;
 
 use self::{
     api::{Api, Verb},
@@ -169,6 +170,10 @@ impl Forge for GitHub {
             let found = visit.find(&repository).await?;
             Ok(found.as_ref().and_then(Pull::ended))
         })
+    }
+
+    fn pulls(&self) -> Listing<'_> {
+        Box::pin(look::pulls(self))
     }
 }
 

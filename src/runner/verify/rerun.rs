@@ -151,6 +151,7 @@ impl Rerun {
             tasks: Vec::new(),
             refused: Vec::new(),
             rejected: Vec::new(),
+            again: Vec::new(),
             reverses: Vec::new(),
             agent: AgentSpec {
                 name: "none".to_owned(),

@@ -256,6 +256,7 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
         },
         notes: Vec::new(),
         rejected: Vec::new(),
+        again: Vec::new(),
         reverses: Vec::new(),
     }
 }
