@@ -4,6 +4,7 @@
 //! One file per command. Results go to standard output, everything else to standard error. No command
 //! decides anything about a night: it asks the rooms above.
 
+mod add;
 mod approve;
 mod check;
 mod completions;
@@ -100,6 +101,11 @@ enum Command {
     Run(run::Run),
     /// Say what a night would do and why, without starting anything
     Check(check::Check),
+    /// Write one task into the plan
+    ///
+    /// In the style of the tasks that are there, and no other byte; nothing is committed. Exit codes: 0 added, and it
+    /// says whether it would run · 2 it cannot be written.
+    Add(add::Add),
     /// Say how the last night went, or how far the running one is
     Status(status::Status),
     /// Show a night, a task or an attempt in full
@@ -256,6 +262,7 @@ fn dispatch(
     match &arguments.command {
         Command::Run(command) => run::run(surroundings, global, command, output),
         Command::Check(command) => check::check(surroundings, global, command, output),
+        Command::Add(command) => add::add(surroundings, global, command, output),
         Command::Status(command) => status::status(surroundings, global, command, output),
         Command::Show(command) => show::show(surroundings, global, command, output),
         Command::Logs(command) => logs::logs(surroundings, global, command, output),

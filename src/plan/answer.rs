@@ -81,12 +81,19 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_could_read_is_seen_and_a_changed_file_is_refused() {
-        let hidden = "## Ready\n1. ```\n2. y\n";
-        let tasks = read(hidden);
-        let edited = answer(hidden.as_bytes(), &tasks[0], &[], "yes").unwrap();
-        assert!(!reads_back(&tasks, &tasks[0], &edited, &SectionWords::default()));
-        let moved = format!("\n{hidden}");
+    fn an_answer_changes_one_task_and_a_changed_file_is_refused() {
+        let source = "## Ready\n1. x\n2. y\n";
+        let tasks = read(source);
+        let edited = answer(source.as_bytes(), &tasks[0], &[], "yes").unwrap();
+        let edited = String::from_utf8(edited).unwrap();
+        let reads = |edited: &str| {
+            reads_back(&tasks, &tasks[0], edited.as_bytes(), &SectionWords::default())
+        };
+        assert!(reads(&edited));
+        for other in [edited.replace(" y", " z"), edited.replace(" y", " y\n3. z"), source.into()] {
+            assert!(!reads(&other), "{other}");
+        }
+        let moved = format!("\n{source}");
         assert_eq!(
             answer(moved.as_bytes(), &tasks[0], &[], "yes"),
             Err(TickError::Changed(tasks[0].id.to_string()))

@@ -12,6 +12,7 @@ mod draft;
 mod checks;
 mod walk;
 mod parse;
+pub mod add;
 pub mod answer;
 pub mod approve;
 pub mod tick;

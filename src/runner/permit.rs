@@ -6,9 +6,10 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::{
+    config::plan_files,
     files,
     ids::{NAME, TaskId},
-    plan::{self, SectionWords, Task},
+    plan::{self, SectionWords, Task, add::NewTask},
     policy::{self, Admission, Decision, Refusal, Verdict},
     runner::{
         clock,
@@ -27,6 +28,8 @@ pub struct PlanEdit<'p> {
     shown: String,
     before: Vec<u8>,
     after: Vec<u8>,
+    /// True: there was no file, and writing makes it.
+    begun: bool,
 }
 
 /// What an approval of one task comes to.
@@ -80,7 +83,27 @@ impl<'p> PlanEdit<'p> {
         let before = std::fs::read(&path).map_err(files::error("read", &path))?;
         let words = section_words(&preparation.settings);
         let shown = source.path.to_string();
-        Ok(PlanEdit { preparation, words, path, shown, after: before.clone(), before })
+        let after = before.clone();
+        Ok(PlanEdit { preparation, words, path, shown, after, before, begun: false })
+    }
+
+    /// The same; where there is no plan, the beginning of one, which the writing makes.
+    pub fn open_or_begin(preparation: &'p Preparation) -> Result<PlanEdit<'p>, Refused> {
+        if preparation.plan_source.is_some() {
+            return PlanEdit::open(preparation);
+        }
+        let home = &preparation.home;
+        let root = home.user.work_tree().ok_or_else(|| super::open::no_plan(home))?;
+        let [shown, ..] = plan_files();
+        Ok(PlanEdit {
+            preparation,
+            words: section_words(&preparation.settings),
+            path: root.join(&shown),
+            shown,
+            before: Vec::new(),
+            after: plan::add::EMPTY.as_bytes().to_vec(),
+            begun: true,
+        })
     }
 
     /// The plan's path as people know it.
@@ -128,10 +151,7 @@ impl<'p> PlanEdit<'p> {
                 "a line below its title is not read: does the title open a fence or a comment?";
             return Permit::Unwritable(why.to_owned());
         }
-        let left = match self.admission(&self::tasks(&edited, &self.words), id).decision {
-            Decision::Admitted(_) => Vec::new(),
-            Decision::Waiting(left) | Decision::Refused(left) => left,
-        };
+        let left = self.left(&self::tasks(&edited, &self.words), id);
         let rules: BTreeSet<&str> = left.iter().map(|refusal| refusal.rule.as_str()).collect();
         let freed: Vec<Refusal> =
             before.iter().filter(|said| !rules.contains(said.rule.as_str())).cloned().collect();
@@ -140,6 +160,18 @@ impl<'p> PlanEdit<'p> {
         }
         self.after = edited;
         Permit::Approved { freed, left }
+    }
+
+    /// Puts a new task into the text, and gives it as it reads, with what keeps it from running. Nothing is written
+    /// yet.
+    pub fn add(&mut self, new: &NewTask) -> Result<(Task, Vec<Refusal>), Refused> {
+        let added = plan::add::add(&self.after, new, &self.words).map_err(|problem| {
+            let help = "write it otherwise, or into the plan with an editor";
+            Refused::usage(problem.to_string(), help)
+        })?;
+        self.after = added.bytes;
+        let left = self.left(&self.tasks(), &added.task.id);
+        Ok((added.task, left))
     }
 
     /// Puts a person's answer to what a task asked below its title. `Ok`: what keeps the task from running after
@@ -163,10 +195,7 @@ impl<'p> PlanEdit<'p> {
             return Err(why.to_owned());
         }
         let after = self::tasks(&edited, &self.words);
-        let left = match self.admission(&after, id).decision {
-            Decision::Admitted(_) => Vec::new(),
-            Decision::Waiting(left) | Decision::Refused(left) => left,
-        };
+        let left = self.left(&after, id);
         let task = after.into_iter().find(|task| task.id == *id);
         let task = task.expect("the answer was read back with its task");
         self.after = edited;
@@ -178,6 +207,9 @@ impl<'p> PlanEdit<'p> {
         if self.after == self.before {
             return Ok(());
         }
+        if self.begun {
+            return Ok(files::create_new(&self.path, &self.after, 0o644)?);
+        }
         let now = std::fs::read(&self.path).map_err(files::error("read", &self.path))?;
         if now != self.before {
             return Err(Refused::usage(
@@ -186,6 +218,14 @@ impl<'p> PlanEdit<'p> {
             ));
         }
         Ok(files::write_atomic(&self.path, &self.after)?)
+    }
+
+    /// What keeps a task of these from running.
+    fn left(&self, tasks: &[Task], id: &TaskId) -> Vec<Refusal> {
+        match self.admission(tasks, id).decision {
+            Decision::Admitted(_) => Vec::new(),
+            Decision::Waiting(left) | Decision::Refused(left) => left,
+        }
     }
 
     fn admission(&self, tasks: &[Task], id: &TaskId) -> Admission {

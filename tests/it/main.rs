@@ -11,6 +11,7 @@
 #[path = "../adversary/mod.rs"]
 mod adversary;
 #[cfg(target_os = "linux")]
+mod add;
 mod agents;
 #[cfg(target_os = "linux")]
 mod claude;

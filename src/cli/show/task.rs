@@ -11,7 +11,7 @@ use crate::{
     policy::Inspection,
     prompt::Decision,
     report::{self, column, seconds, text},
-    runner::{home::Home, refused::Refused},
+    runner::{earlier, home::Home, refused::Refused},
 };
 
 /// Lines of a red step's log that are shown.
@@ -90,7 +90,11 @@ pub(super) fn in_full(
         let [approve, reject] = report::decide(&tell::quoted(&format!("{}/{id}", found.id)));
         lines.push(format!("            {approve}, or {reject}"));
     }
-    if state.failed().is_some() {
+    let again = earlier::wanted(home).into_iter().find(|again| again.task == *id);
+    if let Some(again) = again {
+        let by = cleaner.line(&again.by);
+        lines.push(format!("            it goes again tonight: {by} asked for it"));
+    } else if state.failed().is_some() {
         lines.push(format!(
             "            say more in the plan, or {NAME} retry {} --note 'what to do'",
             tell::quoted(id.as_str())
