@@ -36,6 +36,7 @@ pub mod agent;
 pub mod forge;
 pub mod notify;
 pub mod journal;
+pub mod history;
 
 // Second floor: the night.
 pub mod config;

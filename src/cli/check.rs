@@ -210,16 +210,16 @@ pub(super) fn of(
         return Ok(exit);
     }
     if command.explain {
-        output.result(
+        output.page(
             &cleaner.redacted(explain::explained(&view, !request.tasks.is_empty()).as_bytes()),
         );
     } else {
-        output.result(&cleaner.redacted(words::screen(&view).as_bytes()));
+        output.page(&cleaner.redacted(words::screen(&view).as_bytes()));
     }
     for message in words::messages(&view) {
         output.note(&message);
     }
-    output.result(&cleaner.redacted(words::end(&view, exit).as_bytes()));
+    output.page(&cleaner.redacted(words::end(&view, exit).as_bytes()));
     Ok(exit)
 }
 

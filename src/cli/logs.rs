@@ -65,7 +65,7 @@ pub(super) fn logs(
         return Ok(gate(output, &show::gate_logs(&found, None, &cleaner)?));
     }
     if selector.task.is_none() {
-        return events(&home, &found, command, &cleaner, output);
+        return events(&home, &found, command.follow, &cleaner, output);
     }
     let (attempt, _) = show::attempt_of(&found, &selector)?;
     if command.gate {
@@ -84,11 +84,21 @@ fn gate(output: &Output, log: &str) -> u8 {
     code::DONE
 }
 
+/// The events of a night that runs, until it ends.
+pub(super) fn follow(
+    home: &Home,
+    found: &Found,
+    cleaner: &Cleaner,
+    output: &Output,
+) -> Result<(), Refused> {
+    events(home, found, true, cleaner, output).map(|_| ())
+}
+
 /// The events of a night, and with `-f` those to come.
 fn events(
     home: &Home,
     found: &Found,
-    command: &Logs,
+    follow: bool,
     cleaner: &Cleaner,
     output: &Output,
 ) -> Result<u8, Refused> {
@@ -109,7 +119,7 @@ fn events(
         }
         told = entries.len();
         let ended = night.as_ref().is_some_and(|night| night.ended().is_some());
-        if !command.follow || ended || !running || damage.is_some() {
+        if !follow || ended || !running || damage.is_some() {
             break;
         }
         std::thread::sleep(POLL);

@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod find;
 mod gc;
+mod history;
 mod init;
 mod land;
 mod live;
@@ -110,6 +111,8 @@ enum Command {
     Status(status::Status),
     /// Show a night, a task or an attempt in full
     Show(show::Show),
+    /// Say what many nights came to: rates, time, cost, and which rules say no most
+    History(history::History),
     /// Print transcripts and gate logs
     Logs(logs::Logs),
     /// Say whether commits passed the gate: on any clone, as a required check
@@ -265,6 +268,7 @@ fn dispatch(
         Command::Add(command) => add::add(surroundings, global, command, output),
         Command::Status(command) => status::status(surroundings, global, command, output),
         Command::Show(command) => show::show(surroundings, global, command, output),
+        Command::History(command) => history::history(surroundings, global, command, output),
         Command::Logs(command) => logs::logs(surroundings, global, command, output),
         Command::Verify(command) => verify::verify(surroundings, global, command, output),
         Command::Approve(command) => approve::approve(surroundings, global, command, output),

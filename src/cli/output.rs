@@ -9,6 +9,7 @@ use crate::{
     cli::{Colour, Global},
     diagnostic::Style,
     ids::NAME,
+    report::{Screen, UNKNOWN_WIDTH},
     runner::refused::{Refused, RefusedKind},
 };
 
@@ -18,6 +19,11 @@ pub struct Output {
     json: bool,
     quiet: bool,
     colours: bool,
+    /// As `colours`, on standard output.
+    coloured_results: bool,
+    /// Cells of a line where standard output is no terminal.
+    columns: Option<usize>,
+    unicode: bool,
 }
 
 /// A line on standard error. A full disk or a closed pipe there must not end a night.
@@ -39,21 +45,63 @@ enum Inside<'a, T> {
 }
 
 impl Output {
-    /// From the flags and the environment's habits (NO_COLOR, CLICOLOR_FORCE).
+    /// From the flags and the environment's habits (NO_COLOR, CLICOLOR_FORCE, COLUMNS, the locale).
     pub(super) fn new(global: &Global) -> Output {
-        #[expect(clippy::disallowed_methods, reason = "colour habits are read where colours are")]
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        #[expect(clippy::disallowed_methods, reason = "colour habits are read where colours are")]
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let colours = match global.color {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "terminal habits are read where they are used"
+        )]
+        let value = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            value.map(|value| value.to_string_lossy().into_owned())
+        };
+        let dumb = value("TERM").is_some_and(|term| term == "dumb");
+        let coloured = |terminal: bool| match global.color {
+            _ if global.json => false,
             Colour::Always => true,
             Colour::Never => false,
             Colour::Auto => {
-                (std::io::stderr().is_terminal() && !set("NO_COLOR") && !dumb)
-                    || set("CLICOLOR_FORCE")
+                (terminal && value("NO_COLOR").is_none() && !dumb)
+                    || value("CLICOLOR_FORCE").is_some()
             }
         };
-        Output { json: global.json, quiet: global.quiet, colours: colours && !global.json }
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(value);
+        Output {
+            json: global.json,
+            quiet: global.quiet,
+            colours: coloured(std::io::stderr().is_terminal()),
+            coloured_results: coloured(std::io::stdout().is_terminal()),
+            columns: value("COLUMNS").and_then(|cells| cells.trim().parse().ok()),
+            unicode: locale.is_some_and(|locale| {
+                let locale = locale.to_ascii_lowercase();
+                locale.contains("utf-8") || locale.contains("utf8")
+            }),
+        }
+    }
+
+    /// The screen that results are drawn on. A terminal that was made narrower is asked anew each time.
+    pub fn screen(&self) -> Screen {
+        let window = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        let window = window.map(|size| usize::from(size.ws_col));
+        let width = window.or(self.columns).filter(|cells| *cells > 0);
+        let width = width.unwrap_or(UNKNOWN_WIDTH);
+        Screen { width, unicode: self.unicode, colours: self.coloured_results }
+    }
+
+    /// Lines of the terminal that results are drawn on.
+    pub fn rows(&self) -> usize {
+        let window = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        window.map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(24)
+    }
+
+    /// True when results can be drawn again and again on the same place.
+    pub fn draws(&self) -> bool {
+        std::io::stdout().is_terminal() && self.moving()
+    }
+
+    /// A result, as text of ours that is fitted to the screen.
+    pub fn page(&self, text: &str) {
+        self.result(&self.screen().page(text));
     }
 
     /// True when answers are JSON.

@@ -372,7 +372,7 @@ pub(super) fn drive(
         }
     }
     if !output.is_json() && (!output.is_quiet() || code >= code::USAGE) {
-        output.result(&report::summary(&night, clock::now(), false));
+        output.page(&report::summary(&night, clock::now(), false, &output.screen()));
     }
     Ok((night, code))
 }

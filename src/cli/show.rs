@@ -152,9 +152,11 @@ fn of_night(
         return Ok(code::DONE);
     }
     let running = tell::runs(home, &found.night);
-    let mut text = tell::summary(&found.night, running);
-    if let Some(proof) = found.night.gate_proof() {
-        text.push_str(&format!("\n{}\n", cleaner.line(&tell::gate_proof(proof))));
+    let mut text = tell::summary(&found.night, running, &output.screen());
+    let proof = found.night.gate_proof().map(|proof| cleaner.line(&tell::gate_proof(proof)));
+    // The summary says it of a gate that was seen to fail.
+    if let Some(words) = proof.filter(|words| !text.contains(words.as_str())) {
+        text.push_str(&format!("\n{words}\n"));
     }
     for (id, state) in found.night.tasks().filter(|(_, state)| !state.attempts.is_empty()) {
         text.push_str(&format!(
@@ -167,7 +169,7 @@ fn of_night(
         text.push_str(&format!("\ndamaged: {}\n", cleaner.line(damage)));
     }
     text.push_str(&format!("\nnext: {NAME} logs {}, {NAME} show {}/TASK", found.id, found.id));
-    output.result(&text);
+    output.page(&text);
     Ok(code::DONE)
 }
 
@@ -219,7 +221,7 @@ fn of_task(
             .json("show", &serde_json::json!({ "night": night, "task": task, "refused": refused }));
         return Ok(code::DONE);
     }
-    output.result(&task::in_full(home, found, selector, id, cleaner)?);
+    output.page(&task::in_full(home, found, selector, id, cleaner)?);
     Ok(code::DONE)
 }
 

@@ -1,5 +1,8 @@
 //! `nightshift status`: the last night on one screen, who runs now, and what to do next.
 
+mod all;
+mod watch;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -7,6 +10,7 @@ use crate::{
     cli::{
         Global, Output, code,
         find::{self, Found, Selector},
+        history,
         tell::{self, Cleaner},
     },
     diagnostic::Style,
@@ -14,7 +18,7 @@ use crate::{
     journal::Holder,
     night::{Command, Night, Publication},
     outcome::StopReason,
-    report,
+    report::{self, Screen},
     runner::{
         clock, earlier,
         home::Home,
@@ -35,6 +39,12 @@ pub(super) struct Status {
     /// A night: last, last~1, 2026-11-21 [default: last]
     #[arg(long, value_name = "NIGHT")]
     night: Option<String>,
+    /// Draw the running night again and again until it ends; its events where nothing can be drawn
+    #[arg(long, conflicts_with_all = ["night", "all"])]
+    watch: bool,
+    /// Every repository of this machine: its last night, and what needs you
+    #[arg(long, conflicts_with_all = ["night", "exit_code"])]
+    all: bool,
     /// Exit as that night did; 4 when it did not end, 5 while one is running
     #[arg(long)]
     exit_code: bool,
@@ -63,6 +73,8 @@ struct View<'a> {
     full: Option<String>,
     /// Tasks that a person wants tried again, and who.
     again: Vec<String>,
+    /// Rate and cost of the last nights.
+    recent: Option<String>,
 }
 
 pub(super) fn status(
@@ -71,7 +83,16 @@ pub(super) fn status(
     command: &Status,
     output: &mut Output,
 ) -> Result<u8, Refused> {
+    if command.all {
+        return all::all(surroundings, output);
+    }
     let home = Home::open(surroundings, &global.repository())?;
+    if command.watch {
+        let ended = watch::watch(&home, &Cleaner::new(surroundings), output)?;
+        if let Some(exit) = ended {
+            return Ok(exit);
+        }
+    }
     let selector = Selector::parse(command.night.as_deref().unwrap_or("last"))?;
     if let Some(task) = &selector.task {
         return Err(Refused::usage(
@@ -104,6 +125,7 @@ pub(super) fn status(
         untold: known::waits(&home),
         full: Open::last(&home.places).filter(|_| last).and_then(|open| full(&open)),
         again: if last { again(&home, &cleaner) } else { Vec::new() },
+        recent: history::recent(surroundings, &home),
     };
     // A night under way publishes itself.
     if let Some(holder) = &view.holder {
@@ -133,11 +155,12 @@ pub(super) fn status(
             "outbox": view.outbox.iter().map(|waiting| {
                 json!({"night": waiting.night, "why": cleaner.line(&waiting.why)})
             }).collect::<Vec<_>>(),
+            "recent": view.recent,
             "next": next(&view),
         });
         output.json("status", &data);
     } else if !output.is_quiet() || exit > code::FINDINGS {
-        output.result(&words(&view, &cleaner));
+        output.page(&words(&view, &cleaner, &output.screen()));
     }
     Ok(exit)
 }
@@ -153,11 +176,11 @@ fn waits(surroundings: &Surroundings, night: &Night) -> Result<Option<String>, R
     Ok(full.then(|| slots::in_words(&taken, most)))
 }
 
-fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
+fn words(view: &View<'_>, cleaner: &Cleaner, screen: &Screen) -> String {
     let mut lines = Vec::new();
     if let Some(found) = view.found {
         let running = view.holder.as_ref().is_some_and(|holder| tell::is_at(holder, &found.night));
-        let summary = tell::summary(&found.night, running);
+        let summary = tell::summary(&found.night, running, screen);
         // The summary cannot know what else there is to do.
         let damaged = found.damage.is_some();
         let told = |line: &&str| {
@@ -227,6 +250,8 @@ fn words(view: &View<'_>, cleaner: &Cleaner) -> String {
         }
         lines.append(&mut below);
     }
+    // A night under way says nothing of how nights end.
+    lines.extend(view.recent.clone().filter(|_| view.holder.is_none()));
     lines.push(format!("next: {}", next(view)));
     lines.join("\n")
 }
@@ -254,7 +279,7 @@ fn next(view: &View<'_>) -> String {
     if view.holder.is_some() {
         return match view.stopped {
             Some(_) => format!("{NAME} logs -f until it has ended"),
-            None => format!("{NAME} logs -f to watch it, {NAME} stop to end it"),
+            None => format!("{NAME} status --watch shows it live, {NAME} stop ends it"),
         };
     }
     if view.stopped.is_some() {

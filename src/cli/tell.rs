@@ -13,7 +13,7 @@ use crate::{
     night::{AttemptRecord, Night, Publication, Stage, TaskState},
     outcome::GateProof,
     redact::Redactor,
-    report::{self, text},
+    report::{self, Screen, text},
     runner::{
         clock,
         home::{Home, redactor},
@@ -87,8 +87,8 @@ pub(super) fn runs(home: &Home, night: &Night) -> bool {
 }
 
 /// A night's summary. Only a process can wait: without one nothing goes on by itself.
-pub(super) fn summary(night: &Night, running: bool) -> String {
-    let summary = report::summary(night, clock::now(), running);
+pub(super) fn summary(night: &Night, running: bool, screen: &Screen) -> String {
+    let summary = report::summary(night, clock::now(), running, screen);
     let told = |line: &&str| running || !line.starts_with("waits until ");
     summary.lines().filter(told).flat_map(|line| [line, "\n"]).collect()
 }
@@ -274,7 +274,7 @@ fn held_json(found: &Found, id: &TaskId, task: &TaskState, cleaner: &Cleaner) ->
 }
 
 /// Words of an agent as JSON, without secrets and without anything that a terminal would act on.
-fn cleaned(said: &impl Serialize, cleaner: &Cleaner) -> Value {
+pub(super) fn cleaned(said: &impl Serialize, cleaner: &Cleaner) -> Value {
     let mut value = serde_json::to_value(said).unwrap_or_default();
     clean_texts(&mut value, cleaner);
     value

@@ -79,7 +79,7 @@ pub(super) fn verify(
     if output.is_json() {
         output.json("verify", &as_json(&found, holds, command, &cleaner));
     } else if !output.is_quiet() {
-        output.result(&in_words(&found, holds, command, &cleaner));
+        output.page(&in_words(&found, holds, command, &cleaner));
     }
     Ok(exit)
 }

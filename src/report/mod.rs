@@ -9,14 +9,17 @@ mod evidence;
 mod facts;
 mod gates;
 pub mod labels;
+pub mod history;
 mod line;
 mod moved;
 pub mod notice;
 mod progress;
 mod pull_request;
 pub mod push;
+mod screen;
 mod summary;
 pub mod text;
+mod watch;
 
 pub use commit::Message;
 pub use facts::{
@@ -25,11 +28,14 @@ pub use facts::{
     spent, spent_on, tries, unpublished, why_held,
 };
 pub use gates::{canary, excused, flaky, flaky_in_words, test_proof};
+pub use history::NightFigures;
 pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
 pub use moved::{BaseNow, on_top};
 pub use progress::{at_work, heartbeat, phase, progress};
 pub use pull_request::{PullRequest, marker, pull_request};
-pub use summary::{column, summary};
+pub use screen::{Screen, UNKNOWN_WIDTH, column};
+pub use summary::summary;
+pub use watch::{framed, picture};
 
 #[cfg(test)]
 mod tests;

@@ -92,7 +92,8 @@ pub fn phase(night: &Night, now: Timestamp) -> String {
     }
 }
 
-fn percent(night: &Night) -> usize {
+/// Share of the tasks that are settled.
+pub(super) fn percent(night: &Night) -> usize {
     count(night, TaskState::is_settled) * 100 / night.tasks().count().max(1)
 }
 

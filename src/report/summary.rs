@@ -1,22 +1,30 @@
 //! The night on one screen of a terminal: what landed, what did not, what needs a person, what to do next.
 
 use jiff::Timestamp;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
-    ids::NAME,
-    night::{BaseGate, Night, NotStarted, Publication, Stage},
+    ids::{NAME, TaskId},
+    night::{BaseGate, Night, NotStarted, Publication, RefusedTask, Stage},
     outcome::StopReason,
     policy::Verdict,
-    report::{facts, gates, line, text},
+    report::{
+        facts, gates, line,
+        screen::{Screen, column},
+        text,
+    },
 };
 
-/// Width of the title column, in terminal cells.
-const TITLE: usize = 48;
+/// Most and fewest cells of the title column.
+const TITLE: (usize, usize) = (48, 12);
+/// Cells of the sign before a task, and of its name.
+const MARK: usize = 8;
+const ID: usize = 10;
 
-/// The summary as it is at `now`, without colours. Ends with the commands for each open point. `running`: a
-/// process is at the night, which the night itself cannot know.
-pub fn summary(night: &Night, now: Timestamp, running: bool) -> String {
+/// The summary as it is at `now`, for a screen of this width, without signs and colours: [`Screen::page`] adds them.
+/// Each open point is followed by the command that deals with it, on a line of its own. `running`: a process is at
+/// the night, which the night itself cannot know.
+pub fn summary(night: &Night, now: Timestamp, running: bool, screen: &Screen) -> String {
     let opening = night.opening();
     let running = running && night.ended().is_none();
     let mut lines = vec![format!(
@@ -36,7 +44,8 @@ pub fn summary(night: &Night, now: Timestamp, running: bool) -> String {
             line::red(report)
         ));
         for step in report.steps.iter().filter(|step| !step.green()) {
-            lines.push(format!("  {NAME} logs gate   the log of `{}`", step.name));
+            lines.push(format!("  the log of `{}`:", text::inline_plain(&step.name)));
+            lines.push(format!("        {NAME} logs gate"));
         }
         if opening.agent.walls != "none" {
             lines.push(format!(
@@ -51,48 +60,69 @@ pub fn summary(night: &Night, now: Timestamp, running: bool) -> String {
         lines.push("REFUSED: the gate did not go red, so nothing was started".to_owned());
         lines.extend(gates::unproven(proof));
     }
-    landed(night, &mut lines);
-    failed(night, &mut lines);
-    asks(night, &mut lines);
-    held(night, &mut lines);
-    needs_you(night, &mut lines);
-    waiting(night, running, &mut lines);
+    landed(night, screen, &mut lines);
+    failed(night, screen, &mut lines);
+    asks(night, screen, &mut lines);
+    held(night, screen, &mut lines);
+    needs_you(night, screen, &mut lines);
+    waiting(night, running, screen, &mut lines);
     notes(night, now, running, &mut lines);
     lines.join("\n") + "\n"
 }
 
-fn landed(night: &Night, lines: &mut Vec<String>) {
+fn landed(night: &Night, screen: &Screen, lines: &mut Vec<String>) {
     let landed = night.landed();
     if landed.is_empty() {
         return;
     }
     lines.push(String::new());
     let place = match night.publication() {
-        Publication::Done { url, .. } => format!("    {url}"),
+        Publication::Done { url, .. } => text::inline_plain(url),
         Publication::Open | Publication::Failed { .. } => {
-            format!("    branch {}", night.opening().night.branch())
+            format!("branch {}", night.opening().night.branch())
         }
     };
-    lines.push(format!("LANDED {}{place}", landed.len()));
-    for (id, candidate) in landed {
-        let tries = night.task(id).map_or(0, |task| task.attempts.len());
-        let tries = if tries > 1 { format!("{tries} tries") } else { String::new() };
-        lines.push(format!(
-            "  ok    {}  {}  {tries:<8}  {}  +{} -{}",
-            column(id.as_str(), 10),
-            column(title(night, id), TITLE),
-            candidate.commit.short(),
-            candidate.stat.added,
-            candidate.stat.removed,
-        ));
+    let heading = format!("LANDED {}", landed.len());
+    if heading.width() + 4 + place.width() <= screen.width {
+        lines.push(format!("{heading}    {place}"));
+    } else {
+        lines.extend([heading, format!("  {place}")]);
     }
-    lines.push(format!(
-        "        {NAME} verify {}   on any clone: did each of them pass the gate",
-        night.opening().night
-    ));
+    let rows = landed.into_iter().map(|(id, candidate)| {
+        let tries = night.task(id).map_or(0, |task| task.attempts.len());
+        let tries = if tries > 1 { format!("  {tries} tries") } else { String::new() };
+        let (commit, stat) = (candidate.commit.short(), candidate.stat);
+        (id, format!("{commit}  +{} -{}{tries}", stat.added, stat.removed))
+    });
+    let rows: Vec<_> = rows.collect();
+    let wide = widest(rows.iter().map(|(_, rest)| rest));
+    for (id, rest) in &rows {
+        lines.push(row("ok", id, title(night, id), rest, wide, screen));
+    }
+    lines.push("        did each of them pass the gate? On any clone:".to_owned());
+    lines.push(format!("        {NAME} verify {}", night.opening().night));
 }
 
-fn failed(night: &Night, lines: &mut Vec<String>) {
+/// One line for a task: its sign, its name, its title as far as there is room, and what more there is to say.
+pub(super) fn row(
+    mark: &str,
+    id: &TaskId,
+    title: &str,
+    rest: &str,
+    wide: usize,
+    screen: &Screen,
+) -> String {
+    let taken = MARK + ID + 2 + if wide == 0 { 0 } else { wide + 2 };
+    let room = screen.width.saturating_sub(taken).clamp(TITLE.1, TITLE.0);
+    let line = format!("  {mark:<6}{}  {}  {rest}", column(id.as_str(), ID), column(title, room));
+    line.trim_end().to_owned()
+}
+
+pub(super) fn widest<'w>(words: impl Iterator<Item = &'w String>) -> usize {
+    words.map(|words| words.width()).max().unwrap_or(0)
+}
+
+fn failed(night: &Night, screen: &Screen, lines: &mut Vec<String>) {
     let failed: Vec<_> = night
         .tasks()
         .filter_map(|(id, task)| task.failed().map(|setback| (id, task, setback)))
@@ -105,19 +135,17 @@ fn failed(night: &Night, lines: &mut Vec<String>) {
         "FAILED {}    not in the pull request; what they made is kept",
         failed.len()
     ));
-    for (id, task, setback) in failed {
-        lines.push(format!(
-            "  FAIL  {}  {}  {}",
-            column(id.as_str(), 10),
-            column(title(night, id), TITLE),
-            facts::tries(night, id, task),
-        ));
+    let tries: Vec<String> =
+        failed.iter().map(|(id, task, _)| facts::tries(night, id, task)).collect();
+    let wide = widest(tries.iter());
+    for ((id, _, setback), tries) in failed.iter().zip(&tries) {
+        lines.push(row("FAIL", id, title(night, id), tries, wide, screen));
         lines.push(format!("        {}", text::inline_plain(&line::why(setback))));
         lines.push(format!("        {NAME} show '{id}'"));
     }
 }
 
-fn asks(night: &Night, lines: &mut Vec<String>) {
+fn asks(night: &Night, screen: &Screen, lines: &mut Vec<String>) {
     let parked: Vec<_> =
         night.tasks().filter_map(|(id, task)| task.parked().map(|setback| (id, setback))).collect();
     if parked.is_empty() {
@@ -130,11 +158,7 @@ fn asks(night: &Night, lines: &mut Vec<String>) {
         parked.len()
     ));
     for (id, setback) in parked {
-        lines.push(format!(
-            "  ?     {}  {}",
-            column(id.as_str(), 10),
-            column(title(night, id), TITLE)
-        ));
+        lines.push(row("?", id, title(night, id), "", 0, screen));
         let questions = facts::questions(setback);
         if questions.is_empty() {
             lines.push(format!("        {}", text::inline_plain(&line::why(setback))));
@@ -145,7 +169,7 @@ fn asks(night: &Night, lines: &mut Vec<String>) {
     }
 }
 
-fn held(night: &Night, lines: &mut Vec<String>) {
+fn held(night: &Night, screen: &Screen, lines: &mut Vec<String>) {
     let held: Vec<_> = night
         .tasks()
         .filter(|(_, task)| task.held().is_some())
@@ -157,13 +181,8 @@ fn held(night: &Night, lines: &mut Vec<String>) {
     lines.push(String::new());
     lines.push(format!("HELD FOR YOU {}    finished, passed the gate, and not landed", held.len()));
     for (id, candidate, record) in held {
-        lines.push(format!(
-            "  ?     {}  {}  +{} -{}",
-            column(id.as_str(), 10),
-            column(title(night, id), TITLE),
-            candidate.stat.added,
-            candidate.stat.removed,
-        ));
+        let size = format!("+{} -{}", candidate.stat.added, candidate.stat.removed);
+        lines.push(row("?", id, title(night, id), &size, size.width(), screen));
         for said in record.objections().iter().take(3) {
             lines.push(format!(
                 "        {}: {}; limit {} ({})",
@@ -175,11 +194,11 @@ fn held(night: &Night, lines: &mut Vec<String>) {
         }
         let [approve, reject] = facts::decide(&format!("'{id}'"));
         lines.push(format!("        {NAME} show '{id}' --diff"));
-        lines.push(format!("        {approve}, or {reject}"));
+        lines.extend([approve, reject].map(|command| format!("        {command}")));
     }
 }
 
-fn needs_you(night: &Night, lines: &mut Vec<String>) {
+fn needs_you(night: &Night, screen: &Screen, lines: &mut Vec<String>) {
     let refused = &night.opening().refused;
     for (verdict, heading) in [(Verdict::Refuse, "REFUSED"), (Verdict::Ask, "NEEDS YOU")] {
         let those: Vec<_> = refused.iter().filter(|task| task.verdict == verdict).collect();
@@ -189,12 +208,8 @@ fn needs_you(night: &Night, lines: &mut Vec<String>) {
         lines.push(String::new());
         lines.push(format!("{heading} {}    before the start", those.len()));
         for task in those {
-            lines.push(format!(
-                "  {}  {}  {}",
-                if verdict == Verdict::Refuse { "no  " } else { "?   " },
-                column(task.id.as_str(), 10),
-                column(&task.title, TITLE),
-            ));
+            let mark = if verdict == Verdict::Refuse { "no" } else { "?" };
+            lines.push(row(mark, &task.id, &task.title, "", 0, screen));
             for refusal in task.refusals.iter().filter(|r| r.verdict != Verdict::Report).take(3) {
                 lines.push(format!(
                     "        {}: {}; limit {} ({})",
@@ -204,11 +219,48 @@ fn needs_you(night: &Night, lines: &mut Vec<String>) {
                     refusal.origin
                 ));
             }
+            lines.push(format!("        {}", way_in(task)));
         }
     }
 }
 
-fn waiting(night: &Night, running: bool, lines: &mut Vec<String>) {
+/// The command for a task that asked to run and was not let in.
+fn way_in(task: &RefusedTask) -> String {
+    let id = &task.id;
+    let about = |rule: &str| task.refusals.iter().any(|refusal| refusal.rule == rule);
+    // What earlier nights made of it is no matter of approval.
+    if about("admission.failed-before") || about("admission.asked") {
+        format!("{NAME} run -t '{id}'")
+    } else if about("admission.landed") {
+        format!("{NAME} show '{id}'")
+    } else if task.verdict == Verdict::Ask {
+        format!("{NAME} approve '{id}'")
+    } else {
+        format!("{NAME} check -t '{id}' --explain")
+    }
+}
+
+/// The command for a task that was not finished.
+fn way_on(night: &Night, id: &TaskId, running: bool) -> String {
+    let untouched = night.task(id).is_some_and(|task| task.attempts.is_empty());
+    let needed = match night.why_not_started(id, night.last_fact()) {
+        Some(NotStarted::Needs(need)) => night.task(&need).is_some().then_some(need),
+        Some(_) | None => None,
+    };
+    let resumed = matches!(night.ended(), None | Some((Some(_), _)));
+    match needed {
+        _ if running && untouched => format!("{NAME} logs -f"),
+        _ if running => format!("{NAME} logs -f '{id}'"),
+        Some(need) => format!("{NAME} show '{need}'"),
+        // What is left when time or money is spent is the next night's.
+        None if resumed && !matches!(night.stop(), Some(StopReason::Time | StopReason::Cost)) => {
+            format!("{NAME} resume")
+        }
+        None => format!("{NAME} run -t '{id}'"),
+    }
+}
+
+fn waiting(night: &Night, running: bool, screen: &Screen, lines: &mut Vec<String>) {
     let now = night.last_fact();
     let mut any = false;
     for (id, task) in night.tasks() {
@@ -247,12 +299,9 @@ fn waiting(night: &Night, running: bool, lines: &mut Vec<String>) {
             lines.push("NOT DONE".to_owned());
             any = true;
         }
-        lines.push(format!(
-            "  ..    {}  {}  {}",
-            column(id.as_str(), 10),
-            column(title(night, id), TITLE),
-            text::inline_plain(&why)
-        ));
+        lines.push(row("..", id, title(night, id), "", 0, screen));
+        lines.push(format!("        {}", text::inline_plain(&why)));
+        lines.push(format!("        {}", way_on(night, id, running)));
     }
 }
 
@@ -342,43 +391,7 @@ fn spans(night: &Night) -> String {
     format!("{} UTC, {}", from.strftime("%Y-%m-%d %H:%M"), line::seconds(seconds * 1000))
 }
 
-fn title<'n>(night: &'n Night, id: &crate::ids::TaskId) -> &'n str {
+pub(super) fn title<'n>(night: &'n Night, id: &TaskId) -> &'n str {
     let found = night.opening().tasks.iter().find(|task| task.id() == id);
     found.map_or("", |task| task.task().title.as_str())
-}
-
-/// Text in exactly `width` terminal cells: cut with `…`, or filled with blanks.
-pub fn column(words: &str, width: usize) -> String {
-    let words = text::inline_plain(words);
-    let mut cells = 0;
-    let mut fitted = String::new();
-    let whole = words.width();
-    for c in words.chars() {
-        let next = c.width().unwrap_or(0);
-        let room = if whole > width { width - 1 } else { width };
-        if cells + next > room {
-            break;
-        }
-        fitted.push(c);
-        cells += next;
-    }
-    if whole > width {
-        fitted.push('…');
-        cells += 1;
-    }
-    fitted + &" ".repeat(width.saturating_sub(cells))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_column_has_its_width_in_any_script() {
-        for words in
-            ["short", "a title that is far too long for it", "日本語の題名がここにある", ""]
-        {
-            assert_eq!(column(words, 12).width(), 12, "{words}");
-        }
-    }
 }

@@ -295,6 +295,11 @@ fn limited(minute: i64, scope: LimitScope) -> AgentEnd {
     AgentEnd::Limited { until: Some(at(minute).as_second()), scope }
 }
 
+/// The summary on a wide screen.
+fn summary(night: &Night, now: Timestamp, running: bool) -> String {
+    super::summary(night, now, running, &Screen { width: 200, ..Screen::default() })
+}
+
 fn holds(text: &str, all: &[&str]) {
     for words in all {
         assert!(text.contains(words), "{words}\n--- not in:\n{text}");

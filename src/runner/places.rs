@@ -121,6 +121,28 @@ impl Places {
         }
     }
 
+    /// Those of every repository that a night or a look of ours was ever at on this machine, by name.
+    pub fn all(surroundings: &Surroundings) -> Vec<Places> {
+        let (state, cache) = (real(&surroundings.state), real(&surroundings.cache));
+        let Ok(entries) = std::fs::read_dir(state.join("repos")) else { return Vec::new() };
+        let mut names: Vec<_> = entries
+            .flatten()
+            .filter(|entry| entry.path().join("nights").is_dir())
+            .map(|entry| entry.file_name())
+            .collect();
+        names.sort();
+        let of = |name| Places {
+            state: state.join("repos").join(&name),
+            cache: cache.join("repos").join(&name),
+        };
+        names.into_iter().map(of).collect()
+    }
+
+    /// The repository's name among our directories.
+    pub fn name(&self) -> String {
+        self.state.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The same repository's directories for running gates again: the same caches, and none of the receipts
     /// and nights.
     pub fn apart(&self) -> Places {

@@ -138,6 +138,8 @@ impl Scene {
             ("PATH".to_owned(), path),
             ("USER".to_owned(), "ann".to_owned()),
             ("TZ".to_owned(), "UTC".to_owned()),
+            ("COLUMNS".to_owned(), "1000".to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),
             ("DEPLOY_TOKEN".to_owned(), "s3cret-of-this-machine".to_owned()),
         ]);
@@ -371,7 +373,7 @@ fn status_says_who_runs_and_what_is_under_way() {
     let ran = scene.run(&["status"]);
     ran.holds(&[
         "running since 02:00 (pid 4711): the agent works on task_1, try 1 of 3",
-        "next: nightshift logs -f",
+        "next: nightshift status --watch",
     ]);
     assert!(!ran.stdout.contains("resume") && !ran.stdout.contains("cut off"), "{}", ran.stdout);
     scene.run(&["show", "task_1"]).holds(&["the agent is at work"]);
@@ -409,8 +411,9 @@ fn show_tells_why_a_task_stopped_and_how_to_open_its_work() {
         "agent's last words, try 1:\n  | I am done\n  | ```",
     ]);
     assert!(!ran.stdout.contains('\u{1b}'));
-    let line = ran.stdout.lines().find(|line| line.starts_with("work kept")).unwrap();
-    let words: Vec<&str> = line.split_whitespace().skip(3).collect();
+    let mut lines = ran.stdout.lines().skip_while(|line| *line != "work kept");
+    let line = lines.nth(1).unwrap();
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
     scene.git(&words);
     assert_eq!(fs::read(scene.repository().join("src/greeting.sh")).unwrap(), b"echo hello\n");
 }
@@ -489,7 +492,7 @@ fn a_task_that_asks_is_shown_with_its_question_and_waits_for_the_answer() {
         "  low: a name (short ***)",
         "notes:\n  no price is known",
         "answer below the task in PROJECT_PLAN.md, and nightshift run takes it again:",
-        "              - Answer: …",
+        "    - Answer: …",
     ]);
     assert!(!show.stdout.contains("s3cret") && !show.stdout.contains('\u{1b}'), "{}", show.stdout);
     let data = scene.run(&["status", "--json"]);
@@ -740,6 +743,6 @@ fn logs_follow_a_night_until_it_ends_and_status_knows_it() {
     followed.holds(&[" landed   ", "exit=1"]);
     assert_eq!(night.wait().unwrap().code(), Some(1));
     scene.run(&["status"]).holds(&["LANDED 3", "next: nightshift show hello-3"]);
-    scene.run(&["show", "hello-1"]).holds(&["gate green, landed", "work kept   git switch -c "]);
+    scene.run(&["show", "hello-1"]).holds(&["gate green, landed", "work kept\n  git switch -c "]);
     scene.run(&["logs", "hello-1"]).holds(&["writing src/farewell.sh"]);
 }

@@ -33,6 +33,7 @@ mod model;
 mod heavy;
 mod held;
 mod histories;
+mod history;
 mod include;
 mod ledger;
 mod network;
@@ -56,7 +57,9 @@ mod plan_scale;
 mod pools;
 #[cfg(target_os = "linux")]
 mod pools_scale;
+mod documents;
 mod examples;
+mod screens;
 #[cfg(target_os = "linux")]
 mod clocks;
 #[cfg(target_os = "linux")]

@@ -140,7 +140,7 @@ impl Fresh {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.root.path().join("home"))
-            .env("TZ", "UTC")
+            .envs([("TZ", "UTC"), ("COLUMNS", "1000"), ("LANG", "C.UTF-8")])
             .stdin(Stdio::null())
             .output()
             .unwrap();

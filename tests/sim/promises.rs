@@ -184,7 +184,7 @@ pub(crate) fn rests(
     })?;
     let landings = entries.iter().filter(|entry| matches!(entry.event, Event::Landed { .. }));
     let landings = landings.count();
-    let summary = report::summary(night, night.last_fact(), false);
+    let summary = report::summary(night, night.last_fact(), false, &report::Screen::default());
     let told = landings == 0 || summary.contains(&format!("LANDED {landings}"));
     must(told && landings == night.landed().len(), || {
         format!("{landings} landings are on record, and the report says:\n{summary}")

@@ -72,31 +72,32 @@ pub(super) fn in_full(
         lines.extend(words.lines().map(|line| format!("  | {line}")));
     }
     lines.push(String::new());
-    lines.push(format!("work kept   {}", kept(home, found, &attempt, record)?));
+    lines.extend(kept(home, found, &attempt, record)?);
+    lines.push("next".to_owned());
     let shown = if selector.attempt.is_some() { attempt.to_string() } else { id.to_string() };
     let named = tell::quoted(&format!("{}/{shown}", found.id));
-    lines.push(format!("next        {NAME} show {named} --diff    --prompt    --gate"));
-    lines.push(format!("            {NAME} logs {named}"));
+    let [show, logs] = ["show", "logs"].map(|verb| format!("  {NAME} {verb} {named}"));
+    lines.extend([format!("{show} --diff"), format!("{show} --prompt"), format!("{show} --gate")]);
+    lines.push(logs);
     if let Some(setback) = state.parked() {
         let plan = &found.night.opening().plan.path;
-        lines.push(format!(
-            "            answer below the task in {plan}, and {NAME} run takes it again:"
-        ));
+        lines.push(format!("  answer below the task in {plan}, and {NAME} run takes it again:"));
         for line in report::answer_lines(report::questions(setback)) {
-            lines.push(format!("              {}", cleaner.line(&line)));
+            lines.push(format!("    {}", cleaner.line(&line)));
         }
     }
     if state.held().is_some() {
         let [approve, reject] = report::decide(&tell::quoted(&format!("{}/{id}", found.id)));
-        lines.push(format!("            {approve}, or {reject}"));
+        lines.extend([approve, reject].map(|command| format!("  {command}")));
     }
     let again = earlier::wanted(home).into_iter().find(|again| again.task == *id);
     if let Some(again) = again {
         let by = cleaner.line(&again.by);
-        lines.push(format!("            it goes again tonight: {by} asked for it"));
+        lines.push(format!("  it goes again tonight: {by} asked for it"));
     } else if state.failed().is_some() {
+        lines.push("  say more in the plan, or".to_owned());
         lines.push(format!(
-            "            say more in the plan, or {NAME} retry {} --note 'what to do'",
+            "  {NAME} retry {} --note 'what to do'",
             tell::quoted(id.as_str())
         ));
     }
@@ -339,16 +340,16 @@ fn kept(
     found: &Found,
     attempt: &AttemptId,
     record: &AttemptRecord,
-) -> Result<String, Refused> {
+) -> Result<Vec<String>, Refused> {
     if record.kept.is_none() {
-        return Ok("none: this try changed nothing".to_owned());
+        return Ok(vec!["work kept   none: this try changed nothing".to_owned()]);
     }
     let name = found.id.attempt_ref(attempt);
     if home.user.our_ref(&name)?.is_none() {
-        return Ok(format!("in the vault only; {NAME} show {attempt} --diff prints it"));
+        return Ok(vec!["work kept   in the vault only; --diff prints it".to_owned()]);
     }
     let branch = format!("{}-try-{}", attempt.task.in_ref(), attempt.number);
-    Ok(format!("git switch -c {branch} {name}"))
+    Ok(vec!["work kept".to_owned(), format!("  git switch -c {branch} {name}")])
 }
 
 /// A task that asked to run and was not let in.

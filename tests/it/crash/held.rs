@@ -406,7 +406,8 @@ fn what_needs_a_held_result_waits_and_the_night_goes_on() {
     assert!(matches!(stage(&night, "d"), Stage::Landed(_)));
     let why = night.why_not_started(&id("b"), night.last_fact());
     assert_eq!(why, Some(nightshift::night::NotStarted::Needs(id("a"))));
-    let told = nightshift::report::summary(&night, night.last_fact(), false);
+    let screen = nightshift::report::Screen::default();
+    let told = nightshift::report::summary(&night, night.last_fact(), false, &screen);
     assert!(told.contains("needs a, which waits for your decision"), "{told}");
     let text = nightshift::report::pull_request(&night);
     assert!(text.draft && text.body.contains("1 task is finished and held"), "{}", text.body);

@@ -275,6 +275,8 @@ impl TestNight {
             .env("GIT_AUTHOR_NAME", "Ada")
             .env("GIT_AUTHOR_EMAIL", "ada@localhost")
             .env("TZ", "UTC")
+            // A screen on which no line of ours is broken, unless a test is about that.
+            .envs([("COLUMNS", "1000"), ("LANG", "C.UTF-8")])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
