@@ -219,7 +219,7 @@ fn night(
         && !command.no_pr
         && let Some(full) = preparation.open.as_ref().and_then(Open::refusal)
     {
-        slot(&home, "refused", &full.message)?;
+        slot(home, "refused", &full.message)?;
         return Err(full);
     }
     preparation.look_at_checkout()?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{
     GitHub, Pull,
-    api::{Api, Problem, Verb},
+    api::Verb,
+    judge::Problem,
 };
 use crate::{
     forge::{ForgeError, Seen},
@@ -22,7 +23,8 @@ const WHAT: &str = "look at the pull requests of earlier nights";
 pub(super) async fn pulls(github: &GitHub) -> Result<Vec<Seen>, ForgeError> {
     let settings = &github.settings;
     let limit = settings.request_limit.min(LIMIT);
-    let api = Api::new(github.api_base.clone(), &settings.token, limit)?;
+    let (api, _) = github.api(limit).await?;
+    let fork = settings.fork.as_ref().map(|(owner, name)| format!("{owner}/{name}"));
     let path = format!(
         "/repos/{}/{}/pulls?state=all&sort=updated&direction=desc&per_page=100",
         settings.owner, settings.name
@@ -31,16 +33,19 @@ pub(super) async fn pulls(github: &GitHub) -> Result<Vec<Seen>, ForgeError> {
     let pulls: Vec<Pull> = serde_json::from_value(answer).map_err(|error| {
         Problem::unclear(&format!("GitHub's answer is odd: {error}")).failed(WHAT)
     })?;
-    Ok(pulls.into_iter().filter_map(seen).collect())
+    Ok(pulls.into_iter().filter_map(|pull| seen(pull, fork.as_deref())).collect())
 }
 
-/// `None` for pull requests that no night made: of people, and of forks, whatever their branch is called.
-fn seen(pull: Pull) -> Option<Seen> {
+/// `None` for pull requests that no night made: of people, and of forks that are not ours, whatever their branch is
+/// called.
+fn seen(pull: Pull, fork: Option<&str>) -> Option<Seen> {
     let namespace = BRANCH_NAMESPACE.strip_prefix("refs/heads/")?;
     let night = NightId::new(pull.head.name.strip_prefix(namespace)?).ok()?;
     let body = pull.body?;
     let here = match (&pull.head.repo, &pull.base.repo) {
-        (Some(head), Some(base)) => head.full_name == base.full_name,
+        (Some(head), Some(base)) => {
+            head.full_name == base.full_name || fork.is_some_and(|fork| head.full_name == fork)
+        }
         (None, Some(_)) => false,
         (_, None) => true,
     };

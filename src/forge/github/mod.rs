@@ -113,20 +113,26 @@ impl GitHub {
         Ok(GitHub { settings, api_base })
     }
 
-    async fn visit<'a>(&'a self, draft: &'a PullRequestDraft) -> Result<Visit<'a>, ForgeError> {
+    /// A client with a token that was looked at or made now, and that token.
+    async fn api(&self, limit: Duration) -> Result<(Api, Secret), ForgeError> {
         let settings = &self.settings;
         let token = match &settings.credential {
             Credential::Token(token) => token.clone(),
             Credential::App(app) => app.token().await?,
         };
-        let kind = Kind::of(token.expose());
         let place = Place {
             server: settings.endpoint.server_url.clone(),
             slug: format!("{}/{}", settings.owner, settings.name),
-            kind,
+            kind: Kind::of(token.expose()),
         };
+        Ok((Api::new(self.api_base.clone(), place, &token, limit)?, token))
+    }
+
+    async fn visit<'a>(&'a self, draft: &'a PullRequestDraft) -> Result<Visit<'a>, ForgeError> {
+        let settings = &self.settings;
+        let (api, token) = self.api(settings.request_limit).await?;
+        let kind = Kind::of(token.expose());
         let redactor = Redactor::new([token.expose().to_owned()]);
-        let api = Api::new(self.api_base.clone(), place, &token, settings.request_limit)?;
         let marker = marker(&draft.night);
         let text = redactor.redact(&draft.body);
         let text = text.strip_prefix(&marker).unwrap_or(&text).trim_matches('\n');
