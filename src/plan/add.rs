@@ -81,12 +81,15 @@ pub fn add(source: &[u8], new: &NewTask, words: &SectionWords) -> Result<Added, 
     {
         return Err(AddError::Taken(id.clone(), task.line));
     }
-    let id = new.id.clone().unwrap_or_else(|| next_id(&plan.tasks));
     let place = Place::of(&text, &plan, new.ready);
-    let block = block(source, &place, &id, new);
+    // In a list without ids one that has an id would make the others part of it.
+    let named = new.id.is_some() || place.model.is_none_or(has_id);
+    let next = || named.then(|| next_id(&plan.tasks));
+    let id = new.id.clone().or_else(next);
+    let block = block(source, &place, id.as_ref(), new);
     let bytes = place.insert(source, &text, &block, words, new.ready);
     let after = parse(&decode(&bytes).0, words).0.tasks;
-    let task = read_back(&plan.tasks, after, &id, new)?;
+    let task = read_back(&plan.tasks, after, id.as_ref(), new)?;
     Ok(Added { bytes, task })
 }
 
@@ -94,11 +97,17 @@ pub fn add(source: &[u8], new: &NewTask, words: &SectionWords) -> Result<Added, 
 fn read_back(
     before: &[Task],
     mut after: Vec<Task>,
-    id: &TaskId,
+    id: Option<&TaskId>,
     new: &NewTask,
 ) -> Result<Task, AddError> {
     let unreadable = |why: &str| Err(AddError::Unreadable(why.to_owned()));
-    let Some(at) = after.iter().position(|task| task.id == *id) else {
+    let at = match id {
+        Some(id) => after.iter().position(|task| task.id == *id),
+        None => after.iter().enumerate().find_map(|(at, task)| {
+            (before.get(at).map(|old| &old.id) != Some(&task.id)).then_some(at)
+        }),
+    };
+    let Some(at) = at else {
         return unreadable("its title hides its id");
     };
     let task = after.remove(at);
@@ -253,12 +262,13 @@ fn line_starts(text: &str) -> Vec<usize> {
 }
 
 /// The task's lines, joined by the file's line ends.
-fn block(source: &[u8], place: &Place<'_>, id: &TaskId, new: &NewTask) -> String {
+fn block(source: &[u8], place: &Place<'_>, id: Option<&TaskId>, new: &NewTask) -> String {
     let title = new.title.trim();
-    let mut lines = vec![match place.model.map(before_id) {
-        Some(Before::Heading(signs)) => format!("{signs}{id}: {title}"),
-        Some(Before::Item(marker)) => format!("{marker}**[{id}]** {title}"),
-        None => format!("- **[{id}]** {title}"),
+    let before = place.model.map_or_else(|| Before::Item("- ".to_owned()), before_id);
+    let mut lines = vec![match (before, id) {
+        (Before::Heading(signs), Some(id)) => format!("{signs}{id}: {title}"),
+        (Before::Item(marker), Some(id)) => format!("{marker}**[{id}]** {title}"),
+        (Before::Heading(before) | Before::Item(before), None) => format!("{before}{title}"),
     }];
     // A list of one-liners gives no field to follow.
     for (name, value) in &new.fields {
@@ -282,9 +292,20 @@ enum Before {
     Item(String),
 }
 
+/// A task's first line.
+fn title_line(model: &Task) -> &str {
+    let at = |offset: usize| offset - model.span.start;
+    &model.text[at(model.title_span.start)..at(model.title_span.end)]
+}
+
+/// Whether a task's id is written, and not made of its title. A heading is a task for its id alone.
+fn has_id(model: &Task) -> bool {
+    let text = title_line(model);
+    text.trim_start().starts_with('#') || Line::read(text, 0).id.is_some()
+}
+
 fn before_id(model: &Task) -> Before {
-    let text = &model.text
-        [model.title_span.start - model.span.start..model.title_span.end - model.span.start];
+    let text = title_line(model);
     let signs = text.trim_start().chars().take_while(|c| *c == '#').count();
     if signs > 0 {
         return Before::Heading(format!("{} ", "#".repeat(signs)));
@@ -336,10 +357,7 @@ mod tests {
                 "## Ready\r\n- [x] T001 x\r\n- [ ] T002 y\r\n",
                 "## Ready\r\n- [x] T001 x\r\n- [ ] T002 y\r\n- [ ] **[T003]** z\r\n  - Files: src/**\r\n",
             ),
-            (
-                "## Ready\n1. x\n2. y",
-                "## Ready\n1. x\n2. y\n3. **[task_1]** z\n   - Files: src/**\n",
-            ),
+            ("## Ready\n1. x\n2. y", "## Ready\n1. x\n2. y\n3. z\n   - Files: src/**\n"),
             (
                 "## Ready\n### A-1: x\n**Files:** a\n\n### A-2: y\n**Files:** b\n",
                 "## Ready\n### A-1: x\n**Files:** a\n\n### A-2: y\n**Files:** b\n\n### A-3: z\n**Files:** src/**\n",
@@ -372,7 +390,7 @@ mod tests {
         }
         let taken = NewTask { id: Some(TaskId::new("a").unwrap()), ..task("y") };
         assert_eq!(no(&taken), AddError::Taken(TaskId::new("a").unwrap(), 3));
-        for hostile in ["y <!-- and no end", "y (depends on a)", "```"] {
+        for hostile in ["y <!-- and no end", "y (depends on a)"] {
             assert!(matches!(no(&task(hostile)), AddError::Unreadable(_)), "{hostile}");
         }
         let notes = vec!["## Done".to_owned(), "- **[b]** more".to_owned()];
