@@ -518,7 +518,13 @@ fn act(
                 "ruleset_source_type": "Repository",
                 "ruleset_source": "octo/demo",
                 "ruleset_id": 1,
-                "parameters": { "required_approving_review_count": 1 },
+                "parameters": {
+                    "required_approving_review_count": 1,
+                    "dismiss_stale_reviews_on_push": true,
+                    "require_code_owner_review": false,
+                    "require_last_push_approval": false,
+                    "required_review_thread_resolution": false,
+                },
             });
             say(200, json!([rule]))
         }
