@@ -178,6 +178,17 @@ fn waits(surroundings: &Surroundings, night: &Night) -> Result<Option<String>, R
 
 fn words(view: &View<'_>, cleaner: &Cleaner, screen: &Screen) -> String {
     let mut lines = Vec::new();
+    // A start that came to nothing is this morning's news: what stands below is older.
+    if let Some(slot) = &view.slot {
+        lines.push(format!(
+            "last start: {} {}{}{}",
+            tell::local(slot.at),
+            slot.outcome,
+            if slot.message.is_empty() { "" } else { ": " },
+            slot.message
+        ));
+        lines.extend([format!("  {NAME} check"), String::new()]);
+    }
     if let Some(found) = view.found {
         let running = view.holder.as_ref().is_some_and(|holder| tell::is_at(holder, &found.night));
         let summary = tell::summary(&found.night, running, screen);
@@ -206,15 +217,6 @@ fn words(view: &View<'_>, cleaner: &Cleaner, screen: &Screen) -> String {
     }
     if let Some(places) = &view.waits {
         below.push(format!("waits for {}", cleaner.line(places)));
-    }
-    if let Some(slot) = &view.slot {
-        below.push(format!(
-            "last start: {} {}{}{}",
-            tell::local(slot.at),
-            slot.outcome,
-            if slot.message.is_empty() { "" } else { ": " },
-            slot.message
-        ));
     }
     // The night's own summary says it already.
     let told = view
@@ -335,9 +337,9 @@ fn next(view: &View<'_>) -> String {
             format!("read and merge {}", report::text::inline_plain(url))
         }
         Publication::Done { url, .. } => format!(
-            "read {}, then git merge {}",
+            "git merge {}, once you have read {}",
+            id.branch(),
             tell::quoted(&report::text::inline_plain(url)),
-            id.branch()
         ),
         Publication::Open | Publication::Failed { .. } => format!("{NAME} check"),
     }

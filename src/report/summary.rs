@@ -20,6 +20,8 @@ const TITLE: (usize, usize) = (48, 12);
 /// Cells of the sign before a task, and of its name.
 const MARK: usize = 8;
 const ID: usize = 10;
+/// Characters of a rule's limit: `show` has all of it.
+const LIMIT: usize = 48;
 
 /// The summary as it is at `now`, for a screen of this width, without signs and colours: [`Screen::page`] adds them.
 /// Each open point is followed by the command that deals with it, on a line of its own. `running`: a process is at
@@ -215,7 +217,7 @@ fn needs_you(night: &Night, screen: &Screen, lines: &mut Vec<String>) {
                     "        {}: {}; limit {} ({})",
                     refusal.rule,
                     text::inline_plain(&refusal.message),
-                    text::inline_plain(&refusal.limit),
+                    text::head(&text::inline_plain(&refusal.limit), LIMIT),
                     refusal.origin
                 ));
             }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::{
+    budget::Spend,
     ids::{NAME, TaskId},
     night::{Night, Stage, TaskState},
     report::{
@@ -19,7 +20,7 @@ use crate::{
 /// Cells of the bar, at most.
 const BAR: usize = 30;
 /// Lines of the picture that are no tasks.
-const FRAME: usize = 6;
+const FRAME: usize = 8;
 
 /// The night as it is at `now`, for a screen of so many lines, before its signs and colours. Where not all tasks have
 /// room, those under way come first. `median`: seconds that a task took in earlier nights.
@@ -33,12 +34,11 @@ pub fn picture(
     let opening = night.opening();
     let mut lines = vec![
         format!(
-            "Night {} · {} · base {}@{} · {}",
+            "Night {} · {} · base {}@{}",
             opening.night,
             text::inline_plain(&opening.repository),
             opening.base.branch,
             opening.base.commit.short(),
-            phase(night, now),
         ),
         String::new(),
     ];
@@ -62,18 +62,20 @@ pub fn picture(
     lines.join("\n") + "\n"
 }
 
-/// How far it is: a bar, tasks, time, money, time left.
-fn foot(night: &Night, now: Timestamp, median: Option<u64>, screen: &Screen) -> [String; 2] {
+/// A cost; while an agent is at work the most that it can be.
+fn cost(spent: &Spend) -> String {
+    format!("{}{}", if spent.is_estimated() { "≤" } else { "" }, spent.usd)
+}
+
+/// What is under way, how far it is (a bar, tasks, time, money), and the time left.
+fn foot(night: &Night, now: Timestamp, median: Option<u64>, screen: &Screen) -> [String; 3] {
     let settled = night.tasks().filter(|(_, task)| task.is_settled()).count();
     let all = night.tasks().count();
     let cells = (screen.width / 3).min(BAR);
     let as_u64 = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let limit = night.opening().limits.cost;
-    let cost = if limit.is_zero() {
-        night.spent().usd.to_string()
-    } else {
-        format!("{} of {limit}", night.spent().usd)
-    };
+    let limit = if limit.is_zero() { String::new() } else { format!(" of {limit}") };
+    let cost = format!("{}{limit}", cost(&night.spent()));
     let lasted = u64::try_from(night.lasted(now).as_secs()).unwrap_or(0);
     let first = format!(
         "{}  {settled} of {all} · {}% · {} · {cost}",
@@ -81,7 +83,7 @@ fn foot(night: &Night, now: Timestamp, median: Option<u64>, screen: &Screen) -> 
         percent(night),
         duration(lasted),
     );
-    [first, format!("{} · {NAME} stop ends it", left(night, now, median))]
+    [phase(night, now), first, format!("{} · {NAME} stop ends it", left(night, now, median))]
 }
 
 /// About how long it takes yet, in words: what earlier nights or its own tasks took, never beyond its time.
@@ -144,7 +146,7 @@ fn at(night: &Night, id: &TaskId, task: &TaskState, now: Timestamp) -> String {
     let until = if task.is_settled() { task.last().map_or(now, |last| last.ended) } else { now };
     let seconds = began.map_or(0, |began| until.duration_since(began).as_secs());
     let seconds = u64::try_from(seconds).unwrap_or(0);
-    format!("{:>6}  {:>6}  {state}", duration(seconds), task.spent().usd.to_string())
+    format!("{:>6}  {:>6}  {state}", duration(seconds), cost(&task.spent()))
 }
 
 /// Each line of a picture as it is on a screen, cut where it ends: nothing of it may scroll.

@@ -140,7 +140,7 @@ impl Fresh {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.root.path().join("home"))
-            .envs([("TZ", "UTC"), ("COLUMNS", "1000"), ("LANG", "C.UTF-8")])
+            .envs([("TZ", "UTC"), ("COLUMNS", "1000"), ("LANG", "C")])
             .stdin(Stdio::null())
             .output()
             .unwrap();
