@@ -7,6 +7,7 @@ pub mod boxes;
 mod commit;
 mod evidence;
 mod facts;
+pub mod formats;
 mod gates;
 pub mod labels;
 pub mod history;

@@ -116,6 +116,16 @@ pub fn for_commit(text: &str) -> String {
     safe.replace('@', "").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// An argument as a person would have to type it.
+pub fn quoted(word: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+".contains(c);
+    if !word.is_empty() && word.chars().all(safe) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 fn longest_run(text: &str, of: char) -> usize {
     let (mut longest, mut run) = (0, 0);
     for c in text.chars() {
