@@ -74,16 +74,30 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).map_err(error("move", from))
 }
 
-/// Replaces a file in one step: the bytes are synced before the name points at them, the name after.
+/// Replaces a file in one step: the bytes are synced before the name points at them, the name after. A new file is
+/// private to its owner.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes, 0o600)
+}
+
+/// As [`write_atomic`], and a new file is readable by others as the umask allows: for what a person asked for in a
+/// place of theirs, where another account's program may have to read it.
+pub fn write_for_others(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes, 0o666)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     begin("write", path)?;
     let parent = path.parent().unwrap_or(Path::new("."));
     let wrap = || error("write", path);
-    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(wrap())?;
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(parent)
+        .map_err(wrap())?;
     file.write_all(bytes).map_err(wrap())?;
     begin("write", path)?;
     file.as_file().sync_all().map_err(wrap())?;
-    // tempfile makes files private; others read a report or a plan as the umask allows.
+    // Who could read the old one can read the new one.
     if let Ok(old) = fs::metadata(path) {
         file.as_file().set_permissions(old.permissions()).map_err(wrap())?;
     }

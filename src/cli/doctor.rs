@@ -12,8 +12,8 @@ use crate::{
     git::user::UserRepository,
     report::text,
     runner::{
-        home::Home,
         home::GitHubAccess,
+        home::Home,
         places::Surroundings,
         prepare::user_settings,
         refused::Refused,

@@ -21,6 +21,7 @@ mod live;
 mod logs;
 mod output;
 mod reject;
+mod reports;
 mod rescue;
 mod resume;
 mod retry;

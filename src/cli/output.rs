@@ -44,6 +44,13 @@ enum Inside<'a, T> {
     Data(&'a T),
 }
 
+/// Data as JSON in one line: `{"schema":"nightshift.NAME/1","data":…}`.
+pub(super) fn envelope(name: &str, data: &impl Serialize) -> String {
+    let schema = format!("{NAME}.{name}/1");
+    let envelope = Envelope { schema, inside: Inside::Data(data) };
+    serde_json::to_string(&envelope).unwrap_or_default()
+}
+
 impl Output {
     /// From the flags and the environment's habits (NO_COLOR, CLICOLOR_FORCE, COLUMNS, the locale).
     pub(super) fn new(global: &Global) -> Output {
@@ -155,11 +162,9 @@ impl Output {
         let _ = write!(stdout, "{text}{newline}").and_then(|()| stdout.flush());
     }
 
-    /// A result, as JSON: `{"schema":"nightshift.NAME/1","data":…}`.
+    /// A result, as JSON in its [`envelope`].
     pub fn json(&self, name: &str, data: &impl Serialize) {
-        let schema = format!("{NAME}.{name}/1");
-        let envelope = Envelope { schema, inside: Inside::Data(data) };
-        self.result(&serde_json::to_string(&envelope).unwrap_or_default());
+        self.result(&envelope(name, data));
     }
 
     /// Bytes as they are, such as a log.

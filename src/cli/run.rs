@@ -3,7 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::{Global, Output, check, code, gc, land, live::Live},
+    cli::{
+        Global, Output, check, code, gc, land,
+        live::Live,
+        reports::{self, ReportFile},
+    },
     config::{Override, parse_duration, parse_money},
     files,
     ids::{NAME, TaskId},
@@ -79,6 +83,10 @@ pub(super) struct Run {
     /// Open the pull request as a draft
     #[arg(long)]
     pub(super) draft: bool,
+    /// Write a report at the night's end, in the format of FILE's ending; may be given more than once
+    #[arg(long = "report", value_name = "FILE", value_parser = reports::report_file,
+          conflicts_with = "dry_run")]
+    pub(super) reports: Vec<ReportFile>,
 }
 
 /// Seconds of a duration that was typed.
@@ -138,6 +146,7 @@ pub(super) fn run(
     if command.dry_run {
         return check::of(surroundings, &request, &check::Check::default(), output);
     }
+    reports::can_be_written(&command.reports)?;
     let home = Home::open(surroundings, &request.repository)?;
     open::not_stopped(&home)?;
     let lock = lock(&home, command.wait, output)?;
@@ -206,12 +215,15 @@ fn night(
         output.note(&format!("going on with {id}, which was cut off (--fresh begins a new night)"));
         let stop = Stop::new();
         let opened = open::resume(surroundings, home, &id, wishes, lock, stop)?;
-        let (night, code) = drive(surroundings, opened, output)?;
+        let (night, code) = drive_and_report(surroundings, opened, &command.reports, output)?;
         return Ok((Some(night), with_earlier(code, kept)));
     }
     let mut preparation = Preparation::read(surroundings, request)?;
     check::known_tasks(&preparation, &request.tasks)?;
     if preparation.start_order(&request.tasks).is_empty() {
+        if !command.reports.is_empty() {
+            output.note("no report is written: there is no night to tell of");
+        }
         let code = nothing_ready(&preparation, &request.tasks, output)?;
         return Ok((None, with_earlier(code, kept)));
     }
@@ -225,7 +237,7 @@ fn night(
     preparation.look_at_checkout()?;
     let stop = Stop::new();
     let opened = open::open(surroundings, &preparation, &request.tasks, wishes, lock, stop)?;
-    let (night, code) = drive(surroundings, opened, output)?;
+    let (night, code) = drive_and_report(surroundings, opened, &command.reports, output)?;
     Ok((Some(night), with_earlier(code, kept)))
 }
 
@@ -302,6 +314,16 @@ pub(super) fn drive(
     opened: Opened,
     output: &Output,
 ) -> Result<(Night, u8), Refused> {
+    drive_and_report(surroundings, opened, &[], output)
+}
+
+/// As [`drive`], and writes these reports at its end, also where the night could not go on.
+fn drive_and_report(
+    surroundings: &Surroundings,
+    opened: Opened,
+    reports: &[ReportFile],
+    output: &Output,
+) -> Result<(Night, u8), Refused> {
     let internal = |problem: std::io::Error| Refused {
         kind: RefusedKind::Internal,
         message: format!("could not start: {problem}"),
@@ -356,6 +378,8 @@ pub(super) fn drive(
     let kept = live.finish();
     gc::after_a_night(surroundings, &home, &lock);
     drop(lock);
+    // Without the lock: a night that could not go on is told as one that nobody is at.
+    reports::after_a_night(surroundings, &home, &id, reports, output);
     let night = ended.map_err(|problem: anyhow::Error| Refused {
         kind: if problem.downcast_ref::<crate::night::IllegalEvent>().is_some() {
             RefusedKind::Internal

@@ -2,15 +2,20 @@
 
 mod task;
 
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
 use crate::{
     cli::{
         Global, Output, code,
         find::{self, Found, Selector},
+        reports,
         tell::{self, Cleaner},
     },
     ids::{AttemptId, NAME, TaskId},
     night::AttemptRecord,
-    report::text,
+    report::{Screen, formats::Format, text},
     runner::{
         home::Home,
         places::{NightPlaces, Surroundings},
@@ -40,6 +45,15 @@ pub(super) struct Show {
     /// Print the gate's logs
     #[arg(long, group = "part")]
     gate: bool,
+    /// In which form [default: as the ending of FILE says, else text]
+    #[arg(long, value_name = "FORMAT", value_parser = reports::format_parser(), group = "part")]
+    format: Option<Format>,
+    /// Write it to FILE
+    #[arg(short = 'o', long = "output", value_name = "FILE", conflicts_with_all = ["diff", "prompt", "gate"])]
+    file: Option<PathBuf>,
+    /// Open the HTML report in a browser, or only say where it is
+    #[arg(long, group = "part", conflicts_with = "file")]
+    web: bool,
 }
 
 pub(super) fn show(
@@ -61,6 +75,12 @@ pub(super) fn show(
     }
     let found = night_with(&home, &command.selector, &selector)?;
     let cleaner = Cleaner::of(surroundings, &home, &found.night);
+    if command.web {
+        return reports::web(surroundings, &home, &found, output);
+    }
+    if command.format.is_some() || command.file.is_some() {
+        return in_a_format(&home, &found, &selector, command, &cleaner, output);
+    }
     match selector.task.clone() {
         None => of_night(&home, &found, command, &cleaner, output),
         Some(task) => of_task(&home, &found, &selector, &task, command, &cleaner, output),
@@ -125,6 +145,41 @@ pub(super) fn attempt_of<'f>(
     Ok((attempt, record))
 }
 
+/// The night or the task in the form that was asked for, to standard output or into a file.
+fn in_a_format(
+    home: &Home,
+    found: &Found,
+    selector: &Selector,
+    command: &Show,
+    cleaner: &Cleaner,
+    output: &Output,
+) -> Result<u8, Refused> {
+    let format = match (command.format, &command.file) {
+        (Some(format), _) => format,
+        (None, _) if output.is_json() => Format::Json,
+        (None, Some(file)) => reports::format_of(file)?,
+        (None, None) => Format::Text,
+    };
+    if output.is_json() && format != Format::Json {
+        return Err(Refused::usage(
+            format!("--json and --format {} are two formats", format.word()),
+            "leave one of them out",
+        ));
+    }
+    if selector.attempt.is_some() && !matches!(format, Format::Text | Format::Json) {
+        return Err(Refused::usage(
+            format!("{} has every try of a task", format.word()),
+            "leave the try out",
+        ));
+    }
+    let text = reports::render(home, found, selector.task.as_ref(), format, cleaner)?;
+    match &command.file {
+        Some(file) => reports::write(file, &text)?,
+        None => output.raw(text.as_bytes()),
+    }
+    Ok(code::DONE)
+}
+
 fn of_night(
     home: &Home,
     found: &Found,
@@ -151,8 +206,19 @@ fn of_night(
         output.json("show", &tell::night_json(home, found, cleaner));
         return Ok(code::DONE);
     }
+    output.page(&night_in_full(home, found, cleaner, &output.screen()));
+    Ok(code::DONE)
+}
+
+/// All of a night as text: its summary, and every try.
+pub(super) fn night_in_full(
+    home: &Home,
+    found: &Found,
+    cleaner: &Cleaner,
+    screen: &Screen,
+) -> String {
     let running = tell::runs(home, &found.night);
-    let mut text = tell::summary(&found.night, running, &output.screen());
+    let mut text = tell::summary(&found.night, running, screen);
     let proof = found.night.gate_proof().map(|proof| cleaner.line(&tell::gate_proof(proof)));
     // The summary says it of a gate that was seen to fail.
     if let Some(words) = proof.filter(|words| !text.contains(words.as_str())) {
@@ -168,9 +234,27 @@ fn of_night(
     if let Some(damage) = &found.damage {
         text.push_str(&format!("\ndamaged: {}\n", cleaner.line(damage)));
     }
-    text.push_str(&format!("\nnext: {NAME} logs {}, {NAME} show {}/TASK", found.id, found.id));
-    output.page(&text);
-    Ok(code::DONE)
+    text.push_str(&format!("\nnext: {NAME} logs {}, {NAME} show {}/TASK\n", found.id, found.id));
+    text
+}
+
+/// All of a task as text, its last try first.
+pub(super) fn task_in_full(
+    home: &Home,
+    found: &Found,
+    id: &TaskId,
+    cleaner: &Cleaner,
+) -> Result<String, Refused> {
+    let selector = Selector { night: Err(found.id.clone()), task: Some(id.clone()), attempt: None };
+    task::in_full(home, found, &selector, id, cleaner)
+}
+
+/// A task as JSON, or why it was refused.
+pub(super) fn task_data(home: &Home, found: &Found, id: &TaskId, cleaner: &Cleaner) -> Value {
+    let refused = found.night.opening().refused.iter().find(|refused| refused.id == *id);
+    let state = found.night.task(id);
+    let task = state.map(|state| tell::task_json(home, found, id, state, cleaner));
+    json!({ "night": found.id, "task": task, "refused": refused })
 }
 
 fn of_task(
@@ -212,13 +296,8 @@ fn of_task(
         let (attempt, _) = attempt_of(found, selector)?;
         return Ok(print(output, "gate", &gate_logs(found, Some(&attempt), cleaner)?));
     }
-    let state = found.night.task(id);
     if output.is_json() {
-        let refused = found.night.opening().refused.iter().find(|refused| refused.id == *id);
-        let task = state.map(|state| tell::task_json(home, found, id, state, cleaner));
-        let night = &found.id;
-        output
-            .json("show", &serde_json::json!({ "night": night, "task": task, "refused": refused }));
+        output.json("show", &task_data(home, found, id, cleaner));
         return Ok(code::DONE);
     }
     output.page(&task::in_full(home, found, selector, id, cleaner)?);
@@ -241,7 +320,7 @@ fn prompt(
     let message = cleaner.clean(&message);
     let (system, brief) = (read("system.md"), read("brief.md"));
     if output.is_json() {
-        let data = serde_json::json!({"prompt": message, "system": system, "brief": brief});
+        let data = json!({"prompt": message, "system": system, "brief": brief});
         output.json("show", &data);
         return Ok(code::DONE);
     }
@@ -332,7 +411,7 @@ fn logs_below(found: &Found, name: &str, cleaner: &Cleaner) -> Result<String, Re
 
 fn print(output: &Output, what: &str, text: &str) -> u8 {
     if output.is_json() {
-        output.json("show", &serde_json::json!({ what: text }));
+        output.json("show", &json!({ what: text }));
     } else {
         output.result(text);
     }

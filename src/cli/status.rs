@@ -10,7 +10,7 @@ use crate::{
     cli::{
         Global, Output, code,
         find::{self, Found, Selector},
-        history,
+        history, reports,
         tell::{self, Cleaner},
     },
     diagnostic::Style,
@@ -48,6 +48,9 @@ pub(super) struct Status {
     /// Exit as that night did; 4 when it did not end, 5 while one is running
     #[arg(long)]
     exit_code: bool,
+    /// Open the night's HTML report in a browser, or only say where it is
+    #[arg(long, conflicts_with = "exit_code")]
+    web: bool,
 }
 
 /// A start that ran nothing.
@@ -101,6 +104,15 @@ pub(super) fn status(
         ));
     }
     let found = find::night(&home, &selector)?;
+    if command.web {
+        return match &found {
+            Some(found) => reports::web(surroundings, &home, found, output),
+            None => Err(Refused::usage(
+                "no night has run here yet",
+                format!("{NAME} check shows what would run, {NAME} run does it"),
+            )),
+        };
+    }
     let cleaner = Cleaner::new(surroundings);
     let last = selector.night == Ok(0);
     let slot = last_slot(&home, &cleaner)

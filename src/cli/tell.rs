@@ -23,6 +23,8 @@ use crate::{
     },
 };
 
+pub(super) use text::quoted;
+
 /// Makes text of agents, gates and plans fit to be shown.
 pub(super) struct Cleaner(Redactor);
 
@@ -292,14 +294,4 @@ fn clean_texts(value: &mut Value, cleaner: &Cleaner) {
 /// The ref that keeps an attempt's work.
 pub(super) fn opening_ref(found: &Found, attempt: &AttemptId) -> String {
     found.night.opening().night.attempt_ref(attempt)
-}
-
-/// An argument as a person would have to type it.
-pub(super) fn quoted(word: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+".contains(c);
-    if !word.is_empty() && word.chars().all(safe) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
 pub use guard::Breach;
-pub use probe::{Output, end_probes, probe};
+pub use probe::{Output, end_probes, probe, start_and_leave};
 pub use running::{Frozen, Running};
 pub use stop::{Stop, Urgency};
 pub use supervisor::supervise_main;

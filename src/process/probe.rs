@@ -60,6 +60,30 @@ impl Output {
     }
 }
 
+/// Starts a trusted program and leaves it to itself: it hears nothing of our terminal, and goes on when we end.
+pub fn start_and_leave(argv: &[&str], environment: &Environment) -> Result<(), Error> {
+    let [program, arguments @ ..] = argv else {
+        return Err(Error::NotFound { program: String::new() });
+    };
+    let path = super::find_program(program, environment)
+        .ok_or_else(|| Error::NotFound { program: (*program).to_owned() })?;
+    let expression = duct::cmd(path, arguments)
+        .full_env(environment.pairs())
+        .stdin_null()
+        .stdout_null()
+        .stderr_null()
+        .unchecked()
+        .before_spawn(|command| {
+            command.process_group(0);
+            Ok(())
+        });
+    let not_started = |problem: std::io::Error| Error::NotStarted {
+        program: (*program).to_owned(),
+        message: problem.to_string(),
+    };
+    expression.start().map(drop).map_err(not_started)
+}
+
 /// Runs a trusted program with nothing on its standard input. At the time limit its process group is
 /// killed.
 pub fn probe(

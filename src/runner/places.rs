@@ -296,6 +296,11 @@ impl NightPlaces {
         self.directory.join("pull_request.md")
     }
 
+    /// The HTML report.
+    pub fn html(&self) -> PathBuf {
+        self.directory.join("report.html")
+    }
+
     /// The program's own log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("log.jsonl")

@@ -26,6 +26,7 @@ mod cli;
 mod crash;
 mod egress;
 mod forge;
+mod formats;
 mod gates;
 mod gc;
 mod model;

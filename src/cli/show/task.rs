@@ -96,10 +96,7 @@ pub(super) fn in_full(
         lines.push(format!("  it goes again tonight: {by} asked for it"));
     } else if state.failed().is_some() {
         lines.push("  say more in the plan, or".to_owned());
-        lines.push(format!(
-            "  {NAME} retry {} --note 'what to do'",
-            tell::quoted(id.as_str())
-        ));
+        lines.push(format!("  {NAME} retry {} --note 'what to do'", tell::quoted(id.as_str())));
     }
     Ok(lines.join("\n"))
 }

@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
-    GitHub, Pull,
-    api::Verb,
-    judge::Problem,
-};
+use super::{GitHub, Pull, api::Verb, judge::Problem};
 use crate::{
     forge::{ForgeError, Seen},
     ids::{BRANCH_NAMESPACE, NightId},

@@ -39,8 +39,8 @@ const RECENT: i64 = 7 * DAY;
 const OBJECT: u64 = 14 * DAY.unsigned_abs();
 /// What a directory of a night is called from the moment on when it goes.
 const GOING: &str = ".gone-";
-/// What of a night's directory are transcripts and logs.
-const LOGS: [&str; 3] = ["attempts", "gate", "log.jsonl"];
+/// What of a night's directory are transcripts and logs, and the report that can be made again.
+const LOGS: [&str; 4] = ["attempts", "gate", "log.jsonl", "report.html"];
 
 /// What is to become of the nights that are old enough.
 #[derive(Clone, Debug, Default)]
