@@ -1,5 +1,7 @@
 //! Sheets with everything in them that is hard to write, and each format read again as its own readers do.
 
+mod schema;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use html5ever::{parse_document, tendril::TendrilSink as _};
@@ -384,96 +386,13 @@ fn junit_keeps_to_surefires_schema_and_its_counts_are_right() {
     assert_eq!((counts["rerunFailure"], counts["flakyFailure"]), (2, 2));
 }
 
-/// Holds a value against a JSON schema, as far as the part of SARIF's uses the language. A word of the language that is
-/// not heeded here fails.
-fn held(schema: &Value, root: &Value, value: &Value, at: &str, problems: &mut Vec<String>) {
-    let schema = schema.as_object().unwrap();
-    if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-        let target = root.pointer(name.strip_prefix('#').unwrap()).unwrap();
-        return held(target, root, value, at, problems);
-    }
-    let strings = |list: &Value| -> Vec<String> {
-        list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
-    };
-    let mut no = |what: &str| problems.push(format!("{at}{what}"));
-    for (word, rule) in schema {
-        let fits = match word.as_str() {
-            "$schema"
-            | "title"
-            | "definitions"
-            | "properties"
-            | "items"
-            | "additionalProperties"
-            | "required" => true,
-            "type" => match rule.as_str().unwrap() {
-                "object" => value.is_object(),
-                "array" => value.is_array(),
-                "string" => value.is_string(),
-                "integer" => value.is_i64() || value.is_u64(),
-                "boolean" => value.is_boolean(),
-                other => panic!("the type {other}"),
-            },
-            "format" => match (rule.as_str().unwrap(), value.as_str().unwrap()) {
-                ("date-time", text) => text.parse::<Timestamp>().is_ok(),
-                ("uri", text) => url::Url::parse(text).is_ok(),
-                ("uri-reference", text) => url::Url::parse("x:/").unwrap().join(text).is_ok(),
-                (other, _) => panic!("the format {other}"),
-            },
-            "enum" => rule.as_array().unwrap().contains(value),
-            "minimum" => value.as_f64() >= rule.as_f64(),
-            "minItems" => {
-                value.as_array().map(Vec::len)
-                    >= rule.as_u64().and_then(|least| usize::try_from(least).ok())
-            }
-            "uniqueItems" => {
-                let items = value.as_array().unwrap();
-                let twice = |(at, item): (usize, &Value)| items[..at].contains(item);
-                rule == false || !items.iter().enumerate().any(twice)
-            }
-            "anyOf" => rule.as_array().unwrap().iter().any(|choice| {
-                let mut inside = Vec::new();
-                held(choice, root, value, at, &mut inside);
-                inside.is_empty()
-            }),
-            other => panic!("the word {other}"),
-        };
-        match word.as_str() {
-            _ if fits => {}
-            "enum" => no(" is none of the allowed"),
-            "anyOf" => no(" fits none of the choices"),
-            word => no(&format!(" breaks {word}")),
-        }
-    }
-    let Some(fields) = value.as_object() else {
-        for (number, item) in value.as_array().into_iter().flatten().enumerate() {
-            held(&schema["items"], root, item, &format!("{at}/{number}"), problems);
-        }
-        return;
-    };
-    for name in schema.get("required").map(&strings).unwrap_or_default() {
-        if !fields.contains_key(&name) {
-            problems.push(format!("{at} lacks {name}"));
-        }
-    }
-    for (name, field) in fields {
-        let known = schema.get("properties").and_then(|known| known.get(name));
-        match known.or(schema.get("additionalProperties")) {
-            Some(Value::Bool(false)) => problems.push(format!("{at} has {name}")),
-            Some(Value::Object(rule)) => {
-                held(&Value::Object(rule.clone()), root, field, &format!("{at}/{name}"), problems);
-            }
-            Some(_) | None => {}
-        }
-    }
-}
-
 #[test]
 fn sarif_is_valid_and_each_finding_is_there_once_at_its_place() {
     let schema = include_str!("../../../tests/data/sarif/sarif-2.1.0.slice.json");
     let schema: Value = serde_json::from_str(schema).unwrap();
     let problems = |log: &Value| {
         let mut problems = Vec::new();
-        held(&schema, &schema, log, "", &mut problems);
+        schema::held(&schema, &schema, log, "", &mut problems);
         problems
     };
     for sheet in [full(), red(), cut_off()] {
