@@ -202,6 +202,7 @@ mod tests {
                 labels: Vec::new(),
                 reviewers: Vec::new(),
                 no_statuses: false,
+                web: None,
             },
             notes: Vec::new(),
             rejected: Vec::new(),

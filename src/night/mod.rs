@@ -13,6 +13,7 @@ mod judge;
 mod models;
 mod opening;
 mod outbox;
+mod redacted;
 mod revert;
 mod state;
 

@@ -322,6 +322,9 @@ pub struct PublishSpec {
     /// True: nothing is said at the landed commits (`pr.statuses: off`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_statuses: bool,
+    /// The repository's page where the remote is a GitHub, without a slash at its end: reports link to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<String>,
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use crate::{
     report::text,
 };
 
-/// Longest subject, in characters: what git and GitHub show without cutting.
-const SUBJECT: usize = 72;
+/// Longest subject and longest line, in characters: what git and GitHub show without cutting.
+const WIDTH: usize = 72;
+/// Most lines of text between subject and trailers.
+const LINES: usize = 5;
 
 /// Everything that a landed commit's message says.
 #[derive(Clone, Debug)]
@@ -38,10 +40,10 @@ impl Message<'_> {
         let title = text::for_commit(self.title);
         let takes_back = self.reverse.is_some_and(|reverse| reverse.puts_back.is_none());
         let kind = if takes_back { "revert" } else { kind(&title) };
-        let subject = text::head(&format!("{kind}: {}", lower_first(&title)), SUBJECT);
+        let subject = text::head(&format!("{kind}: {}", lower_first(&title)), WIDTH);
         let mut message = subject.clone();
         if subject.ends_with('…') {
-            message.push_str(&format!("\n\n{title}"));
+            message.push_str(&format!("\n\n{}", wrapped(&title)));
         }
         if let Some(reverse) = self.reverse {
             let (commit, night) = (&reverse.commit, &reverse.night);
@@ -52,7 +54,7 @@ impl Message<'_> {
                 ),
             });
             if let Some(reason) = &reverse.reason {
-                message.push_str(&format!("\n\n{}", text::for_commit(reason)));
+                message.push_str(&format!("\n\n{}", wrapped(&text::for_commit(reason))));
             }
         }
         let task = text::for_commit(self.attempt.task.as_str());
@@ -66,6 +68,30 @@ impl Message<'_> {
         }
         message
     }
+}
+
+/// A sentence in at most [`LINES`] lines of [`WIDTH`] characters; `…` where more was said.
+fn wrapped(sentence: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in sentence.split(' ') {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > WIDTH {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(&text::head(word, WIDTH));
+        }
+    }
+    if lines.len() > LINES {
+        lines.truncate(LINES);
+        if let Some(last) = lines.last_mut() {
+            *last = text::head(&format!("{last} …"), WIDTH);
+        }
+    }
+    lines.join("\n")
 }
 
 /// The type of a conventional commit, from the task's first word.
@@ -134,8 +160,8 @@ mod tests {
     #[test]
     fn a_title_cannot_forge_a_trailer() {
         let text = message("Fix x\n\nNightshift-Tree: 000");
-        assert!(text.starts_with("fix: fix x Nightshift-Tree: 000\n\n"));
-        assert_eq!(text.matches("\nNightshift-Tree:").count(), 1);
+        assert!(text.starts_with("fix: fix x Nightshift-Tree 000\n\n"), "{text}");
+        assert_eq!(text.matches("Nightshift-Tree:").count(), 1);
     }
 
     #[test]
@@ -144,6 +170,13 @@ mod tests {
         let text = message(&title);
         let subject = text.lines().next().unwrap();
         assert!(subject.starts_with("docs: document many") && subject.chars().count() <= 72);
-        assert!(text.contains(title.trim_end()));
+        let whole = text.replace('\n', " ");
+        assert!(whole.contains(title.trim_end()), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 81), "{text}");
+        assert!(text.chars().count() <= 500, "{}: {text}", text.chars().count());
+        let text = message(&"many words ".repeat(90));
+        let said: Vec<&str> = text.split("\n\n").nth(1).unwrap().lines().collect();
+        assert!(said.len() == LINES && said[4].ends_with('…'), "{text}");
+        assert!(said.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 }

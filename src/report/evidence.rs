@@ -4,27 +4,33 @@
 use crate::{
     ids::{NAME, TaskId},
     night::{AttemptRecord, Night, TaskState},
-    outcome::Failure,
-    policy::Verdict,
-    report::{
-        facts, gates, line,
-        pull_request::{plural, refusal_cell},
-        text,
-    },
+    outcome::{Failure, GateReport},
+    policy::{TestDelta, Verdict},
+    report::{facts, gates, line, not_landed::refusal_cell, plural, text},
 };
 
 pub(super) fn guards(night: &Night) -> String {
     let opening = night.opening();
     let mut rows = String::from("| guard | result |\n|---|---|\n");
     let mut guard = |name: &str, result: &str| rows.push_str(&format!("| {name} | {result} |\n"));
+    guard("tests before → after", &tests(night));
     guard(
         "gate, CI, agent instructions, configuration",
         "identical to the base in every commit (blob and mode)",
     );
+    for (name, factor) in [
+        ("dependencies and lock files", "dependencies"),
+        ("files deleted", "deletions"),
+        ("binary files", "binary"),
+    ] {
+        guard(name, &touched(night, factor));
+    }
     guard(
-        "paths, deletions, modes, links, size, added lines",
-        "inside the rules, checked on the real diff",
+        "paths, modes, links, size, added lines",
+        "inside the rules and the task's `Files`, checked on the real diff",
     );
+    guard("secrets", &secrets(night));
+    guard("ignored files", "each gate began with what the base's own gate had left, and no more");
     match night.gate_proof() {
         Some(proof) => guard("a gate that can fail", &text::inline(&gates::canary(proof))),
         None => guard("a gate that can fail", "**not proven**"),
@@ -54,6 +60,9 @@ pub(super) fn guards(night: &Night) -> String {
         "processes that agents left running",
         &if survivors == 0 { "none".to_owned() } else { format!("{survivors}, killed") },
     );
+    if opening.publish.push {
+        guard("the base moved meanwhile", "where it did, the first line says so");
+    }
     let unticked = night.landed().iter().filter(|(_, c)| opening.plan.update && !c.ticked).count();
     if unticked > 0 {
         guard(
@@ -80,6 +89,61 @@ pub(super) fn guards(night: &Night) -> String {
         guard("note", &text::inline(note));
     }
     details("Guards: what was checked besides the gate", &rows)
+}
+
+/// How many tests ran on the base and on the last commit, and what the diffs took from tests.
+fn tests(night: &Night) -> String {
+    let ran =
+        |count: Option<u32>| count.map_or("not counted".to_owned(), |count| count.to_string());
+    let landed = night.landed();
+    let records = || landed.iter().filter_map(|(id, _)| night.task(id)?.last());
+    let before = night.base_gate().report().and_then(|report| report.tests_run);
+    let after = records().next_back().and_then(|record| record.gate.as_ref()?.tests_run);
+    let sum = |of: fn(&TestDelta) -> u32| -> u32 {
+        records().flat_map(|record| &record.inspection.tests).map(of).sum()
+    };
+    format!(
+        "{} → {} ran; in the files that changed {} removed, {} newly skipped, {} fewer",
+        ran(before),
+        ran(after),
+        sum(|delta| delta.tests.0.saturating_sub(delta.tests.1)),
+        sum(|delta| delta.skipped.1.saturating_sub(delta.skipped.0)),
+        plural(
+            sum(|delta| delta.assertions.0.saturating_sub(delta.assertions.1)) as usize,
+            "assertion"
+        ),
+    )
+}
+
+/// Where a factor of risk was seen in landed diffs. A diff without any factor was never looked at in this way.
+fn touched(night: &Night, factor: &str) -> String {
+    let mut seen = Vec::new();
+    for (id, _) in night.landed() {
+        let Some(record) = night.task(id).and_then(TaskState::last) else { continue };
+        let factors = &record.inspection.risk.factors;
+        if factors.is_empty() {
+            seen.push(format!("{}: not recorded", text::inline(id.as_str())));
+        }
+        let found = factors.iter().filter(|found| found.name == factor);
+        seen.extend(
+            found.map(|found| format!("{}: {}", text::inline(id.as_str()), text::code(&found.why))),
+        );
+    }
+    if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }
+}
+
+fn secrets(night: &Night) -> String {
+    let landed = night.landed();
+    let found = landed
+        .iter()
+        .filter_map(|(id, _)| night.task(id)?.last())
+        .flat_map(AttemptRecord::findings)
+        .filter(|finding| finding.rule == "inspection.secret")
+        .count();
+    match found {
+        0 => "none found in any commit".to_owned(),
+        count => format!("**{}**, see above", plural(count, "finding")),
+    }
 }
 
 pub(super) fn evidence(night: &Night) -> String {
@@ -132,6 +196,33 @@ pub(super) fn evidence(night: &Night) -> String {
     details("Evidence: step, end, duration and tree of every gate run", &format!("{rows}{check}"))
 }
 
+/// How to take one commit out, and how to keep tomorrow's night from beginning.
+pub(super) fn drop_or_stop(night: &Night) -> String {
+    let opening = night.opening();
+    let landed = night.landed();
+    let Some((id, candidate)) = landed.first() else { return String::new() };
+    let (commit, branch) = (candidate.commit.short(), opening.night.branch());
+    let task = in_shell(&format!("{}/{id}", opening.night));
+    let lines = format!(
+        "{NAME} revert {task}   # rebuilds the branch without it; what landed after it passes the gate again\n\
+         git rebase --onto {commit}^ {commit} {branch}   # the same by hand: the trees change, no gate saw them\n\
+         {NAME} stop   # no night begins until `{NAME} resume`",
+    );
+    let inside = format!(
+        "The first commit as an example; any other task in its place.\n\n{}\n",
+        text::fence_of("sh", &lines)
+    );
+    details("Drop one commit, or stop", &inside)
+}
+
+/// One word for a shell.
+fn in_shell(word: &str) -> String {
+    if word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c)) {
+        return word.to_owned();
+    }
+    format!("'{}'", text::inline_plain(word).replace('\'', "'\\''"))
+}
+
 pub(super) fn failure_details(night: &Night, id: &TaskId, task: &TaskState) -> Option<String> {
     let setback = task.failed()?;
     let mut inside = String::from("| try | agent | size | what happened |\n|-:|--:|--:|---|\n");
@@ -159,6 +250,9 @@ pub(super) fn failure_details(night: &Night, id: &TaskId, task: &TaskState) -> O
             ));
         }
     }
+    if let Failure::Gate(report) = &setback.failure {
+        inside.push_str(&format!("\nThe gate's last run:\n\n{}\n", text::fence(&red_run(report))));
+    }
     let words = task.last().and_then(|r| r.agent.as_ref()).and_then(|r| r.last_words.as_deref());
     if let Some(words) = words.filter(|words| !words.trim().is_empty()) {
         inside.push_str("\nThe agent's last words, unchecked:\n\n");
@@ -168,7 +262,25 @@ pub(super) fn failure_details(night: &Night, id: &TaskId, task: &TaskState) -> O
     if let Some(kept) = task.attempts.iter().rev().find(|record| record.kept.is_some()) {
         inside.push_str(&format!("\n{}\n", kept_line(night, id, kept)));
     }
-    Some(details(&format!("{}: why it failed", text::inline(id.as_str())), &inside))
+    Some(details(&format!("{}: why it failed", text::html(id.as_str())), &inside))
+}
+
+/// A red run as lines: each step with its end, and the tests that failed.
+fn red_run(report: &GateReport) -> String {
+    /// Tests that are named.
+    const NAMED: usize = 30;
+    let mut lines: Vec<String> = report
+        .steps
+        .iter()
+        .map(|step| format!("{}: {} after {}", step.name, step.ended, line::seconds(step.millis)))
+        .collect();
+    lines.extend(report.vacuous.clone());
+    let failing = &report.failing_tests;
+    lines.extend(failing.iter().take(NAMED).map(|test| format!("failed: {test}")));
+    if failing.len() > NAMED {
+        lines.push(format!("and {} more failed", failing.len() - NAMED));
+    }
+    lines.join("\n")
 }
 
 fn kept_line(night: &Night, id: &TaskId, record: &AttemptRecord) -> String {
@@ -191,7 +303,9 @@ pub(super) fn cost(night: &Night) -> String {
     if night.spent().usd == crate::budget::Usd::ZERO {
         return String::new();
     }
-    let mut rows = String::from("| task | model | tries | cost |\n|---|---|--:|--:|\n");
+    let mut rows =
+        String::from("| task | model | tries | cost | per line kept |\n|---|---|--:|--:|--:|\n");
+    let mut tries = 0;
     for (id, task) in night.tasks().filter(|(_, task)| !task.attempts.is_empty()) {
         let model = task
             .attempts
@@ -199,15 +313,17 @@ pub(super) fn cost(night: &Night) -> String {
             .rev()
             .find_map(|record| record.agent.as_ref()?.model.as_deref())
             .unwrap_or("");
+        tries += task.attempts.len();
         rows.push_str(&format!(
-            "| {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} |\n",
             text::inline(id.as_str()),
             text::inline(model),
             task.attempts.len(),
             facts::spent_on(night, task),
+            per_line(task),
         ));
     }
-    rows.push_str(&format!("| **all** | | | **{}** |\n", facts::spent(night)));
+    rows.push_str(&format!("| **all** | | {tries} | **{}** | |\n", facts::spent(night)));
     if night.spent().is_estimated() {
         rows.push_str(
             "\nA call that was cut off reports no cost: what had been reserved for it is the most that it \
@@ -217,6 +333,19 @@ pub(super) fn cost(night: &Night) -> String {
     details("Cost", &rows)
 }
 
+/// Money for each line that landed, in tenths of a cent; `–` where none did.
+fn per_line(task: &TaskState) -> String {
+    let lines = task.landed().map_or(0, |candidate| candidate.stat.added + candidate.stat.removed);
+    match (lines, task.spent().usd.micros()) {
+        (0, _) | (_, 0) => "–".to_owned(),
+        (lines, micros) => {
+            let tenths = micros.div_ceil(u64::from(lines)).div_ceil(1_000);
+            format!("${}.{:03}", tenths / 1_000, tenths % 1_000)
+        }
+    }
+}
+
+/// A folded part. `summary` stands between the tags of HTML.
 pub(super) fn details(summary: &str, inside: &str) -> String {
     format!("\n<details><summary>{summary}</summary>\n\n{inside}\n</details>\n")
 }

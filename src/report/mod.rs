@@ -3,17 +3,22 @@
 //!
 //! Pure: reads a [`Night`](crate::night::Night), returns text. No agent's claim is repeated as a fact.
 
+pub mod actions;
 pub mod boxes;
 mod commit;
 mod evidence;
 mod facts;
 pub mod formats;
+mod first_screen;
 mod gates;
 pub mod labels;
 pub mod history;
 mod line;
+mod look_at;
 mod moved;
 pub mod notice;
+mod night_picture;
+mod not_landed;
 mod progress;
 mod pull_request;
 pub mod push;
@@ -33,10 +38,15 @@ pub use history::NightFigures;
 pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
 pub use moved::{BaseNow, on_top};
 pub use progress::{at_work, heartbeat, phase, progress};
-pub use pull_request::{PullRequest, marker, pull_request};
+pub use pull_request::{PullRequest, job_summary, marker, pull_request};
 pub use screen::{Screen, UNKNOWN_WIDTH, column};
 pub use summary::summary;
 pub use watch::{framed, picture};
+
+/// `1 task`, `2 tasks`.
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,13 @@
 //! Whole nights, told: a story of facts is folded, and the reports are read.
 
+mod inert;
+mod morning;
+
+use std::sync::OnceLock;
+
 use jiff::Timestamp;
 
-use super::*;
+use super::{actions::annotations, *};
 use crate::{
     budget::{Limits, Spend, Usd},
     diff::DiffStat,
@@ -13,12 +18,12 @@ use crate::{
     },
     night::{Baseline, Canary},
     outcome::{
-        AgentEnd, AgentReport, Candidate, Failure, GateReport, LimitScope, Review, StepEnd,
-        StepReport, StopReason,
+        AgentEnd, AgentReport, Candidate, Failure, FormerTests, GateReport, LimitScope, NewTests,
+        Review, StepEnd, StepReport, StopReason, TestProof,
     },
     plan::{self, SectionWords},
+    policy::{AdmittedTask, Policy, RuleSet, admit_plan},
     policy::{Inspection, Origin, Refusal, Severity, Verdict},
-    policy::{Policy, RuleSet, admit_plan},
     prompt::{Decision, Level, Reply},
 };
 
@@ -38,8 +43,12 @@ struct Story {
     night: Night,
     minute: i64,
     made: u32,
-    /// What rules say of the next work that lands.
-    seen: Vec<Refusal>,
+    /// What the check of the next work that lands finds.
+    seen: Inspection,
+    /// Its lines.
+    size: (u32, u32),
+    /// Its gate's time in milliseconds, and tests that ran.
+    gated: (u64, Option<u32>),
 }
 
 impl Story {
@@ -51,13 +60,19 @@ impl Story {
                 )
             })
             .concat();
-        let (plan, _) = plan::parse(&format!("## Ready\n\n{plan}"), &SectionWords::default());
+        // Rules are made of some hundred patterns: once for all nights of these tasks.
+        static TASKS: OnceLock<Vec<AdmittedTask>> = OnceLock::new();
+        Story::with(TASKS.get_or_init(|| admitted(&plan)).clone(), change)
+    }
+
+    /// A night of other tasks.
+    fn of(plan: &str, change: impl FnOnce(&mut Opening)) -> Story {
+        Story::with(admitted(plan), change)
+    }
+
+    fn with(tasks: Vec<AdmittedTask>, change: impl FnOnce(&mut Opening)) -> Story {
         let policy = Policy::default();
         let limits = Limits { parallel: 1, ..Limits::default() };
-        let rules = RuleSet::new(&policy).unwrap();
-        let admissions = admit_plan(&rules, &limits, &plan.tasks, &[].into());
-        let tasks: Vec<_> = admissions.iter().filter_map(|a| a.admitted().cloned()).collect();
-        assert_eq!(tasks.len(), 3);
         let step = Step {
             name: "quality".into(),
             run: "check".into(),
@@ -113,6 +128,7 @@ impl Story {
                 labels: Vec::new(),
                 reviewers: Vec::new(),
                 no_statuses: false,
+                web: None,
             },
             notes: Vec::new(),
             rejected: Vec::new(),
@@ -121,8 +137,14 @@ impl Story {
         };
         change(&mut opening);
         let (commit, tree) = (opening.base.commit.clone(), opening.base.tree.clone());
-        let mut story =
-            Story { night: Night::open(opening), minute: 0, made: 10, seen: Vec::new() };
+        let mut story = Story {
+            night: Night::open(opening),
+            minute: 0,
+            made: 10,
+            seen: Inspection::default(),
+            size: (5, 1),
+            gated: (1_500, None),
+        };
         story.tell(Event::Began(Command::CheckBase { commit: commit.clone(), tree: tree.clone() }));
         story.tell(Event::BaseChecked { report: gate(&commit, &tree) });
         story
@@ -176,7 +198,7 @@ impl Story {
             commit: CommitId::new(hash(self.made)).unwrap(),
             tree: TreeId::new(hash(self.made + 1)).unwrap(),
             edit: TreeId::new(hash(self.made + 1)).unwrap(),
-            stat: DiffStat { files: 1, added: 5, removed: 1 },
+            stat: DiffStat { files: 1, added: self.size.0, removed: self.size.1 },
             ticked: true,
         };
         let (commit, tree) = (candidate.commit.clone(), candidate.tree.clone());
@@ -187,7 +209,7 @@ impl Story {
             report,
             result,
             kept,
-            inspection: Inspection { findings: self.seen.clone(), ..Inspection::default() },
+            inspection: self.seen.clone(),
         });
         let gated = Command::RunGate {
             attempt: attempt.clone(),
@@ -195,13 +217,27 @@ impl Story {
             tree: tree.clone(),
         };
         self.tell(Event::Began(gated));
-        let report = gate(&commit, &tree);
+        let mut report = gate(&commit, &tree);
+        (report.steps[0].millis, report.tests_run) = self.gated;
         self.tell(Event::GateEnded {
             attempt: attempt.clone(),
             report,
             findings: Vec::new(),
             setback: None,
         });
+        if !self.seen.tests.is_empty() {
+            let base = candidate.base.clone();
+            let attempt = attempt.clone();
+            let commit = commit.clone();
+            self.tell(Event::Began(Command::ProveTests { attempt: attempt.clone(), base, commit }));
+            let new_tests = NewTests::Proven {
+                red_steps: vec!["quality".into()],
+                failing_tests: Vec::new(),
+                logs: String::new(),
+            };
+            let proof = TestProof { new_tests, former_tests: FormerTests::Unchanged };
+            self.tell(Event::TestsProven { attempt, proof, findings: Vec::new(), setback: None });
+        }
         if let Some(why) = review {
             let budget = Usd::from_dollars(0.5);
             self.tell(Event::Began(Command::Review {
@@ -224,6 +260,16 @@ impl Story {
         self.tell(Event::Began(land));
         self.tell(Event::Landed { attempt, commit });
     }
+}
+
+/// The tasks of a plan, all of which may run.
+fn admitted(plan: &str) -> Vec<AdmittedTask> {
+    let (plan, _) = plan::parse(&format!("## Ready\n\n{plan}"), &SectionWords::default());
+    let rules = RuleSet::new(&Policy::default()).unwrap();
+    let admissions = admit_plan(&rules, &Limits::default(), &plan.tasks, &[].into());
+    let tasks: Vec<_> = admissions.iter().filter_map(|a| a.admitted().cloned()).collect();
+    assert_eq!(tasks.len(), plan.tasks.len());
+    tasks
 }
 
 fn gate_id() -> GateId {
@@ -312,13 +358,15 @@ fn a_night_without_questions_decisions_and_trouble_says_nothing_about_them() {
     story.lands("a", agent(AgentEnd::Finished), None);
     let pr = pull_request(&story.night);
     let summary = summary(&story.night, story.now(), true);
-    for words in ["Waits for you", "Decisions", "decision", "troubles", "cut call", "list price"] {
+    for words in
+        ["Waits for you", "Decisions", "decision", "troubles", "Left out", "cut call", "list price"]
+    {
         assert!(!pr.body.contains(words), "{words}: {}", pr.body);
     }
     for words in ["WAITS FOR YOU", "decided by", "recovered from", "closed"] {
         assert!(!summary.contains(words), "{words}: {summary}");
     }
-    assert!(!pr.draft && pr.body.contains("UTC, $0.40."), "{}", pr.body);
+    assert!(!pr.draft && pr.body.contains("UTC, $0.40 of $"), "{}", pr.body);
 }
 
 #[test]
@@ -332,9 +380,9 @@ fn a_question_is_shown_as_the_lines_that_answer_it() {
     holds(
         &pr.body,
         &[
-            "1 task waits for your answer.",
+            "1 task waits for your answer, 1 was not started",
             "**Waits for you**: write the answer below the task in `PLAN.md`",
-            "\n**b** Do b\n\n````text\n  - Question: Keep `x`? ``` # @team <! -- all\n  - Answer: …\n````\n",
+            "\n**b** Do b\n\n````text\n  - Question: Keep `x`? ``` # @\u{200b}team <! -- all\n  - Answer: …\n````\n",
         ],
     );
     assert_eq!(pr.body.matches("**b**").count(), 1, "told once: {}", pr.body);
@@ -378,9 +426,7 @@ fn decisions_of_landed_tasks_are_listed_with_the_second_opinion() {
     holds(
         &body,
         &[
-            "| a | medium | a fixed \\| window | simpler | agrees&#58; it is \\[needed\\] |"
-                .replace("agrees&#58;", "agrees:")
-                .as_str(),
+            "| a | medium | a fixed &vert; window | simpler | agrees: it is \\[needed\\] |",
             "<details><summary>1 small decision of the agents</summary>",
             "| a | low | a name | fits |  |",
         ],
@@ -404,9 +450,9 @@ fn recoveries_notes_and_cut_calls_are_counted() {
         &body,
         &[
             "| troubles after which it went on | 1 × overload |",
-            "| note | a&#58; no price is known for claude-next |",
+            "| note | a: no price is known for claude-next |",
             "$1.40, of it up to $1.00 for calls that were cut off.",
-            "| a | claude-opus | 2 | $1.40, of it up to $1.00 for calls that were cut off |",
+            "| a | claude-opus | 2 | $1.40, of it up to $1.00 for calls that were cut off | $0.234 |",
             "what had been reserved for it is the most",
         ],
     );
@@ -554,7 +600,7 @@ fn what_runs_by_itself_comes_first_and_what_is_only_reported_is_shown() {
         help: None,
     };
     let mut story = Story::new(|_| {});
-    story.seen = vec![
+    story.seen.findings = vec![
         said("inspection.weaker-tests", "tests/a.rs", "the new test `b` is skipped"),
         said("inspection.runs-code", "tests/conftest|.py", "it runs on your machine"),
     ];
@@ -567,7 +613,12 @@ fn what_runs_by_itself_comes_first_and_what_is_only_reported_is_shown() {
     );
     holds(
         &body,
-        &["tests/conftest\\|.py", "**Worth a look**", "is skipped", "inspection.weaker-tests"],
+        &[
+            "<code>tests/conftest&vert;.py</code>",
+            "**Worth a look**",
+            "is skipped",
+            "inspection.weaker-tests",
+        ],
     );
     let first = body.find("conftest").unwrap();
     assert!(

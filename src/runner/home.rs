@@ -84,6 +84,13 @@ impl Home {
         GitHubAccess::of(surroundings, self.remote.as_ref()?)
     }
 
+    /// The repository's page for people, where the remote is a GitHub. Asks nobody.
+    pub fn web(&self, surroundings: &Surroundings) -> Option<String> {
+        let (address, _) = addresses(surroundings, self.remote.as_ref()?)?;
+        let endpoint = endpoint::endpoint(&address.web_host(), &surroundings.environment);
+        Some(format!("{}/{}", endpoint.server_url, address.slug()))
+    }
+
     /// The way to the remote, with the token of its own server where there is one.
     pub fn network(&self, surroundings: &Surroundings) -> Network {
         let mut network = Network::new(self.vault.directory(), &surroundings.environment)
@@ -153,27 +160,36 @@ impl Home {
     }
 }
 
+/// The repository on GitHub behind a remote, when it is one, and its fork: where one of the same host is pushed to, the
+/// pull request goes to what is fetched from.
+fn addresses(
+    surroundings: &Surroundings,
+    remote: &RemoteUrl,
+) -> Option<(ForgeAddress, Option<ForgeAddress>)> {
+    let forge = |address: &str| match Remote::parse(address) {
+        Remote::Forge(address) => Some(address),
+        Remote::Path(_) | Remote::Other => None,
+    };
+    let pushed = forge(&remote.push)?;
+    let environment = &surroundings.environment;
+    let known = endpoint::known_hosts(environment);
+    if !pushed.is_github(known.iter().map(String::as_str)) {
+        return None;
+    }
+    let differs = |there: &ForgeAddress| {
+        there.host == pushed.host && !there.slug().eq_ignore_ascii_case(&pushed.slug())
+    };
+    Some(match forge(&remote.fetch).filter(differs) {
+        Some(upstream) => (upstream, Some(pushed)),
+        None => (pushed, None),
+    })
+}
+
 impl GitHubAccess {
-    /// The GitHub behind a remote, when it is one. Where a fork of the same host is pushed to, the pull request goes
-    /// to what is fetched from.
+    /// The GitHub behind a remote, when it is one.
     pub fn of(surroundings: &Surroundings, remote: &RemoteUrl) -> Option<GitHubAccess> {
-        let forge = |address: &str| match Remote::parse(address) {
-            Remote::Forge(address) => Some(address),
-            Remote::Path(_) | Remote::Other => None,
-        };
-        let pushed = forge(&remote.push)?;
+        let (address, fork) = addresses(surroundings, remote)?;
         let environment = &surroundings.environment;
-        let known = endpoint::known_hosts(environment);
-        if !pushed.is_github(known.iter().map(String::as_str)) {
-            return None;
-        }
-        let differs = |there: &ForgeAddress| {
-            there.host == pushed.host && !there.slug().eq_ignore_ascii_case(&pushed.slug())
-        };
-        let (address, fork) = match forge(&remote.fetch).filter(differs) {
-            Some(upstream) => (upstream, Some(pushed)),
-            None => (pushed, None),
-        };
         let host = address.web_host();
         let endpoint = endpoint::endpoint(&host, environment);
         let token = endpoint::token(&host, environment, &Gh(surroundings));

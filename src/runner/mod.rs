@@ -173,7 +173,7 @@ impl<'l> Runner<'l> {
                         None
                     };
                     self.note(Event::Began(command.clone()))?;
-                    orders.push((Brief::of(&self.night, &self.opening, &command), command, place));
+                    orders.push((self.brief(&command), command, place));
                 }
             }
             if waits && !waited {
@@ -231,6 +231,15 @@ impl<'l> Runner<'l> {
         let exit = exit(&self.night, reason.as_ref());
         self.record(Event::Ended { reason, exit })?;
         Ok(self.night)
+    }
+
+    /// What a deed must know. What is published is made of a night without secrets in its texts.
+    fn brief(&self, command: &Command) -> Brief {
+        if let Command::Publish { .. } = command {
+            let seen = self.night.redacted(&self.hands.redactor);
+            return Brief::of(&seen, &self.opening, command);
+        }
+        Brief::of(&self.night, &self.opening, command)
     }
 
     /// Ends the conversations that the night will not go on with.

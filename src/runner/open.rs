@@ -207,6 +207,7 @@ pub(super) fn begin(
             labels: pr.labels.clone(),
             reviewers: pr.reviewers.clone(),
             no_statuses: !pr.statuses,
+            web: home.web(surroundings),
         },
         notes,
         rejected,

@@ -251,7 +251,7 @@ impl Record {
             .enable_all()
             .build()
             .map_err(|problem| broken(&problem))?;
-        let draft = draft(&self.night);
+        let draft = draft(&self.night.redacted(&redactor));
         let sent = tokio.block_on(way.publish(opening, &draft, self.night.tip()));
         match sent.map_err(|problem| broken(&problem))? {
             Ok(Some(out)) => Ok(Ok(out)),

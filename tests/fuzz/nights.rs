@@ -140,6 +140,7 @@ fn opening(picks: &mut Picks) -> Opening {
             labels: Vec::new(),
             reviewers: Vec::new(),
             no_statuses: false,
+            web: None,
         },
         notes: Vec::new(),
     }

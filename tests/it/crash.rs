@@ -350,6 +350,7 @@ fn opening(parallel: u32, attempts: u32) -> Opening {
             labels: Vec::new(),
             reviewers: Vec::new(),
             no_statuses: false,
+            web: None,
         },
         notes: Vec::new(),
         rejected: Vec::new(),

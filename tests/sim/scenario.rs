@@ -149,6 +149,7 @@ fn opening(random: &mut Random) -> Opening {
             labels: Vec::new(),
             reviewers: Vec::new(),
             no_statuses: false,
+            web: None,
         },
         notes: Vec::new(),
     }

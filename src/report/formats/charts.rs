@@ -384,5 +384,5 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 fn plural(count: usize, word: &str) -> String {
-    crate::report::pull_request::plural(count, word)
+    crate::report::plural(count, word)
 }

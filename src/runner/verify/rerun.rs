@@ -175,6 +175,7 @@ impl Rerun {
                 labels: Vec::new(),
                 reviewers: Vec::new(),
                 no_statuses: false,
+                web: None,
             },
             notes: Vec::new(),
             gate: spec,

@@ -253,6 +253,7 @@ fn opening(preparation: &Preparation, night: &NightId) -> Opening {
             labels: Vec::new(),
             reviewers: Vec::new(),
             no_statuses: false,
+            web: None,
         },
         notes: Vec::new(),
         rejected: Vec::new(),
