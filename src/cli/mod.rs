@@ -4,6 +4,7 @@
 //! One file per command. Results go to standard output, everything else to standard error. No command
 //! decides anything about a night: it asks the rooms above.
 
+mod actions;
 mod add;
 mod approve;
 mod check;

@@ -1,15 +1,21 @@
 //! What is printed and where: results on standard output, the rest on standard error, colours only where
 //! they are wanted, JSON in an envelope with a schema id.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    borrow::Cow,
+    io::{IsTerminal as _, Write as _},
+};
 
 use serde::Serialize;
 
 use crate::{
-    cli::{Colour, Global},
+    cli::{
+        Colour, Global,
+        actions::{HERE, token},
+    },
     diagnostic::Style,
     ids::NAME,
-    report::{Screen, UNKNOWN_WIDTH},
+    report::{Screen, UNKNOWN_WIDTH, actions},
     runner::refused::{Refused, RefusedKind},
 };
 
@@ -24,6 +30,8 @@ pub struct Output {
     /// Cells of a line where standard output is no terminal.
     columns: Option<usize>,
     unicode: bool,
+    /// In a job of GitHub Actions: a line that reads as an order is followed there.
+    in_job: bool,
 }
 
 /// A line on standard error. A full disk or a closed pipe there must not end a night.
@@ -83,6 +91,7 @@ impl Output {
                 let locale = locale.to_ascii_lowercase();
                 locale.contains("utf-8") || locale.contains("utf8")
             }),
+            in_job: value(HERE).is_some_and(|value| value == "true"),
         }
     }
 
@@ -155,11 +164,29 @@ impl Output {
         matches!(self.asked(&format!("{question} [y/N]")).to_lowercase().as_str(), "y" | "yes")
     }
 
+    /// True where lines are folded by task: in a job of GitHub Actions, for people.
+    pub(super) fn folds(&self) -> bool {
+        self.in_job && !self.json && !self.quiet
+    }
+
+    /// Orders to the runner of a job, one a line: on the stream of the lines that they are about.
+    pub(super) fn orders(&self, lines: &str) {
+        if self.in_job && !lines.is_empty() {
+            say(lines);
+        }
+    }
+
     /// A result, as text. A closed pipe is no error: the reader has seen enough.
     pub fn result(&self, text: &str) {
+        let text = &*self.shown(text);
         let mut stdout = std::io::stdout().lock();
         let newline = if text.ends_with('\n') { "" } else { "\n" };
         let _ = write!(stdout, "{text}{newline}").and_then(|()| stdout.flush());
+    }
+
+    /// Text without what a job's runner would take for an order. JSON has no line that begins so.
+    fn shown<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.in_job && !self.json { actions::inert(text).into() } else { text.into() }
     }
 
     /// A result, as JSON in its [`envelope`].
@@ -170,13 +197,17 @@ impl Output {
     /// Bytes as they are, such as a log.
     pub fn raw(&self, bytes: &[u8]) {
         let mut stdout = std::io::stdout().lock();
+        // Logs of agents and gates: nothing in them is for the runner.
+        let text =
+            self.in_job.then(|| actions::unread(&String::from_utf8_lossy(bytes), &token()) + "\n");
+        let bytes = text.as_ref().map_or(bytes, |text| text.as_bytes());
         let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
     }
 
     /// Something to know, beside the result.
     pub fn note(&self, text: &str) {
         if !self.quiet && !self.json {
-            say(text);
+            say(&self.shown(text));
         }
     }
 
@@ -222,12 +253,13 @@ impl Output {
         let (bold, red, plain) =
             if self.colours { ("\x1b[1m", "\x1b[31m", "\x1b[0m") } else { ("", "", "") };
         if drawn {
-            say(&refused.message);
+            say(&self.shown(&refused.message));
         } else {
-            say(&format!("{bold}{red}error{plain}{bold}: {}{plain}", refused.message));
+            let message = self.shown(&refused.message);
+            say(&format!("{bold}{red}error{plain}{bold}: {message}{plain}"));
         }
         if let Some(help) = &refused.help {
-            say(&format!("  help: {help}"));
+            say(&self.shown(&format!("  help: {help}")));
         }
     }
 }

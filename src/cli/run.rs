@@ -4,7 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     cli::{
-        Global, Output, check, code, gc, land,
+        Global, Output,
+        actions::{Folded, Job},
+        check, code, gc, land,
         live::Live,
         reports::{self, ReportFile},
     },
@@ -15,9 +17,10 @@ use crate::{
     night::{Night, Publication, Stage},
     outcome::StopReason,
     process::{self, Stop, Urgency},
+    redact::Redactor,
     report,
     runner::{
-        Runner, clock,
+        Runner, Watch, clock,
         home::Home,
         look::Open,
         open::{self, Opened, Wishes},
@@ -225,6 +228,9 @@ fn night(
             output.note("no report is written: there is no night to tell of");
         }
         let code = nothing_ready(&preparation, &request.tasks, output)?;
+        if let Some(job) = Job::of(surroundings, Redactor::default()) {
+            job.ended(None, code, output);
+        }
         return Ok((None, with_earlier(code, kept)));
     }
     if !command.no_push
@@ -341,6 +347,7 @@ fn drive_and_report(
     let mut live = Live::new(output, stamped, clock::now());
     let Opened { night, journal, hands, stop_files, slots, watchman, lock, entries, first } =
         opened;
+    let job = Job::of(surroundings, hands.redactor.clone());
     let home = Home {
         user: hands.user.clone(),
         vault: hands.vault.clone(),
@@ -349,7 +356,7 @@ fn drive_and_report(
     };
     if first.is_empty() {
         for entry in &entries {
-            crate::runner::Watch::entry(&mut live, entry, &night);
+            Watch::entry(&mut live, entry, &night);
         }
         if !output.is_json() && !output.is_quiet() {
             for note in &night.opening().notes {
@@ -361,7 +368,13 @@ fn drive_and_report(
     let code = std::cell::Cell::new(code::BUG);
     let ended = tokio.block_on(async {
         let signal = watch_signals(stop, output.attended());
-        let mut runner = Runner::new(night, journal, hands, stop_files, slots, watchman, &mut live);
+        let mut folded = None;
+        let watch: &mut dyn Watch = if job.is_some() && output.folds() {
+            folded.insert(Folded::new(&mut live, output))
+        } else {
+            &mut live
+        };
+        let mut runner = Runner::new(night, journal, hands, stop_files, slots, watchman, watch);
         for event in first {
             runner.record(event)?;
         }
@@ -397,6 +410,9 @@ fn drive_and_report(
     }
     if !output.is_json() && (!output.is_quiet() || code >= code::USAGE) {
         output.page(&report::summary(&night, clock::now(), false, &output.screen()));
+    }
+    if let Some(job) = &job {
+        job.ended(Some(&night), code, output);
     }
     Ok((night, code))
 }

@@ -21,6 +21,7 @@ mod layers;
 mod processes;
 #[cfg(target_os = "linux")]
 mod caches;
+mod actions;
 mod cheats;
 mod cli;
 mod crash;

@@ -373,7 +373,7 @@ fn at_code(text: &str, at: usize) -> bool {
     fences % 2 == 1 || text[start..at].matches('`').count() % 2 == 1
 }
 
-const TEXTS: [&str; 13] = [
+const TEXTS: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -383,6 +383,7 @@ const TEXTS: [&str; 13] = [
     "docs/configuration.md",
     "docs/gate.md",
     "docs/publishing.md",
+    "docs/pull-request.md",
     "docs/safety.md",
     "docs/troubleshooting.md",
     "docs/verify.md",

@@ -29,8 +29,8 @@ pub(crate) struct TestNight {
 
 /// A run that ended.
 pub(crate) struct Ran {
-    night: TestNight,
-    output: Output,
+    pub(crate) night: TestNight,
+    pub(crate) output: Output,
 }
 
 /// The line of the user's file for one task after another.
