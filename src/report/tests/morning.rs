@@ -210,3 +210,45 @@ fn what_a_person_must_see_first_is_annotated_first_and_the_rest_is_counted() {
     assert_eq!(lines.len(), 10, "a step shows ten: {lines:#?}");
     assert!(lines[9].contains("and 21 more in the summary"), "{lines:#?}");
 }
+
+#[test]
+fn what_runs_by_itself_comes_first_and_what_is_only_reported_is_shown() {
+    let said = |rule: &str, value: &str, message: &str| Refusal {
+        rule: rule.into(),
+        verdict: Verdict::Report,
+        severity: Severity::High,
+        message: message.into(),
+        value: value.into(),
+        limit: "x".into(),
+        origin: Origin::Default,
+        help: None,
+    };
+    let mut story = Story::new(|_| {});
+    story.seen.findings = vec![
+        said("inspection.weaker-tests", "tests/a.rs", "the new test `b` is skipped"),
+        said("inspection.runs-code", "tests/conftest|.py", "it runs on your machine"),
+    ];
+    story.lands("a", agent(AgentEnd::Finished), None);
+    let body = pull_request(&story.night).body;
+    let mut lines = body.lines().skip(1);
+    assert!(
+        lines.next().is_some_and(|line| line.starts_with("**Runs code on your machine**")),
+        "{body}"
+    );
+    holds(
+        &body,
+        &[
+            "<code>tests/conftest&vert;.py</code>",
+            "**Worth a look**",
+            "is skipped",
+            "inspection.weaker-tests",
+        ],
+    );
+    let first = body.find("conftest").unwrap();
+    assert!(
+        first < body.find("to review").unwrap() && !body[first + 8..].contains("conftest"),
+        "{body}"
+    );
+    let plain = Story::new(|_| {});
+    assert!(!pull_request(&plain.night).body.contains("Runs code"));
+}
