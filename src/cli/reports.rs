@@ -135,9 +135,11 @@ pub(super) fn render(
             ));
         }
         (Format::Text, None) => {
-            show::night_in_full(home, found, cleaner, &report::Screen::default())
+            cleaner.redacted(show::night_in_full(home, found, cleaner, &report::Screen::default()).as_bytes())
         }
-        (Format::Text, Some(task)) => show::task_in_full(home, found, task, cleaner)?,
+        (Format::Text, Some(task)) => {
+            cleaner.redacted(show::task_in_full(home, found, task, cleaner)?.as_bytes())
+        }
         (Format::Json, None) => envelope("show", &tell::night_json(home, found, cleaner)) + "\n",
         (Format::Json, Some(task)) => {
             envelope("show", &show::task_data(home, found, task, cleaner)) + "\n"
