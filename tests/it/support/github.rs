@@ -661,6 +661,11 @@ fn act(
                 "label" => {
                     for label in texts("labels") {
                         if !pull.labels.contains(&label) {
+                            // As on GitHub, a label that is missing is made, without looks.
+                            if !world.labels.iter().any(|(there, ..)| *there == label) {
+                                let plain = ("ededed".to_owned(), String::new());
+                                world.labels.push((label.clone(), plain.0, plain.1));
+                            }
                             pull.labels.push(label.clone());
                             pull.added.push(label);
                         }
