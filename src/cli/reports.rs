@@ -134,9 +134,9 @@ pub(super) fn render(
                 ),
             ));
         }
-        (Format::Text, None) => {
-            cleaner.redacted(show::night_in_full(home, found, cleaner, &report::Screen::default()).as_bytes())
-        }
+        (Format::Text, None) => cleaner.redacted(
+            show::night_in_full(home, found, cleaner, &report::Screen::default()).as_bytes(),
+        ),
         (Format::Text, Some(task)) => {
             cleaner.redacted(show::task_in_full(home, found, task, cleaner)?.as_bytes())
         }
