@@ -41,6 +41,7 @@ mod ledger;
 mod network;
 mod proxy;
 mod night;
+mod notify;
 #[cfg(target_os = "linux")]
 mod overlays;
 mod recorded;
