@@ -120,6 +120,8 @@ pub(super) enum Outcome {
     Failed,
     /// A rule that no approval frees, or a night that is over.
     Refused,
+    /// What was asked for does not fit how it stands.
+    Stays,
     /// Nothing has this name.
     Unknown,
 }
@@ -134,7 +136,7 @@ impl Outcome {
             | Outcome::Reverted
             | Outcome::Restored
             | Outcome::Nothing => code::DONE,
-            Outcome::Held | Outcome::Failed | Outcome::Refused => code::FINDINGS,
+            Outcome::Held | Outcome::Failed | Outcome::Refused | Outcome::Stays => code::FINDINGS,
             Outcome::Unknown => code::USAGE,
         }
     }
@@ -151,6 +153,7 @@ impl Outcome {
             Outcome::Held => "held",
             Outcome::Failed => "failed",
             Outcome::Refused => "not approved",
+            Outcome::Stays => "left as it is",
             Outcome::Unknown => "unknown",
         }
     }

@@ -108,7 +108,7 @@ pub(super) fn retry(
                     Ok(answered) => answered,
                     Err(why) => {
                         let help = "answer it below the task in the plan";
-                        answers.push(Answer::new(id, Outcome::Refused, why).help(help));
+                        answers.push(Answer::new(id, Outcome::Stays, why).help(help));
                         continue;
                     }
                 };
@@ -175,7 +175,7 @@ fn step<'p>(preparation: &'p Preparation, id: &TaskId, command: &Retry) -> Step<
     };
     if named.next().is_some() {
         let help = "give each an id of its own";
-        return not(Outcome::Refused, "the plan has several tasks of this name", help.to_owned());
+        return not(Outcome::Stays, "the plan has several tasks of this name", help.to_owned());
     }
     let refusals = match &admission.decision {
         Decision::Admitted(_) if preparation.earlier.again(task).is_some() => {
@@ -212,7 +212,7 @@ fn step<'p>(preparation: &'p Preparation, id: &TaskId, command: &Retry) -> Step<
         }
         _ if failed => {
             let help = "set its status to READY there".to_owned();
-            not(Outcome::Refused, "the plan itself says that it failed or was rejected", help)
+            not(Outcome::Stays, "the plan itself says that it failed or was rejected", help)
         }
         _ => Step::Not(waits(id, "a retry frees nothing here", refusals)),
     }
@@ -224,7 +224,7 @@ fn waits(id: &TaskId, what: &str, refusals: &[Refusal]) -> Answer {
     let why = format!("{what}: {}", text::inline_plain(&said.join("; ")));
     let help = refusals.iter().find_map(|refusal| refusal.help.clone());
     let help = help.unwrap_or_else(|| format!("{NAME} check --explain -t '{id}' lists every rule"));
-    Answer::new(id, Outcome::Refused, why).help(help)
+    Answer::new(id, Outcome::Stays, why).help(help)
 }
 
 fn goes(command: &Retry, id: &TaskId) -> Answer {

@@ -79,7 +79,7 @@ pub(super) fn revert(
         let answers = chosen
             .tasks
             .iter()
-            .map(|task| Answer::new(task, Outcome::Refused, over.words.clone()).of(night));
+            .map(|task| Answer::new(task, Outcome::Stays, over.words.clone()).of(night));
         return Ok(decide::tell(output, "revert", answers.collect(), &[], &cleaner));
     }
     let after = if over.is_some() { Vec::new() } else { after(&chosen) };

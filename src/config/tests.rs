@@ -181,7 +181,6 @@ fn an_unknown_setting_is_an_error_with_a_suggestion() {
 fn a_setting_that_is_not_held_is_an_error() {
     for text in [
         "schedule: {at: '02:00'}",
-        "notify: []",
         "memory: {max_tokens: 1}",
         "agent: {sandbox: required}",
         "pr: {split: task}",
@@ -271,6 +270,7 @@ fn a_repository_chooses_no_programs_and_drops_no_walls() {
     assert_eq!(only("sandbox: {read: [/]}"), ("C010", "sandbox"));
     assert_eq!(only("workspaces: pool"), ("C010", "workspaces"));
     assert_eq!(only("keep: {nights: 60}"), ("C010", "keep"));
+    assert_eq!(only("notify: [{to: desktop}]"), ("C010", "notify"));
     assert!(help("agents: {}").contains("nightshift/nightshift.yml"));
     assert_eq!(only("agent: {env: [LANG, GITHUB_TOKEN]}"), ("C010", "GITHUB_TOKEN"));
     assert_eq!(only("gate: {env: ['ANTHROPIC_API_KEY*']}"), ("C010", "'ANTHROPIC_API_KEY*'"));

@@ -27,7 +27,7 @@ const LINES_A_MINUTE: u32 = 30;
 pub(super) fn decision(night: &Night) -> String {
     let opening = night.opening();
     let landed = night.landed();
-    let minutes = minutes(landed.len(), landed.iter().map(|(_, c)| c.stat.added + c.stat.removed));
+    let minutes = reading(night);
     let mut facts = vec![format!(
         "**{} to review, about {}.**",
         plural(landed.len(), "commit"),
@@ -47,6 +47,12 @@ pub(super) fn decision(night: &Night) -> String {
         ));
     }
     format!("{}\n\n", facts.join(" "))
+}
+
+/// Minutes that reading what landed takes, about.
+pub(super) fn reading(night: &Night) -> u32 {
+    let landed = night.landed();
+    minutes(landed.len(), landed.iter().map(|(_, c)| c.stat.added + c.stat.removed))
 }
 
 /// Minutes to review commits of so many lines: one for each commit, the rest by its lines, and above ten in steps

@@ -44,7 +44,7 @@ pub fn labels(night: &Night, waits: bool) -> Vec<String> {
 }
 
 /// The higher of what its words and its diff say.
-fn risk(night: &Night, task: &TaskId) -> RiskLevel {
+pub(super) fn risk(night: &Night, task: &TaskId) -> RiskLevel {
     let admitted = night.admitted(task).map_or(0, |task| task.risk().score);
     let seen = night.task(task).and_then(TaskState::last);
     let seen = seen.map_or(0, |record| record.inspection.risk.score);

@@ -10,8 +10,8 @@ use crate::{
     ids::NAME,
     night::{Night, Publication, Stage},
     outcome::StopReason,
-    policy::Verdict,
-    report::{line, pull_request, text},
+    policy::{RiskLevel, Verdict},
+    report::{first_screen, labels, line, pull_request, text},
 };
 
 /// Longest piece of foreign text in the line, in characters.
@@ -225,7 +225,13 @@ impl Told {
         }
         match published {
             Some(url) if self.landed > 0 => {
-                format!("{} ready.{} {cost}. {url}", commits(self.landed), self.others())
+                let minutes = first_screen::reading(night);
+                format!(
+                    "{} ready, ~{minutes} min{}.{} {cost}. {url}",
+                    commits(self.landed),
+                    risks(night),
+                    self.others()
+                )
             }
             Some(_) | None => {
                 let why =
@@ -260,4 +266,19 @@ impl Told {
         .collect();
         if parts.is_empty() { String::new() } else { format!(" {}.", parts.join(", ")) }
     }
+}
+
+/// How many of the commits are not low: ` (1 medium risk)`.
+fn risks(night: &Night) -> String {
+    let of = |level: RiskLevel| {
+        night.landed().iter().filter(|(task, _)| labels::risk(night, task) == level).count()
+    };
+    // What a person approved may be more, and is shown as high.
+    let high = of(RiskLevel::High) + of(RiskLevel::Critical);
+    let parts: Vec<String> = [(high, "high"), (of(RiskLevel::Medium), "medium")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, level)| format!("{count} {level}"))
+        .collect();
+    if parts.is_empty() { String::new() } else { format!(" ({} risk)", parts.join(", ")) }
 }

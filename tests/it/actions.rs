@@ -128,7 +128,7 @@ fn a_night_in_a_job_folds_its_lines_and_says_what_a_person_must_see() {
     let ran = ran.then().call(&["logs", "b", "--gate"]);
     let said = read(&String::from_utf8_lossy(&ran.output.stdout));
     assert!(said.orders.is_empty(), "{said:#?}");
-    assert!(said.lines.iter().any(|line| line.contains("from an agent")), "{said:#?}");
+    assert!(said.lines.iter().any(|line| line.contains("from an agent")), "{}", ran.all());
     // What only looks adds nothing to a summary.
     assert_eq!(written(&ran, "summary.md"), summary);
     let ran = ran.then().call(&["run"]);

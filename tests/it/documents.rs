@@ -35,13 +35,17 @@ const OTHERS: [&str; 6] = ["git", "cargo", "export", "cd", "gh", "curl"];
 const DATA: [&str; 4] = ["yaml", "markdown", "json", "toml"];
 
 /// Blocks of text that nobody types: file, first words, what they are.
-const SHOWN: [(&str, &str, &str); 2] = [
+const SHOWN: [(&str, &str, &str); 6] = [
     ("README.md", "PROJECT_PLAN.md      which tasks", "a drawing"),
     (
         "docs/verify.md",
         "night 2026-11-21 at",
         "an example of two kinds of \"no\", which tests/it/verify.rs makes",
     ),
+    ("docs/notify.md", "acme/billing: 4 commits", "lines that tests/it/notify.rs makes"),
+    ("docs/reports.md", "<testcase name=", "a part of a file that tests/it/formats.rs checks"),
+    ("docs/reports.md", "# HELP nightshift_night_tasks", "the same"),
+    ("docs/reports.md", "night,task,title,outcome", "the same"),
 ];
 
 /// Scripts that are files, not commands.

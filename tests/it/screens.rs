@@ -103,7 +103,12 @@ fn every_answer_fits_its_screen() {
         }
         let as_unknown = night.command(arguments).env_remove("COLUMNS").output().unwrap();
         let as_80 = on_screen(&night, arguments, &[("COLUMNS", "80")]);
-        assert_eq!(String::from_utf8(as_unknown.stdout).unwrap(), as_80, "80 when nobody says");
+        // How much is free changes while we look.
+        let still = |told: &str| -> Vec<String> {
+            told.lines().filter(|line| !line.starts_with("disk:")).map(str::to_owned).collect()
+        };
+        let as_unknown = String::from_utf8(as_unknown.stdout).unwrap();
+        assert_eq!(still(&as_unknown), still(&as_80), "80 when nobody says");
     }
 }
 
