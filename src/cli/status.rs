@@ -132,7 +132,7 @@ pub(super) fn status(
         found: found.as_ref(),
         stopped: StopFiles::of(&home).asked().map(|asked| cleaner.line(&asked.by)),
         slot,
-        uncommitted: home.user.uncommitted(),
+        uncommitted: home.user.uncommitted(found.as_ref().map(|found| &found.night.opening().plan)),
         outbox: outbox::waiting(&home),
         untold: known::waits(&home),
         full: Open::last(&home.places).filter(|_| last).and_then(|open| full(&open)),

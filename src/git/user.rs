@@ -24,7 +24,7 @@ use crate::{
         remote::Remote,
     },
     ids::{BRANCH_NAMESPACE, CommitId, REF_NAMESPACE},
-    night::Author,
+    night::{Author, PlanSource},
     sys,
 };
 
@@ -220,8 +220,9 @@ impl UserRepository {
     }
 
     /// How many files differ between HEAD, index and work tree, untracked ones included; `None` when
-    /// libgit2 cannot read this index (sparse and split ones). Writes nothing, not even refreshed times.
-    pub fn uncommitted(&self) -> Option<usize> {
+    /// libgit2 cannot read this index (sparse and split ones). `plan` is not counted: a plan that is read from the work
+    /// tree is part of a night as it is. Writes nothing, not even refreshed times.
+    pub fn uncommitted(&self, plan: Option<&PlanSource>) -> Option<usize> {
         self.work_tree.as_ref()?;
         let repository = self.repository().ok()?;
         let mut options = git2::StatusOptions::new();
@@ -231,7 +232,10 @@ impl UserRepository {
             .no_refresh(true)
             .update_index(false)
             .exclude_submodules(true);
-        repository.statuses(Some(&mut options)).ok().map(|found| found.len())
+        let found = repository.statuses(Some(&mut options)).ok()?;
+        let plan = plan.filter(|plan| plan.working_tree).map(|plan| plan.path.to_string());
+        let counts = |path: &[u8]| plan.as_ref().is_none_or(|plan| plan.as_bytes() != path);
+        Some(found.iter().filter(|entry| counts(entry.path_bytes())).count())
     }
 
     /// Commits on `tip` that are not on `base`.

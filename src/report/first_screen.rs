@@ -5,6 +5,7 @@
 use crate::{
     night::{Night, Stage, TaskState},
     outcome::GateReport,
+    policy::Verdict,
     report::{
         evidence::details,
         facts, gates, line,
@@ -67,6 +68,9 @@ fn minutes(commits: usize, lines: impl Iterator<Item = u32>) -> u32 {
 fn others(night: &Night) -> Option<String> {
     let count =
         |is_it: &dyn Fn(&TaskState) -> bool| night.tasks().filter(|(_, task)| is_it(task)).count();
+    let refused = |is_it: &dyn Fn(Verdict) -> bool| {
+        night.opening().refused.iter().filter(|task| is_it(task.verdict)).count()
+    };
     let counts = [
         (count(&|task| task.failed().is_some()), "failed", "failed"),
         (count(&|task| task.parked().is_some()), "waits for your answer", "wait for your answer"),
@@ -75,7 +79,12 @@ fn others(night: &Night) -> Option<String> {
             "is finished and held for your decision",
             "are finished and held for your decision",
         ),
-        (night.opening().refused.len(), "was refused", "were refused"),
+        (
+            refused(&|verdict| verdict != Verdict::Refuse),
+            "waits for your word",
+            "wait for your word",
+        ),
+        (refused(&|verdict| verdict == Verdict::Refuse), "was refused", "were refused"),
         (
             count(&|task| matches!(task.stage, Stage::Waiting)),
             "was not started or not finished",

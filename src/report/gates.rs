@@ -160,7 +160,7 @@ pub(super) fn unproven(proof: &GateProof) -> Vec<String> {
 /// What is known of a candidate's tests, in words.
 pub fn test_proof(proof: &TestProof) -> String {
     let new = match &proof.new_tests {
-        NewTests::None => "no new tests".to_owned(),
+        NewTests::None => "no new tests were found".to_owned(),
         NewTests::Proven { failing_tests, .. } if !failing_tests.is_empty() => {
             format!("new tests fail without the change ({})", few(failing_tests))
         }

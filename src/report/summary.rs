@@ -231,8 +231,8 @@ fn way_in(task: &RefusedTask) -> String {
     let id = &task.id;
     let about = |rule: &str| task.refusals.iter().any(|refusal| refusal.rule == rule);
     // What earlier nights made of it is no matter of approval.
-    if about("admission.failed-before") || about("admission.asked") {
-        format!("{NAME} run -t '{id}'")
+    if about("admission.failed-before") || about("admission.asked") || about("admission.closed") {
+        format!("{NAME} retry '{id}'")
     } else if about("admission.landed") {
         format!("{NAME} show '{id}'")
     } else if task.verdict == Verdict::Ask {
@@ -254,6 +254,10 @@ fn way_on(night: &Night, id: &TaskId, running: bool) -> String {
         _ if running && untouched => format!("{NAME} logs -f"),
         _ if running => format!("{NAME} logs -f '{id}'"),
         Some(need) => format!("{NAME} show '{need}'"),
+        // On another base than this night's: a gate that was mended is in it.
+        None if matches!(night.stop(), Some(StopReason::RedBase | StopReason::GateUnproven)) => {
+            format!("{NAME} run")
+        }
         // What is left when time or money is spent is the next night's.
         None if resumed && !matches!(night.stop(), Some(StopReason::Time | StopReason::Cost)) => {
             format!("{NAME} resume")

@@ -331,7 +331,7 @@ impl Preparation {
     /// somebody reads it.
     pub fn look_at_checkout(&mut self) -> Result<(), Refused> {
         let home = &self.home;
-        match home.user.uncommitted() {
+        match home.user.uncommitted(self.plan_source.as_ref()) {
             Some(0) | None => {}
             Some(1) => self
                 .notes

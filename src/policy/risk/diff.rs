@@ -3,7 +3,7 @@
 use super::{Risk, Scale};
 use crate::{
     diff::{ChangeKind, Diff, FileChange},
-    policy::{TestDelta, is_test_or_doc, manifest, words},
+    policy::{TestDelta, is_test_or_doc, manifest, rules::is_test_place, words},
 };
 
 /// Names in paths whose mistakes are dear, by factor.
@@ -70,7 +70,10 @@ pub(crate) fn of_diff(diff: &Diff, tests: &[TestDelta]) -> Risk {
         121..=300 => scale.add("size", 10, &format!("{lines} lines of code")),
         _ => scale.add("size", 20, &format!("{lines} lines of code")),
     }
-    let tested = tests.iter().any(|delta| delta.tests.1 > 0 || delta.assertions.1 > 0);
+    // What is said in a language that we do not read is a test all the same, by where it stands.
+    let by_place = || diff.changes.iter().flat_map(FileChange::paths).any(is_test_place);
+    let tested =
+        tests.iter().any(|delta| delta.tests.1 > 0 || delta.assertions.1 > 0) || by_place();
     if !code.is_empty() && !tested {
         scale.add("untested", 6, "no test beside the code changed with it");
     }
