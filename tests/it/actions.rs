@@ -125,7 +125,7 @@ fn a_night_in_a_job_folds_its_lines_and_says_what_a_person_must_see() {
     assert_eq!(format!("nightshift/{}", values["night"]), night);
 
     // Logs are all foreign: nothing in them is an order.
-    let ran = ran.then().call(&["logs", "b", "--gate"]);
+    let ran = ran.then().call(&["logs", "b@1", "--gate"]);
     let said = read(&String::from_utf8_lossy(&ran.output.stdout));
     assert!(said.orders.is_empty(), "{said:#?}");
     assert!(said.lines.iter().any(|line| line.contains("from an agent")), "{}", ran.all());
