@@ -184,9 +184,14 @@ impl Output {
         let _ = write!(stdout, "{text}{newline}").and_then(|()| stdout.flush());
     }
 
-    /// Text without what a job's runner would take for an order. JSON has no line that begins so.
+    /// Text without what a job's runner would take for an order. JSON has no line that begins so; of the older form,
+    /// which is an order anywhere in a line, it has another spelling.
     fn shown<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.in_job && !self.json { actions::inert(text).into() } else { text.into() }
+        match (self.in_job, self.json) {
+            (true, true) => text.replace("##[", "#\\u0023[").into(),
+            (true, false) => actions::inert(text).into(),
+            (false, _) => text.into(),
+        }
     }
 
     /// A result, as JSON in its [`envelope`].

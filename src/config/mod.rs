@@ -30,7 +30,7 @@ pub mod show;
 mod user;
 mod yaml;
 
-pub use notify::{Destination, Notify, Service, filled_in, topic};
+pub use notify::{Destination, Notify, Service, addresses_masked, filled_in, topic};
 pub use settings::{
     AgentProfile, AgentSettings, Base, CLAUDE, CanarySetting, Draft, Fallback, GateSettings, Keep,
     Override, PlanFile, PlanSettings, PrSettings, Sandbox, Sections, Settings, UserGate,

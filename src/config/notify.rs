@@ -1,8 +1,12 @@
 //! `notify` of the user's own file: who is told of a night. Only there, for addresses of this kind are secrets and
 //! programs run with the user's rights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
+use regex::{Captures, Regex};
 use serde_yaml::Value;
 use url::Url;
 
@@ -265,6 +269,21 @@ pub fn topic(address: &Url) -> Option<(Url, String)> {
     (!topic.is_empty()).then(|| (server, topic.to_owned()))
 }
 
+/// A file in which of each web or mail address only scheme and host can be read. As long as before, so that every
+/// place in it stays where it is.
+pub fn addresses_masked(file: &[u8]) -> Vec<u8> {
+    static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"((?:https?|smtps?)://)([^\s"'/@]*@)?([^\s"'/]*)([^\s"']*)"#)
+            .expect("constant")
+    });
+    let text = String::from_utf8_lossy(file);
+    let stars = |found: Option<regex::Match<'_>>| "*".repeat(found.map_or(0, |part| part.len()));
+    let masked = ADDRESS.replace_all(&text, |found: &Captures<'_>| {
+        format!("{}{}{}{}", &found[1], stars(found.get(2)), &found[3], stars(found.get(4)))
+    });
+    masked.into_owned().into_bytes()
+}
+
 /// A text in which each `${NAME}` is the variable's value. `Err` names one that is not set.
 pub fn filled_in(text: &str, environment: &BTreeMap<String, String>) -> Result<String, String> {
     let mut filled = String::new();
@@ -324,6 +343,15 @@ mod tests {
             let labels: Vec<&str> = found.iter().map(|found| found.label.as_str()).collect();
             assert!(labels.iter().any(|label| label.contains(says)), "{entry}: {labels:?}");
         }
+    }
+
+    #[test]
+    fn a_message_about_the_file_shows_no_address() {
+        let file = "- {to: 'slak:https://u:p@hooks.example/services/T0/S3'} # https://x.example\n";
+        let masked = String::from_utf8(addresses_masked(file.as_bytes())).unwrap();
+        let shown = "- {to: 'slak:https://****hooks.example***************'} # https://x.example\n";
+        assert_eq!(masked, shown);
+        assert_eq!(masked.len(), file.len());
     }
 
     #[test]

@@ -36,7 +36,11 @@ pub(super) async fn send(
     let sent = tokio::time::timeout(2 * LIMIT, server.send(mail)).await;
     match sent {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(problem)) => Err(format!("{host}: {}", http::reason(&problem))),
+        // Its own words may repeat what signs in.
+        Ok(Err(problem)) => Err(match problem.status() {
+            Some(code) => format!("{host} answered {code}"),
+            None => format!("{host}: {}", http::reason(&problem)),
+        }),
         Err(_) => Err(format!("{host} did not answer within {} seconds", 2 * LIMIT.as_secs())),
     }
 }

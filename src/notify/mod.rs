@@ -32,7 +32,7 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(30);
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// Longest pause that a service may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Of a service's own words in a message, in characters.
+/// Of a program's own words in a message, in characters.
 const QUOTED: usize = 200;
 
 /// One way on which somebody is told, and when.
@@ -246,10 +246,8 @@ async fn post(
                 let asked = asked.and_then(|value| value.to_str().ok()?.parse().ok());
                 let again = status == StatusCode::TOO_MANY_REQUESTS
                     || status == StatusCode::SERVICE_UNAVAILABLE;
-                let words = answer.text().await.unwrap_or_default();
-                let words = text::head(&text::inline_plain(&words), QUOTED);
-                let words = if words.is_empty() { words } else { format!(": {words}") };
-                let why = format!("{} answered {status}{words}", host(url));
+                // Not in its own words: many services repeat the address that they were asked at, which is a secret.
+                let why = format!("{} answered {status}", host(url));
                 (why, again.then(|| asked.map(Duration::from_secs)))
             }
             Err(error) => {

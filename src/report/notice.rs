@@ -89,7 +89,10 @@ pub fn notice(night: &Night, place: &str, exit: u8) -> Option<Notice> {
     };
     let url =
         published.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
-    let what = told.what(night, exit, published.as_deref());
+    // A path of this machine is nobody else's business.
+    let here = format!("{NAME} show {}", night.opening().night);
+    let place_of_it = published.as_ref().map(|_| url.as_deref().unwrap_or(&here));
+    let what = told.what(night, exit, place_of_it);
     let line = text::inline_plain(&format!("{place}: {what}"));
     let title = if told.landed > 0 {
         pull_request(night).title
@@ -108,6 +111,7 @@ pub fn notice(night: &Night, place: &str, exit: u8) -> Option<Notice> {
         "failed": told.failed,
         "refused": told.refused,
         "asks": told.asks,
+        "approvals": told.approvals,
         "held": told.held,
         "cost_micros": night.spent().usd,
         "exit": exit,
@@ -142,6 +146,7 @@ struct Told {
     failed: usize,
     refused: usize,
     asks: usize,
+    approvals: usize,
     held: usize,
     left: usize,
     early: bool,
@@ -160,8 +165,8 @@ impl Told {
             failed: count(|stage| matches!(stage, Stage::Failed(_))),
             held: count(|stage| matches!(stage, Stage::Held(_))),
             left: count(|stage| matches!(stage, Stage::Waiting)),
-            asks: count(|stage| matches!(stage, Stage::Parked(_)))
-                + opening.refused.iter().filter(|task| waits(task.verdict)).count(),
+            asks: count(|stage| matches!(stage, Stage::Parked(_))),
+            approvals: opening.refused.iter().filter(|task| waits(task.verdict)).count(),
             refused: opening.refused.iter().filter(|task| !waits(task.verdict)).count(),
             early: night.stopped_early().is_some(),
             unpublished: matches!(night.publication(), Publication::Failed { .. }),
@@ -173,7 +178,7 @@ impl Told {
         let nothing_started = exit == 3;
         [
             (self.landed > 0 && !self.unpublished, Occasion::Finished),
-            (self.asks + self.held > 0, Occasion::NeedsYou),
+            (self.asks + self.held + self.approvals > 0, Occasion::NeedsYou),
             (self.failed + self.refused > 0, Occasion::Failed),
             (self.early && begun && !nothing_started, Occasion::Stopped),
             (self.unpublished, Occasion::Unpublished),
@@ -257,6 +262,7 @@ impl Told {
             (self.failed, "failed"),
             (self.refused, "refused"),
             (self.asks, "waits for your answer"),
+            (self.approvals, "waits for your approval"),
             (self.held, "held for your word"),
             (self.left, "not done"),
         ]

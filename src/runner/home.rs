@@ -14,7 +14,7 @@ use crate::{
     git::{
         Vault,
         network::{Credential, Minted, Network},
-        remote::{ForgeAddress, Remote, without_login},
+        remote::{ForgeAddress, Remote, is_github_cloud, without_login},
         user::{RemoteUrl, UserRepository},
     },
     http,
@@ -257,7 +257,8 @@ impl GitHubAccess {
         ForgeError {
             message: format!("there is no token for {host}"),
             help: format!(
-                "set GH_TOKEN, or sign in with `gh auth login --hostname {host}`; or run with --no-pr"
+                "set {}, or sign in with `gh auth login --hostname {host}`; or run with --no-pr",
+                if is_github_cloud(&host) { "GH_TOKEN" } else { "GH_ENTERPRISE_TOKEN" }
             ),
             temporary: false,
             wait: None,

@@ -400,7 +400,8 @@ pub fn user_settings(surroundings: &Surroundings, style: Style) -> Result<UserSe
     };
     let shown = surroundings.user_file_shown();
     let parsed = config::decode(&bytes).and_then(|text| config::parse_user(&shown, text));
-    parsed.map_err(|found| Refused::drawn(&found, &shown, &bytes, style))
+    // A message draws the line that it is about, and addresses of `notify` are secrets.
+    parsed.map_err(|found| Refused::drawn(&found, &shown, &config::addresses_masked(&bytes), style))
 }
 
 fn settings(

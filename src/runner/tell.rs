@@ -56,12 +56,18 @@ impl Telling {
     pub fn of(surroundings: &Surroundings, home: &Home) -> Telling {
         let wanted = user_settings(surroundings, Style::Plain).unwrap_or_default().notify;
         let desktop = desktop(surroundings);
-        let (mut targets, mut unusable, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut targets, mut unusable) = (Vec::<Target>::new(), Vec::new());
+        let mut secrets = Vec::new();
         for wish in &wanted {
             match target(wish, surroundings, &desktop) {
-                Ok((target, secret)) => {
+                Ok((mut target, of_it)) => {
+                    let same = |other: &&Target| other.name.split(' ').next() == Some(&target.name);
+                    let others = targets.iter().filter(same).count();
+                    if others > 0 {
+                        target.name = format!("{} {}", target.name, others + 1);
+                    }
                     targets.push(target);
-                    secrets.extend(secret);
+                    secrets.extend(of_it);
                 }
                 Err(trouble) => unusable.push(trouble),
             }
@@ -106,27 +112,22 @@ impl Telling {
             Some(news) => news.line.clone(),
             None => format!("{}: no news", self.place),
         };
-        let begun = self.beginning.take().map(JoinHandle::join);
-        let mut troubles = begun.and_then(Result::ok).unwrap_or_default();
         let line = self.redactor.redact(&line).into_owned();
-        let beat = Beat { run: &self.run, exit: Some(exit), line: &line };
-        let beats = wait(notify::beat(&self.targets, &beat));
-        troubles.extend(beats.unwrap_or_else(|why| vec![all(why)]));
-        if let Some(news) = news {
+        let beginning = self.beginning.take();
+        let mut troubles = self.tell(news.as_ref(), exit, &line);
+        if news.is_some() {
             troubles.extend(std::mem::take(&mut self.unusable));
-            troubles.extend(self.tell(&news));
         }
+        let begun = beginning.map(JoinHandle::join);
+        troubles.extend(begun.and_then(Result::ok).unwrap_or_default());
         self.sentences(troubles)
     }
 
     /// Sends a trial on every way. Each with what became of it: `None` = it was taken.
     pub fn trial(mut self) -> Vec<(String, Option<String>)> {
         let news = notice::trial(&self.place);
-        let beat = Beat { run: &self.run, exit: Some(0), line: &news.line };
-        let beats = wait(notify::beat(&self.targets, &beat));
         let mut troubles = std::mem::take(&mut self.unusable);
-        troubles.extend(beats.unwrap_or_else(|why| vec![all(why)]));
-        troubles.extend(self.tell(&news));
+        troubles.extend(self.tell(Some(&news), 0, &news.line));
         let mut told: Vec<_> =
             self.targets.iter().map(|target| (target.name.clone(), None)).collect();
         for (name, why) in troubles {
@@ -139,19 +140,31 @@ impl Telling {
         told
     }
 
-    fn tell(&self, news: &Notice) -> Vec<Trouble> {
-        let news = Notice {
+    /// Tells all at once: those who want the news, where there are any, and those who watch the schedule.
+    fn tell(&self, news: Option<&Notice>, exit: u8, line: &str) -> Vec<Trouble> {
+        let news = news.map(|news| Notice {
             title: self.redactor.redact(&news.title).into_owned(),
             line: self.redactor.redact(&news.line).into_owned(),
             data: self.redactor.redact_all(news.data.clone()),
             ..news.clone()
-        };
+        });
+        let beat = Beat { run: &self.run, exit: Some(exit), line };
         let room = Room {
             supervisor: &self.supervisor,
             directory: &self.directory,
             desktop: self.desktop.clone(),
         };
-        wait(notify::tell(&self.targets, &news, &room)).unwrap_or_else(|why| vec![all(why)])
+        let told = async {
+            match &news {
+                Some(news) => notify::tell(&self.targets, news, &room).await,
+                None => Vec::new(),
+            }
+        };
+        let both = futures_util::future::join(told, notify::beat(&self.targets, &beat));
+        match wait(both) {
+            Ok((told, beats)) => told.into_iter().chain(beats).collect(),
+            Err(why) => vec![all(why)],
+        }
     }
 
     fn sentences(&self, troubles: Vec<Trouble>) -> Vec<String> {
@@ -204,26 +217,29 @@ fn target(
     wish: &Notify,
     surroundings: &Surroundings,
     desktop: &Environment,
-) -> Result<(Target, Option<String>), Trouble> {
+) -> Result<(Target, Vec<String>), Trouble> {
     let filled = |name: &str, text: &str| {
         filled_in(text, &surroundings.environment).map_err(|why| (name.to_owned(), why))
     };
-    let (name, way, secret) = match &wish.to {
-        Destination::Desktop => ("desktop".to_owned(), Way::Desktop, None),
+    let (name, way, secrets) = match &wish.to {
+        Destination::Desktop => ("desktop".to_owned(), Way::Desktop, Vec::new()),
         Destination::Program { command, env } => {
             let mut environment = desktop.clone();
+            let mut given = Vec::new();
             for name in env {
                 if let Some(value) = surroundings.value(name) {
                     environment.set(name, value);
+                    given.push(value.to_owned());
                 }
             }
             let name = command.first().cloned().unwrap_or_default();
-            (name, Way::Program { command: command.clone(), environment }, None)
+            (name, Way::Program { command: command.clone(), environment }, given)
         }
         Destination::Service { service, address, token } => {
             let name = service.word();
             let address = filled(name, address)?;
             let wrong = |why: &str| (name.to_owned(), why.to_owned());
+            let mut secrets = parts(&address);
             let url = Url::parse(&address).map_err(|_| wrong("its address is no https address"))?;
             let way = match service {
                 Service::Slack => Way::Slack(url),
@@ -235,21 +251,37 @@ fn target(
                         wrong("its address has no topic: https://ntfy.sh/my-topic")
                     })?;
                     let token = token.as_deref().map(|token| filled(name, token)).transpose()?;
+                    secrets.extend(token.clone());
                     Way::Ntfy { server, topic, token: token.map(Secret::new) }
                 }
             };
-            (name.to_owned(), way, Some(address))
+            (name.to_owned(), way, secrets)
         }
         Destination::Mail { to, from, server } => {
             let name = "mail";
             let server = filled(name, server)?;
             let to = filled(name, to)?;
             let from = from.as_deref().map_or_else(|| Ok(to.clone()), |from| filled(name, from))?;
-            let secret = Some(server.clone());
-            (name.to_owned(), Way::Mail { to, from, server: Secret::new(server) }, secret)
+            let secrets = parts(&server);
+            (name.to_owned(), Way::Mail { to, from, server: Secret::new(server) }, secrets)
         }
     };
-    Ok((Target { name, way, on: wish.on.clone() }, secret))
+    Ok((Target { name, way, on: wish.on.clone() }, secrets))
+}
+
+/// What of an address is secret: all of it, what signs in, and what follows the host, whole and in its parts.
+fn parts(address: &str) -> Vec<String> {
+    let mut parts = vec![address.to_owned()];
+    if let Ok(url) = Url::parse(address) {
+        parts.extend(
+            [url.username(), url.password().unwrap_or_default(), url.path()].map(str::to_owned),
+        );
+        parts.extend(url.query().map(str::to_owned));
+        parts.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+    }
+    // A short one is a word of every day, such as `services`, which would be masked wherever it stands.
+    parts.retain(|part| part.len() > 10);
+    parts
 }
 
 /// A UUID (RFC 9562, version 8) that stands for one run.

@@ -61,7 +61,7 @@ pub(super) fn check(token: &Secret) -> Result<(), ForgeError> {
         return Ok(());
     }
     let message = "the token is empty or holds blanks or control characters".to_owned();
-    Err(refused(message, "look at how GH_TOKEN or GITHUB_TOKEN is set"))
+    Err(refused(message, "look at how it is set: `nightshift doctor` names the place"))
 }
 
 impl Api {

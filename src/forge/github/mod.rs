@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     redact::{Redactor, Secret},
-    report::{labels, marker},
+    report::{boxes, labels, marker},
 };
 
 mod api;
@@ -296,7 +296,7 @@ impl Visit<'_> {
                      is in a comment",
                     pull.number
                 ));
-                let text = self.text.clone();
+                let text = boxes::without(&self.text);
                 self.comment(&repository, &pull, &text).await;
                 return Ok(self.published(pull));
             }
@@ -312,7 +312,7 @@ impl Visit<'_> {
             ));
         }
         if !self.rest.is_empty() {
-            let rest = self.rest.clone();
+            let rest = boxes::without(&self.rest);
             self.comment(&repository, &pull, &rest).await;
         }
         if self.may_write(&repository) {

@@ -231,6 +231,7 @@ pub(super) fn classify(operation: &str, stderr: &str) -> Error {
         "Authentication failed",
         "could not read Username",
         "could not read Password",
+        "unable to get password",
         "terminal prompts disabled",
         "Permission denied",
         "Permission to ",
