@@ -198,6 +198,41 @@ fn a_vault_whose_disk_fails_at_any_call_loses_no_landed_work() {
     }
 }
 
+/// The index over journals is C code as well: whatever its disk refuses, what is told stays true, and it is made again.
+#[test]
+fn an_index_whose_disk_fails_at_any_call_tells_what_the_journals_hold() {
+    let Some(library) = shim() else { return };
+    let scene = Scene::new(Story::Landing);
+    assert_eq!(scene.subject().output().unwrap().status.code(), Some(0));
+    let index = scene.night.path("home/.local/state/nightshift/history.db");
+    let told = |nth: usize, number: &str| {
+        for end in ["", "-journal", "-wal", "-shm"] {
+            let _ = fs::remove_file(index.with_file_name(format!("history.db{end}")));
+        }
+        let mut command = scene.command(&["history", "--json"]);
+        command.env("LD_PRELOAD", &library).env("SHIM_BELOW", &index);
+        command.env("SHIM_NTH", nth.to_string()).env("SHIM_ERRNO", number);
+        command.env("SHIM_FIRED", scene.night.path("fired")).output().unwrap()
+    };
+    let right = scene.command(&["history", "--json"]).output().unwrap().stdout;
+    assert!(String::from_utf8_lossy(&right).contains("\"landed\":1"), "there is something to tell");
+    for (error, number) in [("ENOSPC", "28"), ("EIO", "5"), ("EMFILE", "24")] {
+        let _ = fs::remove_file(scene.night.path("fired"));
+        assert_eq!(told(0, number).stdout, right);
+        let calls = fs::read_to_string(scene.night.path("fired")).unwrap().lines().count();
+        assert!(calls > 0, "{error}: nothing of the index was seen");
+        for nth in 1..=calls {
+            let output = told(nth, number);
+            let wrong = manners(&output);
+            assert!(wrong.is_empty(), "{error}#{nth}: {wrong}");
+            assert_eq!(output.stdout, right, "{error}#{nth}: {}", said(&output));
+        }
+        crate::cases::say(&format!("{error} under SQLite: {calls} runs, 0 differences"));
+        let again = scene.command(&["history", "--json"]).output().unwrap();
+        assert_eq!(again.stdout, right, "{error}: afterwards");
+    }
+}
+
 /// A small disk for the state, full from the beginning or filled up by the agent but for so many KiB, and then made
 /// larger. The script runs where a person may mount: in a namespace of their own.
 const DISK: &str = r#"
