@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{files, ids::hex, journal, night::Night, report::NightFigures};
 
 /// Version of the tables and of the figures in them; another one is thrown away.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// The file's name in the directory of all state.
 pub const FILE: &str = "history.db";
 /// How long another process is waited for that writes at the same moment.

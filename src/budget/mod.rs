@@ -98,6 +98,11 @@ impl Spend {
         Spend { usd, cut: usd, ..Spend::default() }
     }
 
+    /// What was measured: without what stands for calls that were cut off or are under way.
+    pub fn measured(&self) -> Usd {
+        self.usd.minus(self.cut)
+    }
+
     /// True when a part of the figure is the most that can have been spent, not what was measured.
     pub fn is_estimated(&self) -> bool {
         !self.cut.is_zero()

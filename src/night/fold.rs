@@ -21,7 +21,7 @@ impl Night {
         if !self.knows_attempts_of(&event) {
             return Err(illegal(&event, "not an attempt that is under way"));
         }
-        let before = std::mem::replace(&mut self.last, at);
+        self.moves_to(at, &event);
         match event {
             Event::Opened(_) => return Err(illegal(&event, "a night opens once")),
             Event::Began(ref command) => {
@@ -70,8 +70,7 @@ impl Night {
                 if found.is_none() {
                     return Err(illegal(&event, "no such agent run"));
                 }
-                let record = self.record(attempt);
-                record.ended = at;
+                let record = self.learned(attempt);
                 record.agent = Some(report.clone());
                 record.kept.clone_from(kept);
                 record.inspection = inspection.clone();
@@ -104,8 +103,7 @@ impl Night {
                 if report.passed() != setback.is_none() {
                     return Err(illegal(&event, "the verdict is not the steps' verdict"));
                 }
-                let record = self.record(attempt);
-                record.ended = at;
+                let record = self.learned(attempt);
                 record.gate = Some(report.clone());
                 // Nobody approved what nobody had seen.
                 if !findings.iter().all(|finding| record.gate_findings.contains(finding)) {
@@ -127,8 +125,7 @@ impl Night {
                 if found.is_none() || !matches!(self.state(&attempt.task).stage, Stage::Gated(_)) {
                     return Err(illegal(&event, "no tests to prove"));
                 }
-                let record = self.record(attempt);
-                record.ended = at;
+                let record = self.learned(attempt);
                 record.test_proof = Some(proof.clone());
                 record.proof_findings.clone_from(findings);
                 match setback.clone() {
@@ -164,8 +161,7 @@ impl Night {
                 if review.agree != setback.is_none() {
                     return Err(illegal(&event, "the verdict is not the review's verdict"));
                 }
-                let record = self.record(attempt);
-                record.ended = at;
+                let record = self.learned(attempt);
                 record.reviewing = record.reviewing.minus(budget);
                 // A trouble of the service says nothing about the work: it stays gated, and is asked about again.
                 match setback.clone() {
@@ -202,8 +198,7 @@ impl Night {
                 }
                 match result.clone() {
                     Ok(candidate) => {
-                        let record = self.record(attempt);
-                        record.ended = at;
+                        let record = self.learned(attempt);
                         record.candidate = Some(candidate.clone());
                         self.state(&attempt.task).stage = Stage::Ungated(candidate);
                     }
@@ -224,7 +219,7 @@ impl Night {
                 self.failures_in_a_row = 0;
                 // What was published is behind now.
                 self.publication = Publication::Open;
-                self.record(attempt).ended = at;
+                self.learned(attempt).settled = true;
                 self.state(&attempt.task).stage = Stage::Landed(candidate);
             }
             Event::Published { ref url, number, ref notes } => {
@@ -257,10 +252,7 @@ impl Night {
                     self.stop.get_or_insert(reason);
                 }
             },
-            Event::Restarted { charges } => {
-                self.paused += at.duration_since(before).max(SignedDuration::ZERO);
-                self.restarted(charges);
-            }
+            Event::Restarted { charges } => self.restarted(charges),
             Event::TimePassed(gap) => self.time_passed(gap),
             Event::Ended { reason, exit } => match self.only_landing.take() {
                 None => self.ended = Some((reason, exit)),
@@ -368,6 +360,7 @@ impl Night {
             Command::ProveGate { .. } => Err("the gate needs no proof"),
             Command::RunAgent { attempt, base, budget, model, conversation, .. } => {
                 let may_start = self.base_gate.may_start() && !self.needs_gate_proof();
+                let (reserved, began_after) = (self.held_of(*budget), self.lasted(at));
                 let Some(task) = self.tasks.get_mut(&attempt.task) else {
                     return Err("no such task");
                 };
@@ -379,7 +372,8 @@ impl Night {
                 task.not_before = None;
                 task.stage = Stage::Editing;
                 task.attempts.push(AttemptRecord {
-                    reserved: *budget,
+                    reserved,
+                    began_after,
                     model: model.clone(),
                     conversation: conversation.clone(),
                     ..AttemptRecord::new(attempt.number, base.clone(), at)
@@ -407,8 +401,9 @@ impl Night {
                     Some(Stage::Gated(c)) if c.commit == *commit => {}
                     _ => return Err("nothing to review"),
                 }
+                let reserved = self.held_of(*budget);
                 let record = self.record(attempt);
-                record.reviewing = record.reviewing + *budget;
+                record.reviewing = record.reviewing + reserved;
                 Ok(())
             }
             Command::Restack { attempt, candidate, onto } => {
@@ -518,14 +513,17 @@ impl Night {
         let open = needs_test_proof(&self.opening, task) || needs_review(&self.opening, task);
         if !open && task.last().is_some_and(AttemptRecord::waits) {
             let candidate = candidate.clone();
-            self.state(id).stage = Stage::Held(candidate);
+            let task = self.state(id);
+            task.stage = Stage::Held(candidate);
+            if let Some(last) = task.attempts.last_mut() {
+                last.settled = true;
+            }
         }
     }
 
     pub(super) fn set_back(&mut self, attempt: &AttemptId, setback: Setback) {
-        let at = self.last;
-        let record = self.record(attempt);
-        record.ended = at;
+        let record = self.learned(attempt);
+        record.settled = true;
         record.setback = Some(setback.clone());
         let again = self.again.contains(&attempt.task);
         let task = self.state(&attempt.task);

@@ -16,6 +16,7 @@ mod outbox;
 mod redacted;
 mod revert;
 mod state;
+mod times;
 
 use std::collections::BTreeMap;
 
@@ -70,6 +71,8 @@ pub struct Night {
     closings: Vec<Closing>,
     /// Time between processes.
     paused: SignedDuration,
+    /// The last fact was a process's own end: what comes next is another's.
+    away: bool,
     /// By how much the clock was set, all in all.
     moved: SignedDuration,
     /// Set while only what a person approved is to land.
@@ -125,6 +128,7 @@ impl Night {
             restarts: 0,
             closings: Vec::new(),
             paused: SignedDuration::ZERO,
+            away: false,
             moved: SignedDuration::ZERO,
             only_landing: None,
             rewind: None,
@@ -234,11 +238,6 @@ impl Night {
     /// When the last fact was written.
     pub fn last_fact(&self) -> Timestamp {
         self.last
-    }
-
-    /// How long the night has lasted at `now`, whatever was done to the clock. Never less than nothing.
-    pub fn lasted(&self, now: Timestamp) -> SignedDuration {
-        now.duration_since(self.opening.at).saturating_sub(self.moved).max(SignedDuration::ZERO)
     }
 
     /// Candidates on the branch, in the order of the branch.

@@ -295,6 +295,13 @@ pub struct AgentSpec {
     pub subscription: bool,
 }
 
+impl AgentSpec {
+    /// True when its calls are counted: those of Claude Code are, those of a command are not seen by anybody.
+    pub fn counts_cost(&self) -> bool {
+        self.command.is_none()
+    }
+}
+
 /// Who the commits are by: the person on whose behalf the night runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Author {

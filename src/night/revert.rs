@@ -96,6 +96,7 @@ impl Night {
         let may = self.base_gate.may_start()
             && *onto == self.tip
             && self.opening.reverse_of(&attempt.task).is_some();
+        let began_after = self.lasted(at);
         let task = self.tasks.get_mut(&attempt.task).ok_or("no such task")?;
         let next = u32::try_from(task.attempts.len()).unwrap_or(u32::MAX) + 1;
         if !may || task.stage != Stage::Waiting || attempt.number != next {
@@ -103,7 +104,8 @@ impl Night {
         }
         task.counted += 1;
         task.stage = Stage::Editing;
-        task.attempts.push(AttemptRecord::new(attempt.number, onto.clone(), at));
+        let record = AttemptRecord::new(attempt.number, onto.clone(), at);
+        task.attempts.push(AttemptRecord { began_after, ..record });
         Ok(())
     }
 
@@ -121,9 +123,7 @@ impl Night {
         }
         match result {
             Ok(candidate) => {
-                let at = self.last;
-                let record = self.record(attempt);
-                record.ended = at;
+                let record = self.learned(attempt);
                 record.kept = Some(candidate.commit.clone());
                 record.candidate = Some(candidate.clone());
                 self.state(&attempt.task).stage = Stage::Ungated(candidate);

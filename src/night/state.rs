@@ -1,6 +1,6 @@
 //! Where each task of a night stands, and what is known of each attempt: plain data of the fold.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     budget::{Spend, Usd},
@@ -56,9 +56,16 @@ pub struct AttemptRecord {
     pub base: CommitId,
     /// When the agent was started.
     pub began: Timestamp,
-    /// When the last thing about it was learned.
+    /// When the last thing about its own work was learned: by agent, gate, proofs, review. What happens to its result
+    /// after it landed, was held or was set back for the first time does not move it.
     pub ended: Timestamp,
-    /// Money reserved for it.
+    /// How long the night had lasted when it began.
+    pub began_after: SignedDuration,
+    /// Time from its beginning to `ended` in which a process was at the night, whatever was done to the clock.
+    pub took: SignedDuration,
+    /// True once it landed, was held or was set back: its times stay.
+    pub settled: bool,
+    /// Money reserved for it; nothing where nobody counts what the agent costs.
     pub reserved: Usd,
     /// The model that was asked for; `None` = the agent's own.
     pub model: Option<String>,
@@ -104,6 +111,9 @@ impl AttemptRecord {
             base,
             began,
             ended: began,
+            began_after: SignedDuration::ZERO,
+            took: SignedDuration::ZERO,
+            settled: false,
             reserved: Usd::ZERO,
             model: None,
             conversation: None,

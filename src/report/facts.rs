@@ -178,6 +178,11 @@ pub fn spent_on(night: &Night, task: &TaskState) -> String {
     money(night, task.spent(), cut_calls(task))
 }
 
+/// Money in short, marked where it is the most that it can be.
+pub fn marked(spent: &Spend) -> String {
+    format!("{}{}", if spent.is_estimated() { "≤" } else { "" }, spent.usd)
+}
+
 fn cut_calls(task: &TaskState) -> usize {
     let over =
         task.attempts.iter().filter(|record| record.agent.is_some() || record.charged.is_some());

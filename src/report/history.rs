@@ -43,7 +43,7 @@ pub enum Came {
 pub struct AttemptFigures {
     /// 1 for the first.
     pub number: u32,
-    /// From its agent's start to the last thing that was learned about it.
+    /// From its agent's start to the last thing that was learned about its work, while a process was at it.
     pub seconds: u64,
     /// The model that answered, else the one asked for, else the agent.
     pub model: String,
@@ -233,7 +233,7 @@ fn of_attempt(agent: &str, record: &AttemptRecord) -> AttemptFigures {
         .collect();
     rules.sort();
     rules.dedup();
-    let seconds = record.ended.duration_since(record.began).as_secs();
+    let seconds = record.took.as_secs();
     AttemptFigures {
         number: record.number,
         seconds: u64::try_from(seconds).unwrap_or(0),
@@ -338,7 +338,7 @@ impl Totals {
         if self.attempts > 0 {
             lines.push(format!(
                 "cost {}: {} a night, {} a task, {} a try",
-                money(&self.spent),
+                facts::marked(&self.spent),
                 self.each(self.nights),
                 self.each(self.tried),
                 self.each(self.attempts),
@@ -446,7 +446,7 @@ pub fn table(nights: &[NightFigures], by: By, limit: usize, screen: &Screen) -> 
                 let numbers = [totals.tried, totals.attempts, totals.nights];
                 let mut row = vec![rule.clone()];
                 row.extend(numbers.map(|number| format!("{number:>6}")));
-                row.push(money(&totals.spent));
+                row.push(facts::marked(&totals.spent));
                 row
             })
             .collect();
@@ -459,7 +459,7 @@ pub fn table(nights: &[NightFigures], by: By, limit: usize, screen: &Screen) -> 
                 let mut row = vec![
                     key.clone(),
                     format!("{} of {}", totals.landed, totals.tried),
-                    money(&totals.spent),
+                    facts::marked(&totals.spent),
                     duration(totals.seconds),
                     number(totals.recovered),
                     number(totals.failed),
@@ -534,7 +534,7 @@ pub fn chart(nights: &[NightFigures], limit: usize, screen: &Screen) -> String {
         text.push_str(&format!(
             "{:<label$}  {bar}{gap}{}\n",
             night.night.as_str(),
-            money(&totals.spent)
+            facts::marked(&totals.spent)
         ));
     }
     text
@@ -546,7 +546,7 @@ pub fn months(nights: &[NightFigures]) -> Option<String> {
     let words: Vec<String> = rows
         .iter()
         .take(3)
-        .map(|(month, _, totals)| format!("{month} {}", money(&totals.spent)))
+        .map(|(month, _, totals)| format!("{month} {}", facts::marked(&totals.spent)))
         .collect();
     (!words.is_empty()).then(|| format!("by month: {}", words.join(" · ")))
 }
@@ -565,10 +565,6 @@ fn count(number: usize) -> u64 {
 
 fn percent(part: u64, whole: u64) -> String {
     format!("{} %", part * 100 / whole.max(1))
-}
-
-fn money(spent: &Spend) -> String {
-    format!("{}{}", if spent.is_estimated() { "≤" } else { "" }, spent.usd)
 }
 
 /// `41s`, `6m02`, `1h41`.

@@ -150,7 +150,7 @@ pub fn line(entry: &Entry, night: &Night) -> Option<String> {
                 "{night_word} end      landed={landed} failed={failed}{asks}{held} refused={} {}{why} \
                  exit={exit}",
                 opening.refused.len(),
-                night.spent().usd,
+                facts::marked(&night.spent()),
             )
         }
     })

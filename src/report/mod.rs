@@ -30,8 +30,8 @@ mod watch;
 pub use commit::Message;
 pub use facts::{
     agent_notes, answer_lines, approvals, branch_moved, closed, decide, decisions,
-    decisions_in_words, moment, needs, questions, recovered_from, recoveries, recoveries_in_words,
-    spent, spent_on, tries, unpublished, why_held,
+    decisions_in_words, marked, moment, needs, questions, recovered_from, recoveries,
+    recoveries_in_words, spent, spent_on, tries, unpublished, why_held,
 };
 pub use gates::{canary, excused, flaky, flaky_in_words, test_proof};
 pub use history::NightFigures;

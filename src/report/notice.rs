@@ -11,7 +11,7 @@ use crate::{
     night::{Night, Publication, Stage},
     outcome::StopReason,
     policy::{RiskLevel, Verdict},
-    report::{first_screen, labels, line, pull_request, text},
+    report::{facts, first_screen, labels, line, pull_request, text},
 };
 
 /// Longest piece of foreign text in the line, in characters.
@@ -199,7 +199,7 @@ impl Told {
             1 => format!(" 1 commit is safe on {}.", id.branch()),
             count => format!(" {count} commits are safe on {}.", id.branch()),
         };
-        let cost = night.spent().usd;
+        let cost = facts::marked(&night.spent());
         if let Publication::Failed { message, .. } = night.publication() {
             return format!(
                 "not published: {}.{safe} {NAME} land",

@@ -27,7 +27,7 @@ pub fn progress(night: &Night, now: Timestamp, activity: &[(AttemptId, String)])
         percent(night),
         night.tasks().count(),
         minutes_left(night, now),
-        night.spent().usd,
+        facts::marked(&night.spent()),
         at_work(night, now, activity),
     )
 }

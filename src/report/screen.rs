@@ -222,7 +222,7 @@ fn hang(line: &str, width: usize) -> Option<usize> {
     found
 }
 
-/// The same in ASCII, cell for cell.
+/// The same in ASCII, cell for cell; `≤` alone may take one more.
 fn ascii(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     for c in line.chars() {
@@ -230,7 +230,13 @@ fn ascii(line: &str) -> String {
             _ if c.is_ascii() => plain.push(c),
             '·' | '–' | '—' | '−' | '─' | '•' => plain.push('-'),
             '…' | '≈' => plain.push('~'),
-            '≤' => plain.push('<'),
+            '≤' => {
+                // It takes a cell more: of the blanks before it, where there are two.
+                if plain.ends_with("  ") {
+                    plain.pop();
+                }
+                plain.push_str("<=");
+            }
             '×' => plain.push('x'),
             '→' => plain.push('>'),
             _ => plain.push_str(&"?".repeat(c.width().unwrap_or(0))),

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::{
-    budget::Spend,
     ids::{NAME, TaskId},
     night::{Night, Stage, TaskState},
     report::{
@@ -62,11 +61,6 @@ pub fn picture(
     lines.join("\n") + "\n"
 }
 
-/// A cost; while an agent is at work the most that it can be.
-fn cost(spent: &Spend) -> String {
-    format!("{}{}", if spent.is_estimated() { "≤" } else { "" }, spent.usd)
-}
-
 /// What is under way, how far it is (a bar, tasks, time, money), and the time left.
 fn foot(night: &Night, now: Timestamp, median: Option<u64>, screen: &Screen) -> [String; 3] {
     let settled = night.tasks().filter(|(_, task)| task.is_settled()).count();
@@ -74,8 +68,9 @@ fn foot(night: &Night, now: Timestamp, median: Option<u64>, screen: &Screen) -> 
     let cells = (screen.width / 3).min(BAR);
     let as_u64 = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let limit = night.opening().limits.cost;
-    let limit = if limit.is_zero() { String::new() } else { format!(" of {limit}") };
-    let cost = format!("{}{limit}", cost(&night.spent()));
+    let open = limit.is_zero() || !night.opening().agent.counts_cost();
+    let limit = if open { String::new() } else { format!(" of {limit}") };
+    let cost = format!("{}{limit}", facts::marked(&night.spent()));
     let lasted = u64::try_from(night.lasted(now).as_secs()).unwrap_or(0);
     let first = format!(
         "{}  {settled} of {all} · {}% · {} · {cost}",
@@ -86,18 +81,17 @@ fn foot(night: &Night, now: Timestamp, median: Option<u64>, screen: &Screen) -> 
     [phase(night, now), first, format!("{} · {NAME} stop ends it", left(night, now, median))]
 }
 
-/// About how long it takes yet, in words: what earlier nights or its own tasks took, never beyond its time.
+/// About how long it takes yet, in words: by what its own landed tasks or those of earlier nights took, never beyond
+/// its time. What failed at once says nothing, and an estimate that is exceeded is none.
 fn left(night: &Night, now: Timestamp, median: Option<u64>) -> String {
     let until = u64::try_from(night.deadline().duration_since(now).as_secs()).unwrap_or(0);
     let took = |task: &TaskState| -> u64 {
         let each = task.attempts.iter();
-        each.map(|try_| try_.ended.duration_since(try_.began).as_secs())
-            .map(|seconds| u64::try_from(seconds).unwrap_or(0))
-            .sum()
+        each.map(|try_| u64::try_from(try_.took.as_secs()).unwrap_or(0)).sum()
     };
     let mut own: Vec<u64> = night
         .tasks()
-        .filter(|(_, task)| task.is_settled() && !task.attempts.is_empty())
+        .filter(|(_, task)| task.landed().is_some())
         .map(|(_, task)| took(task))
         .collect();
     own.sort_unstable();
@@ -112,8 +106,11 @@ fn left(night: &Night, now: Timestamp, median: Option<u64>) -> String {
             let rest: u64 = open.iter().map(|task| each.saturating_sub(took(task))).sum();
             let beside = u64::from(night.opening().limits.parallel.max(1));
             let count = u64::try_from(open.len()).unwrap_or(1);
-            let seconds = rest / beside.min(count).max(1);
-            format!("about {} left, at most {}", duration(seconds.min(until)), duration(until))
+            let seconds = (rest / beside.min(count).max(1)).min(until);
+            if seconds == 0 {
+                return format!("at most {} left", duration(until));
+            }
+            format!("about {} left, at most {}", duration(seconds), duration(until))
         }
     }
 }
@@ -146,7 +143,7 @@ fn at(night: &Night, id: &TaskId, task: &TaskState, now: Timestamp) -> String {
     let until = if task.is_settled() { task.last().map_or(now, |last| last.ended) } else { now };
     let seconds = began.map_or(0, |began| until.duration_since(began).as_secs());
     let seconds = u64::try_from(seconds).unwrap_or(0);
-    format!("{:>6}  {:>6}  {state}", duration(seconds), cost(&task.spent()))
+    format!("{:>6}  {:>6}  {state}", duration(seconds), facts::marked(&task.spent()))
 }
 
 /// Each line of a picture as it is on a screen, cut where it ends: nothing of it may scroll.

@@ -79,7 +79,7 @@ fn of(nights: impl Iterator<Item = Night>) -> Option<Figures> {
 /// Of an attempt whose agent came to an end by itself; one that was cut off says nothing.
 fn figure(record: &AttemptRecord) -> Option<(u64, Usd)> {
     record.agent.as_ref()?;
-    let seconds = record.ended.duration_since(record.began).as_secs();
+    let seconds = record.took.as_secs();
     Some((u64::try_from(seconds).unwrap_or(0), record.spent().usd))
 }
 

@@ -37,6 +37,14 @@ fn orders(night: &TestNight, from: usize) -> Vec<String> {
     began.iter().map(|order| order.as_object().unwrap().keys().next().unwrap().clone()).collect()
 }
 
+/// When the first task's last try was over, as `status` says.
+fn over(night: &TestNight) -> String {
+    let output = night.command(&["status", "--json"]).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let tries = status["data"]["night"]["tasks"][0]["attempts"].as_array().unwrap();
+    tries.last().unwrap()["ended"].as_str().unwrap().to_owned()
+}
+
 fn branch(night: &TestNight) -> String {
     night.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads/nightshift/"])
 }
@@ -93,13 +101,14 @@ fn a_mode_a_dependency_and_too_many_lines_are_held_with_their_reasons() {
 fn an_approved_result_lands_as_it_is_with_the_pass_that_it_has() {
     let ran = TestNight::new().task("a", "Add a script").agent(HELD_A).run(&[]).exit(1).landed([]);
     let night = ran.then();
-    let before = night.entries();
+    let (before, ended) = (night.entries(), over(&night));
     let refs = night.git(&["for-each-ref", "--format=%(tree)", "refs/nightshift/attempts"]);
     // No terminal: as in a job, nobody is asked.
     let ran = night.call(&["approve", "a", "--note", "it is a script"]).exit(0).landed(["a"]);
     let ran = ran.says("became executable").says("a: landed: ").holds("src/from_a.txt", "a");
     let night = ran.then();
     assert_eq!(orders(&night, before), ["land", "publish"], "no agent, and no second gate");
+    assert_eq!(over(&night), ended, "its try was over before");
     assert_eq!(night.git(&["rev-parse", &format!("{}^{{tree}}", branch(&night))]), refs);
     let ran = night.call(&["show"]).exit(0).says("LANDED 1");
     let text = ran.pull_request();

@@ -285,7 +285,7 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner, running: 
         let size = tell::size_of(&home.vault, record)
             .map_or("–".to_owned(), |(added, removed)| format!("+{added} −{removed}"));
         let spent = record.spent();
-        let cost = format!("{}{}", if spent.is_estimated() { "≤" } else { "" }, spent.usd);
+        let cost = report::marked(&spent);
         let came = match (&record.setback, &record.gate) {
             (Some(setback), _) => format!("{}; {}", report::why(setback), setback.then.in_words()),
             (None, Some(gate)) if gate.passed() => {
@@ -327,7 +327,7 @@ pub(super) fn tries(home: &Home, state: &TaskState, cleaner: &Cleaner, running: 
 
 /// Milliseconds that a try took, all in all.
 fn millis(record: &AttemptRecord) -> u64 {
-    let millis = record.ended.duration_since(record.began).as_millis();
+    let millis = record.took.as_millis();
     u64::try_from(millis.max(0)).unwrap_or(u64::MAX)
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::{
     budget::Usd,
     report::{
+        facts,
         formats::{End, Sheet, Span, Tally, Work, html::escape},
         line, text,
     },
@@ -225,8 +226,8 @@ pub(super) fn costs(sheet: &Sheet) -> String {
     let mut rows: Vec<(String, String, Usd)> = sheet
         .tasks
         .iter()
-        .filter(|task| !task.spent.is_zero())
-        .map(|task| (fitted(&task.id, 17.0), task.id.clone(), task.spent))
+        .filter(|task| !task.spent.usd.is_zero())
+        .map(|task| (fitted(&task.id, 17.0), task.id.clone(), task.spent.usd))
         .collect();
     rows.sort_by_key(|(_, _, spent)| std::cmp::Reverse(*spent));
     let rest: Vec<_> = rows.split_off(rows.len().min(NAMED));
@@ -303,7 +304,7 @@ pub(super) fn trend(nights: &[Tally]) -> String {
             escape(&night.night),
             night.landed,
             night.tried,
-            night.spent,
+            facts::marked(&night.spent),
             part(night.tried, "total"),
             part(night.landed, "good"),
             145.0 - height(night.tried),

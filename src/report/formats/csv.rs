@@ -9,7 +9,7 @@ use crate::{
 
 /// The names of the columns. New ones are added at the end.
 const COLUMNS: &str = "night,task,title,outcome,try,result,why,model,began,seconds,cost_usd,\
-                       input_tokens,output_tokens,added,removed,commit,tests";
+                       input_tokens,output_tokens,added,removed,commit,tests,cut_off_usd";
 
 /// Writes the table. A task that was never tried has one row without a try, so that none is missing.
 pub fn csv(sheet: &Sheet) -> String {
@@ -47,14 +47,15 @@ fn row(sheet: &Sheet, task: &TaskRow, attempt: Option<&AttemptRow>) -> String {
         cell(why),
         cell(attempt.map_or("", |attempt| attempt.model.as_str())),
         number(attempt.map(|attempt| format!("{:.0}", attempt.span.0))),
-        number(attempt.map(|attempt| attempt.seconds().to_string())),
-        number(attempt.map(|attempt| dollars(attempt.spent))),
+        number(attempt.map(|attempt| attempt.seconds.to_string())),
+        number(attempt.map(|attempt| dollars(attempt.spent.measured()))),
         number(attempt.map(|attempt| attempt.tokens.0.to_string())),
         number(attempt.map(|attempt| attempt.tokens.1.to_string())),
         number(size.map(|(added, _)| added.to_string())),
         number(size.map(|(_, removed)| removed.to_string())),
         cell(attempt.and_then(|attempt| attempt.commit.as_deref()).unwrap_or_default()),
         number(attempt.and_then(|attempt| attempt.tests).map(|tests| tests.to_string())),
+        number(attempt.map(|attempt| dollars(attempt.spent.cut))),
     ];
     cells.join(",") + "\r\n"
 }

@@ -9,6 +9,7 @@ use crate::{
     ids::{NAME, VERSION},
     redact::base64,
     report::{
+        facts,
         formats::{Outcome, Sheet, TaskRow, charts},
         text,
     },
@@ -148,7 +149,7 @@ fn tiles(sheet: &Sheet) -> String {
         .cost_limit
         .as_ref()
         .map_or("cost".to_owned(), |limit| format!("cost, of {limit} at most"));
-    tiles.push((&cost, sheet.spent.to_string()));
+    tiles.push((&cost, facts::marked(&sheet.spent)));
     tiles.push(("time", charts::in_words(sheet.lasted_s * 1000)));
     let tiles: Vec<String> = tiles
         .iter()
@@ -191,7 +192,7 @@ fn task(task: &TaskRow) -> String {
     } else if !task.next.is_empty() {
         happened.push_str(&format!("<span class=\"next dim\">{}</span>", escape(&task.next)));
     }
-    let cost = if task.attempts.is_empty() { String::new() } else { task.spent.to_string() };
+    let cost = if task.attempts.is_empty() { String::new() } else { facts::marked(&task.spent) };
     format!(
         "<tr role=\"row\"><td role=\"cell\" class=\"s\"><span class=\"pill {word}\">{word}</span></td>\
          <td role=\"cell\"><b>{}</b> {}</td>{}{}{}{}</tr>\n",

@@ -84,7 +84,7 @@ fn night_case(xml: &mut Xml, sheet: &Sheet) {
 }
 
 fn task_case(xml: &mut Xml, sheet: &Sheet, task: &TaskRow) {
-    let seconds: i64 = task.attempts.iter().map(AttemptRow::seconds).sum();
+    let seconds: u64 = task.attempts.iter().map(|attempt| attempt.seconds).sum();
     let name = format!("{} {}", task.id, task.title);
     let (class, time) = (class(sheet), format!("{seconds}.000"));
     let attributes = [("name", name.trim_end()), ("classname", &class), ("time", &time)];

@@ -29,7 +29,10 @@ pub fn prometheus(sheet: &Sheet) -> String {
     }
     let seconds = sheet.lasted_s.to_string();
     metric("duration_seconds", "How long the last night took.", &one(seconds));
-    metric("cost_usd", "What the last night cost, in US dollars.", &one(dollars(sheet.spent)));
+    let cost = dollars(sheet.spent.measured());
+    metric("cost_usd", "What the last night cost, in US dollars, as far as measured.", &one(cost));
+    let cut = dollars(sheet.spent.cut);
+    metric("cut_off_usd", "The most that calls without an end can have cost besides.", &one(cut));
     let results: Vec<(String, String)> = Outcome::ALL
         .into_iter()
         .map(|outcome| {

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    budget::Usd,
+    budget::Spend,
     ids::{NAME, TaskId},
     night::{AttemptRecord, BaseGate, Entry, Night, NotStarted, Publication, Stage, TaskState},
     outcome::{Failure, GateReport, StopReason},
@@ -42,7 +42,7 @@ pub struct Tally {
     /// Tasks that landed.
     pub landed: usize,
     /// What it cost.
-    pub spent: Usd,
+    pub spent: Spend,
 }
 
 impl Tally {
@@ -53,7 +53,7 @@ impl Tally {
             night: night.opening().night.to_string(),
             tried,
             landed: night.landed().len(),
-            spent: night.spent().usd,
+            spent: night.spent(),
         }
     }
 }
@@ -85,8 +85,8 @@ pub struct Sheet {
     pub alerts: Vec<String>,
     /// Where the pull request is, where there is one.
     pub url: Option<String>,
-    /// Money, exactly.
-    pub spent: Usd,
+    /// Money, with what of it is estimated.
+    pub spent: Spend,
     /// Money in words, with what is estimated.
     pub spent_words: String,
     /// The night's limit in words; `None` without one.
@@ -175,7 +175,7 @@ pub struct TaskRow {
     /// The last run of the gate, in words.
     pub gate: String,
     /// Money of all attempts.
-    pub spent: Usd,
+    pub spent: Spend,
     /// Every try.
     pub attempts: Vec<AttemptRow>,
     /// What rules said of it: of its words, or of its last try.
@@ -187,12 +187,14 @@ pub struct TaskRow {
 pub struct AttemptRow {
     /// 1 for the first.
     pub number: u32,
-    /// When it began and when the last thing about it was learned.
+    /// When it began and when the last thing about its work was learned.
     pub span: (Timestamp, Timestamp),
+    /// Seconds of this in which a process was at it.
+    pub seconds: u64,
     /// The model that answered, or that was asked for.
     pub model: String,
     /// Money.
-    pub spent: Usd,
+    pub spent: Spend,
     /// Tokens in and out.
     pub tokens: (u64, u64),
     /// Lines added and removed, where it left a candidate.
@@ -203,13 +205,6 @@ pub struct AttemptRow {
     pub tests: Option<u32>,
     /// What went wrong: a word for machines, and a line for people. `None` where nothing did.
     pub trouble: Option<(String, String)>,
-}
-
-impl AttemptRow {
-    /// Seconds from its beginning to the last thing about it.
-    pub fn seconds(&self) -> i64 {
-        self.span.1.duration_since(self.span.0).as_secs().max(0)
-    }
 }
 
 /// What a rule said.
@@ -287,7 +282,7 @@ pub fn sheet(source: Source<'_>) -> Sheet {
             commit: None,
             size: None,
             gate: String::new(),
-            spent: Usd::ZERO,
+            spent: Spend::default(),
             attempts: Vec::new(),
             findings,
         }
@@ -313,9 +308,12 @@ pub fn sheet(source: Source<'_>) -> Sheet {
             Publication::Done { url, .. } => Some(clean(url)),
             Publication::Open | Publication::Failed { .. } => None,
         },
-        spent: night.spent().usd,
+        spent: night.spent(),
         spent_words: facts::spent(night),
-        cost_limit: (!limit.is_zero() && !opening.agent.subscription).then(|| limit.to_string()),
+        cost_limit: (!limit.is_zero()
+            && opening.agent.counts_cost()
+            && !opening.agent.subscription)
+            .then(|| limit.to_string()),
         tests: tests(night),
         tasks,
         decisions: decisions(night, clean),
@@ -397,7 +395,7 @@ fn row(
         commit: task.landed().map(|candidate| candidate.commit.short().to_owned()),
         size: candidate.map(|candidate| (candidate.stat.added, candidate.stat.removed)),
         gate: last.and_then(|record| record.gate.as_ref()).map_or(String::new(), gate_in_words),
-        spent: task.spent().usd,
+        spent: task.spent(),
         attempts: task.attempts.iter().map(|record| attempt(record, clean)).collect(),
         findings: last
             .map(|record| record.findings().map(|said| finding(said, clean)).collect())
@@ -483,8 +481,9 @@ fn attempt(record: &AttemptRecord, clean: &dyn Fn(&str) -> String) -> AttemptRow
     AttemptRow {
         number: record.number,
         span: (record.began, record.ended),
+        seconds: u64::try_from(record.took.as_secs()).unwrap_or(0),
         model: clean(answered.or(record.model.as_deref()).unwrap_or_default()),
-        spent: spent.usd,
+        spent,
         tokens: (spent.input_tokens, spent.output_tokens),
         size: candidate.map(|candidate| (candidate.stat.added, candidate.stat.removed)),
         commit: candidate.map(|candidate| candidate.commit.short().to_owned()),

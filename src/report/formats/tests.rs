@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    budget::Usd,
+    budget::{Spend, Usd},
     ids::{AttemptId, TaskId},
     policy::Verdict,
 };
@@ -26,12 +26,17 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_226_400 + second).unwrap()
 }
 
+fn dollars(usd: f64) -> Spend {
+    Spend { usd: Usd::from_dollars(usd), ..Spend::default() }
+}
+
 fn attempt(number: u32, from: i64, to: i64, trouble: Option<&str>) -> AttemptRow {
     AttemptRow {
         number,
         span: (at(from), at(to)),
         model: "opus".into(),
-        spent: Usd::from_dollars(0.25),
+        seconds: u64::try_from(to - from).unwrap(),
+        spent: dollars(0.25),
         tokens: (1_000, 200),
         size: trouble.is_none().then_some((40, 9)),
         commit: trouble.is_none().then(|| "9b1e7d2".into()),
@@ -142,7 +147,7 @@ fn full() -> Sheet {
         running: false,
         alerts: vec![HOSTILE.into()],
         url: Some("https://github.com/acme/x/pull/1?a=\"b\"&c".into()),
-        spent: Usd::from_dollars(1.75),
+        spent: dollars(1.75),
         spent_words: "$1.75".into(),
         cost_limit: Some("$5.00".into()),
         tests: (Some(214), Some(221)),
@@ -156,7 +161,7 @@ fn full() -> Sheet {
                 night: format!("2026-11-{day:02}-2"),
                 tried: 7,
                 landed: day % 8,
-                spent: Usd::from_dollars(1.0),
+                spent: dollars(1.0),
             })
             .collect(),
     }

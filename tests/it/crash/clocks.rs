@@ -101,6 +101,69 @@ fn the_nights_time_counts_sleep_and_not_a_clock_that_is_set() {
     }
 }
 
+#[test]
+fn hours_between_two_processes_are_nobodys_time() {
+    let mut night = Night::open(opening(1, 3));
+    let end = night.deadline();
+    let over = || Event::Ended { reason: None, exit: 1 };
+    let only = || Event::StopAsked { reason: StopReason::OnlyLanding };
+    let again = || Event::Restarted { charges: Vec::new() };
+    let told = [
+        (10, over(), 10),
+        // A decision of the next morning.
+        (30_000, only(), 10),
+        (30_001, again(), 10),
+        (30_005, over(), 14),
+        // One that was cut off, and one after it.
+        (40_000, only(), 14),
+        (40_003, Event::StopAsked { reason: StopReason::Time }, 17),
+        (50_000, only(), 17),
+        (50_000, again(), 17),
+        (50_002, over(), 19),
+        (60_000, again(), 19),
+        (60_001, over(), 20),
+    ];
+    for (second, event, lasted) in told {
+        night.apply(at(second), event).unwrap();
+        assert_eq!(night.lasted(at(second)).as_secs(), lasted, "at {second}");
+    }
+    assert_eq!(night.lasted(at(99_999)).as_secs(), 20, "nobody is at it");
+    assert_eq!(night.deadline(), end + SignedDuration::from_secs(60_001 - 20));
+}
+
+#[test]
+fn what_is_held_back_for_a_command_is_nobodys_cost() {
+    let spent = |command: Option<Vec<String>>| {
+        let (journal, _) = night(1);
+        let Event::Opened(opening) = &journal[0].event else { panic!("no opening") };
+        let mut opening = (**opening).clone();
+        opening.agent.command = command;
+        let mut night = Night::open(opening);
+        for entry in &journal[1..] {
+            night.apply(entry.at, entry.event.clone()).unwrap();
+        }
+        for second in 1.. {
+            let now = at(100 + second);
+            let command = night.due(now).remove(0);
+            night.apply(now, Event::Began(command.clone())).unwrap();
+            match command {
+                Command::CheckBase { commit, tree } => {
+                    let report = report(&commit, &tree, true, None);
+                    night.apply(now, Event::BaseChecked { report }).unwrap();
+                }
+                Command::RunAgent { budget, .. } => {
+                    assert!(!budget.is_zero());
+                    return night.spent();
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        unreachable!("an agent is started")
+    };
+    assert!(spent(None).is_estimated());
+    assert_eq!(spent(Some(vec!["a".to_owned()])), Spend::default());
+}
+
 /// A night that has begun; the first orders of agents, by their tasks.
 fn first(change: impl FnOnce(&mut Opening)) -> Vec<String> {
     let mut opening = opening(3, 3);
