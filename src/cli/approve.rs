@@ -262,8 +262,8 @@ fn landed(night: &Night, task: &TaskId) -> Answer {
     let answer = if let Some(candidate) = state.and_then(|state| state.landed()) {
         let why = format!("{} on {}", candidate.commit.short(), id.branch());
         Answer::new(task, Outcome::Landed, why)
-    } else if let Some(setback) = state.and_then(|state| state.failed()) {
-        let why = text::inline_plain(&report::why(setback));
+    } else if let Some((state, setback)) = state.and_then(|state| Some((state, state.failed()?))) {
+        let why = text::inline_plain(&report::why_of(state, setback));
         Answer::new(task, Outcome::Failed, why).help(format!(
             "its work is kept: {NAME} show {id}/{task}; {NAME} retry '{task}' has it made anew, and {NAME} approve \
              tries this one again"

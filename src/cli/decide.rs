@@ -246,7 +246,8 @@ pub(super) fn look(home: &Home, name: &Named) -> Result<Look, Refused> {
     let answer = if state.landed().is_some() {
         Answer::new(task, Outcome::Nothing, format!("it landed in night {id}"))
     } else if let Some(setback) = state.failed().or(state.parked()) {
-        let why = format!("it is not held: {}", text::inline_plain(&report::why(setback)));
+        let why =
+            format!("it is not held: {}", text::inline_plain(&report::why_of(state, setback)));
         Answer::new(task, Outcome::Refused, why).help(format!("{NAME} show {id}/{task}"))
     } else {
         let why = format!("it has no finished result in night {id}");

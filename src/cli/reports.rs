@@ -24,7 +24,7 @@ use crate::{
         self,
         formats::{self, Format, Sheet, Source, Tally},
     },
-    runner::{home::Home, places::Surroundings, refused::Refused},
+    runner::{hands, home::Home, places::Surroundings, refused::Refused},
 };
 
 /// Nights that a report compares, its own included.
@@ -145,7 +145,9 @@ pub(super) fn render(
             envelope("show", &show::task_data(home, found, task, cleaner)) + "\n"
         }
         (Format::Markdown, None) => {
-            let request = report::pull_request(&found.night);
+            let redact = |log: &str| cleaner.redacted(log.as_bytes());
+            let logs = hands::quoted_logs(&found.night, &found.places, &redact);
+            let request = report::pull_request_with(&found.night, &logs);
             let [title, body] =
                 [request.title, request.body].map(|text| cleaner.redacted(text.as_bytes()));
             formats::markdown(&title, &body)

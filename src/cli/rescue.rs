@@ -112,7 +112,8 @@ fn state(night: &Night, attempt: &AttemptId, record: &AttemptRecord) -> String {
     let task = night.task(&attempt.task);
     let last = task.and_then(|task| task.last()).is_some_and(|last| last.number == attempt.number);
     if let Some(setback) = &record.setback {
-        format!("it did not land: {}", report::why(setback))
+        let why = task.map_or_else(|| report::why(setback), |task| report::why_of(task, setback));
+        format!("it did not land: {why}")
     } else if last && task.is_some_and(|task| task.landed().is_some()) {
         format!("it landed on {}", night.opening().night.branch())
     } else if last && task.is_some_and(|task| task.held().is_some()) {

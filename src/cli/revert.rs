@@ -342,8 +342,8 @@ fn taken_back(night: &Night, task: &TaskId) -> Answer {
             (Outcome::Reverted, format!("{commit} takes it from {base}"))
         };
         Answer::new(task, outcome, why).help(format!("review and merge {place}"))
-    } else if let Some(setback) = state.and_then(|state| state.failed()) {
-        let why = text::inline_plain(&report::why(setback));
+    } else if let Some((state, setback)) = state.and_then(|state| Some((state, state.failed()?))) {
+        let why = text::inline_plain(&report::why_of(state, setback));
         if setback.failure == Failure::NothingLeft {
             return Answer::new(task, Outcome::Nothing, why).of(night);
         }
@@ -381,8 +381,9 @@ fn landed_again(night: &Night, task: &TaskId) -> Answer {
     let answer = if let Some(candidate) = state.and_then(|state| state.landed()) {
         let why = format!("again, {} on {}", candidate.commit.short(), id.branch());
         Answer::new(task, Outcome::Landed, why)
-    } else if let Some(setback) = state.and_then(|state| state.failed()) {
-        let why = format!("without the other it {}", text::inline_plain(&report::why(setback)));
+    } else if let Some((state, setback)) = state.and_then(|state| Some((state, state.failed()?))) {
+        let why =
+            format!("without the other it {}", text::inline_plain(&report::why_of(state, setback)));
         let help = format!("its work stays kept: {NAME} show {id}/{task}");
         Answer::new(task, Outcome::Failed, why).help(help)
     } else if let Some(record) = state.filter(|s| s.held().is_some()).and_then(|s| s.last()) {

@@ -253,7 +253,7 @@ pub(super) fn task_json(
         "why": task
             .failed()
             .or(task.parked())
-            .map(|setback| cleaner.line(&report::why(setback))),
+            .map(|setback| cleaner.line(&report::why_of(task, setback))),
         "held": held_json(found, id, task, cleaner),
         "questions": questions,
         "answer": report::answer_lines(&questions),

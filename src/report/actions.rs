@@ -114,7 +114,7 @@ pub fn annotations(night: &Night) -> Vec<String> {
     let at = |id: &TaskId| tasks.clone().find(|task| task.id() == id).map(|task| task.task().line);
     for (id, task) in night.tasks() {
         let Some(setback) = task.failed() else { continue };
-        let message = format!("{}: {}", title(night, id), line::why(setback));
+        let message = format!("{}: {}", title(night, id), line::why_of(task, setback));
         add("error", at(id), format!("{id} failed"), message);
     }
     for (id, task) in night.tasks() {

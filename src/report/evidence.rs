@@ -1,13 +1,44 @@
 //! The folded parts of the pull request: what was checked besides the gate, each run's evidence, why a task failed,
 //! what it cost. For whoever wants to check a claim; nobody has to open them.
 
+use std::collections::BTreeMap;
+
 use crate::{
     ids::{NAME, TaskId},
-    night::{AttemptRecord, Night, TaskState},
-    outcome::{Failure, GateReport},
+    night::{AttemptRecord, Night, Setback, TaskState},
+    outcome::{Failure, GateReport, StepReport},
     policy::{TestDelta, Verdict},
     report::{facts, gates, line, not_landed::refusal_cell, plural, text},
 };
+
+/// Logs of the gate, by their place in the night's directory: their ends are quoted. Without secrets.
+pub type Logs = BTreeMap<String, String>;
+
+/// Lines of a red step's log that are quoted, and characters of these.
+const LOG: (usize, usize) = (30, 2_000);
+/// Characters of a broken rule's limit.
+const LIMIT: usize = 200;
+
+/// The logs whose ends a night's pull request quotes.
+pub fn quoted_logs(night: &Night) -> Vec<&str> {
+    let reports = night.tasks().filter_map(|(_, task)| red_gate(task));
+    reports.flat_map(red_steps).map(|step| step.log.as_str()).collect()
+}
+
+/// The gate's run that a task failed at, also where a later attempt only made the same again.
+fn red_gate(task: &TaskState) -> Option<&GateReport> {
+    if let Failure::Gate(report) = &cause(task)?.failure { Some(report) } else { None }
+}
+
+/// What was wrong with a failed task's work.
+fn cause(task: &TaskState) -> Option<&Setback> {
+    let setback = task.failed()?;
+    Some(line::behind(task, setback).unwrap_or(setback))
+}
+
+fn red_steps(report: &GateReport) -> impl Iterator<Item = &StepReport> {
+    report.steps.iter().filter(|step| step.blocks())
+}
 
 pub(super) fn guards(night: &Night) -> String {
     let opening = night.opening();
@@ -184,9 +215,13 @@ pub(super) fn evidence(night: &Night) -> String {
         rows.push_str(&format!("\nProof of the gate: {}.\n", text::inline(&gates::canary(proof))));
     }
     let branch = opening.night.branch();
+    let (fetch, tip) = match opening.publish.remote {
+        Some(_) if opening.publish.push => (format!("git fetch origin {branch} && "), "FETCH_HEAD"),
+        Some(_) | None => (String::new(), branch.as_str()),
+    };
     let check = format!(
-        "\nCheck it yourself, without trusting this text:\n\n```sh\ngit fetch origin {branch} && git log \
-         --format='%h %T %(trailers:key=Nightshift-Tree,valueonly,separator=)' {}..FETCH_HEAD | awk \
+        "\nCheck it yourself, without trusting this text:\n\n```sh\n{fetch}git log \
+         --format='%h %T %(trailers:key=Nightshift-Tree,valueonly,separator=)' {}..{tip} | awk \
          '$2!=$3{{bad=1;print \"not gated:\",$1}} END{{exit bad}}'\n{NAME} verify {}   # the receipts too; --rerun runs the gate again on each tree\n```\n\n\
          Gate id `{}`.\n",
         opening.base.commit.short(),
@@ -223,8 +258,13 @@ fn in_shell(word: &str) -> String {
     format!("'{}'", text::inline_plain(word).replace('\'', "'\\''"))
 }
 
-pub(super) fn failure_details(night: &Night, id: &TaskId, task: &TaskState) -> Option<String> {
-    let setback = task.failed()?;
+pub(super) fn failure_details(
+    night: &Night,
+    id: &TaskId,
+    task: &TaskState,
+    logs: &Logs,
+) -> Option<String> {
+    let cause = cause(task)?;
     let mut inside = String::from("| try | agent | size | what happened |\n|-:|--:|--:|---|\n");
     for record in &task.attempts {
         let size = record
@@ -240,18 +280,28 @@ pub(super) fn failure_details(night: &Night, id: &TaskId, task: &TaskState) -> O
             text::inline(&what)
         ));
     }
-    if let Failure::Refused(refusals) = &setback.failure {
+    if let Failure::Refused(refusals) = &cause.failure {
         inside.push_str("\nRules that the last try broke:\n\n");
         for refusal in refusals.iter().take(20) {
             inside.push_str(&format!(
                 "- {}: saw {}\n",
-                refusal_cell(refusal),
+                refusal_cell(refusal, LIMIT),
                 text::code(&text::head(&refusal.value, 200))
             ));
         }
     }
-    if let Failure::Gate(report) = &setback.failure {
+    if let Some(report) = red_gate(task) {
         inside.push_str(&format!("\nThe gate's last run:\n\n{}\n", text::fence(&red_run(report))));
+        for step in red_steps(report) {
+            let Some(log) = logs.get(&step.log).filter(|log| !log.trim().is_empty()) else {
+                continue;
+            };
+            inside.push_str(&format!(
+                "\nThe end of the log of {}:\n\n{}\n",
+                text::code(&step.name),
+                text::fence(&end_of(log))
+            ));
+        }
     }
     let words = task.last().and_then(|r| r.agent.as_ref()).and_then(|r| r.last_words.as_deref());
     if let Some(words) = words.filter(|words| !words.trim().is_empty()) {
@@ -281,6 +331,16 @@ fn red_run(report: &GateReport) -> String {
         lines.push(format!("and {} more failed", failing.len() - NAMED));
     }
     lines.join("\n")
+}
+
+/// The last lines of a log.
+fn end_of(log: &str) -> String {
+    let (most, characters) = LOG;
+    // What moves a terminal's cursor takes no room.
+    let log = text::plain(log);
+    let lines: Vec<&str> = log.trim_end().lines().collect();
+    let shown = &lines[lines.len().saturating_sub(most)..];
+    text::tail(&shown.join("\n"), characters)
 }
 
 fn kept_line(night: &Night, id: &TaskId, record: &AttemptRecord) -> String {

@@ -8,6 +8,7 @@ use crate::{
     ids::{NAME, TaskId},
     night::{AttemptRecord, Closing, Night, Setback, TaskState, Then, Trigger, decided},
     outcome::{AgentEnd, Failure, StopReason},
+    policy::{Freed, Refusal, Verdict, rule},
     prompt::{Decision, Level},
     report::text,
 };
@@ -27,6 +28,22 @@ pub fn why_held(record: &AttemptRecord) -> String {
 /// last.
 pub fn decide(selector: &str) -> [String; 2] {
     [format!("{NAME} approve {selector}"), format!("{NAME} reject {selector} --reason '…'")]
+}
+
+/// What to do about a rule that said no to a task: its own help, and how a person approves. What is to be typed stands
+/// in backticks.
+pub fn remedy(task: &TaskId, refusal: &Refusal) -> Option<String> {
+    let approve = format!("`{NAME} approve '{task}'`");
+    let by_approval = rule(&refusal.rule).is_some_and(|rule| rule.freed == Freed::ByApproval)
+        && refusal.verdict == Verdict::Ask;
+    match (&refusal.help, by_approval) {
+        (None, false) => None,
+        (None, true) => Some(approve),
+        (Some(help), true) => {
+            Some(help.replace("approve it", &approve).replace("approve the task", &approve))
+        }
+        (Some(help), false) => Some(help.clone()),
+    }
 }
 
 /// Why a task that needs another one was not started.

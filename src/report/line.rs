@@ -3,7 +3,7 @@
 
 use crate::{
     ids::AttemptId,
-    night::{Command, Entry, Event, Gap, Night, Setback, Then, Trigger},
+    night::{Command, Entry, Event, Gap, Night, Setback, TaskState, Then, Trigger},
     outcome::{AgentEnd, Failure, GateReport, StopReason},
     report::{facts, gates, text},
 };
@@ -260,10 +260,31 @@ fn until(setback: &Setback) -> String {
 /// Why an attempt did not work, in one line.
 pub fn why(setback: &Setback) -> String {
     let same = match setback.same_as {
+        Some(_) if matches!(setback.failure, Failure::NoProgress { .. }) => {
+            ": no further try".to_owned()
+        }
         Some(number) => format!(" (the same as in try {number}: no further try)"),
         None => String::new(),
     };
     format!("{}{same}", failure(&setback.failure))
+}
+
+/// Why a task came to nothing, in one line: where an attempt only made again what an earlier one had made, first what
+/// was wrong with that.
+pub fn why_of(task: &TaskState, setback: &Setback) -> String {
+    let Some(first) = behind(task, setback) else { return why(setback) };
+    let again = task.attempts.iter().rfind(|record| record.setback.as_ref() == Some(setback));
+    let again = again.map_or("another try".to_owned(), |record| format!("try {}", record.number));
+    format!(
+        "{}; {again} made exactly the same, so there was no further one",
+        failure(&first.failure)
+    )
+}
+
+/// What was wrong with the work that an attempt made again; `None` where it made something else.
+pub fn behind<'t>(task: &'t TaskState, setback: &Setback) -> Option<&'t Setback> {
+    let Failure::NoProgress { like } = setback.failure else { return None };
+    task.attempts.iter().find(|record| record.number == like)?.setback.as_ref()
 }
 
 /// What went wrong, in one line.

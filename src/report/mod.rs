@@ -28,17 +28,20 @@ pub mod text;
 mod watch;
 
 pub use commit::Message;
+pub use evidence::{Logs, quoted_logs};
 pub use facts::{
     agent_notes, answer_lines, approvals, branch_moved, closed, decide, decisions,
     decisions_in_words, marked, moment, needs, questions, recovered_from, recoveries,
-    recoveries_in_words, spent, spent_on, tries, unpublished, why_held,
+    recoveries_in_words, remedy, spent, spent_on, tries, unpublished, why_held,
 };
 pub use gates::{canary, excused, flaky, flaky_in_words, test_proof};
 pub use history::NightFigures;
-pub use line::{Feedback, agent_end, failure, feedback, line, red, seconds, stop_reason, why};
+pub use line::{
+    Feedback, agent_end, behind, failure, feedback, line, red, seconds, stop_reason, why, why_of,
+};
 pub use moved::{BaseNow, on_top};
 pub use progress::{at_work, heartbeat, phase, progress};
-pub use pull_request::{PullRequest, job_summary, marker, pull_request};
+pub use pull_request::{PullRequest, job_summary, marker, pull_request, pull_request_with};
 pub use screen::{Screen, UNKNOWN_WIDTH, column};
 pub use summary::summary;
 pub use watch::{framed, picture};

@@ -1,6 +1,6 @@
 //! The night as a picture: who worked at what and when, in the language that GitHub draws (mermaid).
 //!
-//! Holds names of tasks alone, as letters and digits: nothing in it can be a directive or a link.
+//! Holds names of tasks alone, as letters and digits behind a word of ours: nothing in it can be a directive or a link.
 
 use jiff::Timestamp;
 
@@ -28,7 +28,7 @@ pub(super) fn night_picture(night: &Night) -> String {
             bars.push(Bar {
                 from: record.began,
                 to: record.ended.max(record.began),
-                name: text::name(&format!("{id}.{}", record.number)),
+                name: bar_name(id.as_str(), record.number),
                 landed: task.landed().is_some() && is_last(task, record),
             });
         }
@@ -58,6 +58,12 @@ pub(super) fn night_picture(night: &Night) -> String {
     details("The night as a picture", &inside)
 }
 
+/// A bar's name. The word before it keeps an id that is a date or a word of the picture's language from being read as
+/// one, which would break the whole picture.
+fn bar_name(id: &str, number: u32) -> String {
+    format!("task {}", text::name(&format!("{id}.{number}")))
+}
+
 fn is_last(task: &TaskState, record: &AttemptRecord) -> bool {
     task.last().is_some_and(|last| last.number == record.number)
 }
@@ -78,6 +84,16 @@ fn lanes(bars: Vec<Bar>) -> Vec<Vec<Bar>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_begins_with_what_the_language_of_the_picture_knows() {
+        for id in ["2026-11-21", "gantt", "topAxis", "section", "title", "done", "click", "%%{init"]
+        {
+            let name = bar_name(id, 1);
+            assert!(name.starts_with("task ") && name.ends_with(".1"), "{name}");
+            assert!(!name.contains([':', ';', ',', '#', '%', '{', '\n']), "{name}");
+        }
+    }
 
     #[test]
     fn work_at_the_same_time_is_of_two_workers() {

@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// Characters of a rule's limit in the table.
+const LIMIT: usize = 40;
+
 /// Where a text is read, and so what can be done there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -89,12 +92,18 @@ fn why_and_next(
                 (false, true) => format!("its work is kept: {}", show()),
                 (false, false) => format!("see what it said: {}", show()),
             };
-            (format!("{tries}: {}", text::inline(&text::head(&line::why(setback), 300))), next)
+            (
+                format!(
+                    "{tries}: {}",
+                    text::inline(&text::head(&line::why_of(task, setback), 300))
+                ),
+                next,
+            )
         }
         Stage::Held(_) => {
             let objections = task.last().map(AttemptRecord::objections).unwrap_or_default();
             let why: Vec<String> =
-                objections.iter().take(3).map(|refusal| refusal_cell(refusal)).collect();
+                objections.iter().take(3).map(|refusal| refusal_cell(refusal, LIMIT)).collect();
             let [approve, reject] = facts::decide(&format!("{}/{id}", night.opening().night));
             (
                 format!("ready, and waits for you: {}", why.join("; ")),
@@ -133,15 +142,31 @@ fn whose_turn(night: &Night) -> String {
 }
 
 fn refused_why_and_next(night: &Night, refused: &RefusedTask) -> (String, String) {
-    let why: Vec<String> = refused.refusals.iter().take(3).map(refusal_cell).collect();
-    let help = refused.refusals.iter().find_map(|refusal| refusal.help.as_deref());
-    let help = help.map_or_else(|| "edit the task, or leave it".to_owned(), text::inline);
+    let why: Vec<String> =
+        refused.refusals.iter().take(3).map(|refusal| refusal_cell(refusal, LIMIT)).collect();
+    let help = refused.refusals.iter().find_map(|refusal| facts::remedy(&refused.id, refusal));
+    let help = help.map_or_else(|| "edit the task, or leave it".to_owned(), |help| typed(&help));
     let next = format!("{help} ({})", place_in_plan(night, refused.line));
     let word = match refused.verdict {
         Verdict::Refuse => "refused before the start",
         Verdict::Ask | Verdict::Report => "waits for you",
     };
     (format!("{word}: {}", why.join("; ")), next)
+}
+
+/// A sentence with what is to be typed in backticks, for a cell.
+fn typed(help: &str) -> String {
+    let parts = help.split('`').enumerate().map(|(at, part)| match (at % 2, part) {
+        (_, "") => String::new(),
+        (1, part) => text::code(part),
+        (_, part) => {
+            // The escaped part keeps the spaces that stand between it and what is typed.
+            let [before, after] = [part.starts_with(' '), part.ends_with(' ')]
+                .map(|space| if space { " " } else { "" });
+            format!("{before}{}{after}", text::inline(part))
+        }
+    });
+    parts.collect::<String>().trim().to_owned()
 }
 
 /// Why a task was refused, in one plain line.
@@ -183,14 +208,14 @@ fn in_url(path: &str) -> String {
     encoded
 }
 
-/// A rule's "no" in a sentence or a cell.
-pub(super) fn refusal_cell(refusal: &Refusal) -> String {
+/// A rule's "no" in a sentence or a cell, with so many characters of its limit, which may be a long list of words.
+pub(super) fn refusal_cell(refusal: &Refusal, limit: usize) -> String {
     format!(
         "rule {} ({}), {}; limit {} ({})",
         text::code(&refusal.rule),
         format!("{:?}", refusal.severity).to_lowercase(),
         text::inline(&text::head(&refusal.message, 300)),
-        text::inline(&text::head(&refusal.limit, 200)),
+        text::inline(&text::head(&refusal.limit, limit)),
         text::inline(&refusal.origin.to_string()),
     )
 }

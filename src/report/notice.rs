@@ -245,7 +245,8 @@ impl Told {
                     let times = state.attempts.len();
                     let times =
                         if times == 1 { "once".to_owned() } else { format!("{times} times") };
-                    let why = text::head(&text::inline_plain(&line::why(setback)), QUOTED);
+                    let why =
+                        text::head(&text::inline_plain(&line::why_of(state, setback)), QUOTED);
                     format!(" {task} failed {times}: {why}.")
                 });
                 format!(

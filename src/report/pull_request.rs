@@ -10,7 +10,7 @@ use crate::{
     policy::{Inspection, Refusal, Verdict},
     prompt::{Decision, Level},
     report::{
-        evidence::{cost, details, drop_or_stop, evidence, failure_details, guards},
+        evidence::{Logs, cost, details, drop_or_stop, evidence, failure_details, guards},
         facts, first_screen, line,
         night_picture::night_picture,
         not_landed::{Place, not_landed},
@@ -41,13 +41,22 @@ pub fn marker(night: &NightId) -> String {
     format!("<!-- {NAME} v=1 night={night} -->")
 }
 
-/// Builds the pull request for the night as it stands.
+/// Builds the pull request for the night as it stands, without a word of any log.
 pub fn pull_request(night: &Night) -> PullRequest {
+    pull_request_with(night, &Logs::new())
+}
+
+/// The same with the ends of the logs that [`quoted_logs`](crate::report::quoted_logs) names, where they are there.
+pub fn pull_request_with(night: &Night, logs: &Logs) -> PullRequest {
     let mut body = marker(&night.opening().night);
     body.push('\n');
     let room = MOST - body.chars().count();
-    let (text, rest) =
-        fitted(sections(night, Place::PullRequest), &footer(), room, "The comment below has it");
+    let (text, rest) = fitted(
+        sections(night, Place::PullRequest, logs),
+        &footer(),
+        room,
+        "The comment below has it",
+    );
     body.push_str(&text);
     let waits = waits_for_a_person(night);
     let draft = waits || night.opening().publish.draft;
@@ -59,7 +68,8 @@ pub fn job_summary(night: &Night, most: usize) -> String {
     let heading = format!("### {}\n\n", text::inline(&title_of(night)));
     let room = most - heading.chars().count();
     let elsewhere = format!("`{NAME} show` has it");
-    let (body, _) = fitted(sections(night, Place::JobSummary), &footer(), room, &elsewhere);
+    let (body, _) =
+        fitted(sections(night, Place::JobSummary, &Logs::new()), &footer(), room, &elsewhere);
     format!("{heading}{body}")
 }
 
@@ -86,7 +96,7 @@ fn footer() -> String {
 }
 
 /// The parts of a report with a name for each, the most important first.
-fn sections(night: &Night, place: Place) -> Vec<(String, String)> {
+fn sections(night: &Night, place: Place, logs: &Logs) -> Vec<(String, String)> {
     let mut sections = Vec::new();
     let mut add = |name: &str, text: String| sections.push((name.to_owned(), text));
     add("what is taken back", takes_back(night));
@@ -104,7 +114,7 @@ fn sections(night: &Night, place: Place) -> Vec<(String, String)> {
     add("evidence", evidence(night));
     add("drop or stop", drop_or_stop(night));
     for (id, task) in night.tasks() {
-        if let Some(why) = failure_details(night, id, task) {
+        if let Some(why) = failure_details(night, id, task, logs) {
             add(&format!("why {} failed", text::inline(id.as_str())), why);
         }
     }
@@ -197,7 +207,7 @@ fn waits_for_a_person(night: &Night) -> bool {
 
 /// What runs by itself, before anything else: some of it runs when the branch is only opened.
 fn runs_code(night: &Night) -> String {
-    let rows = findings(night, &|finding| Inspection::runs_code(finding));
+    let rows = findings(night, &|finding| Inspection::runs_code(finding)).concat();
     if rows.is_empty() {
         return String::new();
     }
@@ -213,16 +223,17 @@ fn reported(night: &Night) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    format!("\n**Worth a look**\n\n| task | where | what a rule saw |\n|---|---|---|\n{rows}")
+    let head = "| task | where | what a rule saw |\n|---|---|---|\n";
+    format!("\n**Worth a look**\n\n{}", first_screen::folded(head, &rows, "finding"))
 }
 
 /// Rows of a table of what rules said of landed work and did not stop.
-fn findings(night: &Night, wanted: &dyn Fn(&Refusal) -> bool) -> String {
-    let mut rows = String::new();
+fn findings(night: &Night, wanted: &dyn Fn(&Refusal) -> bool) -> Vec<String> {
+    let mut rows = Vec::new();
     for (id, task) in night.tasks().filter(|(_, task)| task.landed().is_some()) {
         let said = task.last().into_iter().flat_map(AttemptRecord::findings);
         for finding in said.filter(|finding| wanted(finding)) {
-            rows.push_str(&format!(
+            rows.push(format!(
                 "| **{}** | {} | {} ({}) |\n",
                 text::inline(id.as_str()),
                 text::code(&text::head(&finding.value, 200)),

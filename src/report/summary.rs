@@ -140,9 +140,9 @@ fn failed(night: &Night, screen: &Screen, lines: &mut Vec<String>) {
     let tries: Vec<String> =
         failed.iter().map(|(id, task, _)| facts::tries(night, id, task)).collect();
     let wide = widest(tries.iter());
-    for ((id, _, setback), tries) in failed.iter().zip(&tries) {
+    for ((id, task, setback), tries) in failed.iter().zip(&tries) {
         lines.push(row("FAIL", id, title(night, id), tries, wide, screen));
-        lines.push(format!("        {}", text::inline_plain(&line::why(setback))));
+        lines.push(format!("        {}", text::inline_plain(&line::why_of(task, setback))));
         lines.push(format!("        {NAME} show '{id}'"));
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     outcome::StopReason,
     plan::{self, SectionWords},
     process::Stop,
+    report,
     runner::{
         base, clock,
         hands::draft,
@@ -198,7 +199,7 @@ fn pull_request(
         return Err("the remote is not at GitHub any more".to_owned());
     };
     let forge = access.forge().map_err(|problem| problem.to_string())?;
-    let draft = draft(night);
+    let draft = draft(night, &report::Logs::new());
     look::at_once(forge.ended(&draft))?.map_err(|problem| problem.to_string())
 }
 

@@ -324,7 +324,7 @@ fn of(home: &Home, base: Option<&CommitId>) -> Vec<(Timestamp, Key, Option<Word>
             } else if state.held().is_some() || state.is_approved() {
                 Some(Earlier::Held { why: report::why_held(last) })
             } else if let Some(setback) = state.failed() {
-                Some(Earlier::Failed { why: report::why(setback) })
+                Some(Earlier::Failed { why: report::why_of(state, setback) })
             } else if let Some(setback) = state.parked() {
                 let (why, answer) = asked(setback);
                 Some(Earlier::Asked { why, answer })

@@ -120,11 +120,17 @@ pub(super) struct Work<'a> {
 
 impl Brief {
     /// The part of the night that `command` needs.
-    pub fn of(night: &Night, opening: &Arc<Opening>, command: &Command) -> Brief {
+    /// `logs` are quoted where the night is published.
+    pub fn of(
+        night: &Night,
+        opening: &Arc<Opening>,
+        command: &Command,
+        logs: &report::Logs,
+    ) -> Brief {
         let attempt = command.attempt();
         let task = attempt.and_then(|attempt| night.task(&attempt.task));
         let publish = matches!(command, Command::Publish { .. });
-        let draft = publish.then(|| draft(night));
+        let draft = publish.then(|| draft(night, logs));
         let receipts = if let Command::Land { attempt, .. } = command {
             Receipt::of(night, &attempt.task).into_iter().collect()
         } else if publish {
@@ -152,9 +158,27 @@ impl Brief {
     }
 }
 
+/// The ends of the logs that a night's report quotes. `redact` takes secrets out, before anything is cut where one
+/// could be cut in two.
+pub fn quoted_logs(
+    night: &Night,
+    places: &NightPlaces,
+    redact: &dyn Fn(&str) -> String,
+) -> report::Logs {
+    /// Bytes of a log's end: more than a report quotes, so that what is cut here is not in it.
+    const END: usize = 64 * 1024;
+    let logs = report::quoted_logs(night).into_iter().filter_map(|log| {
+        // A log that is gone is not quoted, and the report says all the rest.
+        let bytes = std::fs::read(places.directory().join(log)).ok()?;
+        let end = &bytes[bytes.len().saturating_sub(END)..];
+        Some((log.to_owned(), redact(&String::from_utf8_lossy(end))))
+    });
+    logs.collect()
+}
+
 /// The night's pull request as it would be published now.
-pub(super) fn draft(night: &Night) -> PullRequestDraft {
-    let text = report::pull_request(night);
+pub(super) fn draft(night: &Night, logs: &report::Logs) -> PullRequestDraft {
+    let text = report::pull_request_with(night, logs);
     let opening = night.opening();
     let told = |(id, candidate): (&TaskId, &Candidate)| {
         let report = night.task(id)?.last()?.gate.as_ref()?;

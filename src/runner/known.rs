@@ -311,7 +311,7 @@ fn outcome(night: &Night, task: &TaskId) -> Option<Outcome> {
         return Some(if let Failure::Rejected { reason: said, .. } = &setback.failure {
             Outcome::Rejected { why: reason(said) }
         } else {
-            Outcome::Failed { why: reason(&report::why(setback)) }
+            Outcome::Failed { why: reason(&report::why_of(state, setback)) }
         });
     }
     let (why, answer) = earlier::asked(state.parked()?);

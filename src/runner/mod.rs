@@ -53,6 +53,7 @@ use crate::{
     night::{self, Command, Entry, Event, Night, Opening, Publication},
     outcome::{Candidate, Failure, StopReason},
     process::{Stop, Urgency},
+    report,
     runner::{
         deed::Deed,
         hands::{Brief, Hands},
@@ -237,9 +238,11 @@ impl<'l> Runner<'l> {
     fn brief(&self, command: &Command) -> Brief {
         if let Command::Publish { .. } = command {
             let seen = self.night.redacted(&self.hands.redactor);
-            return Brief::of(&seen, &self.opening, command);
+            let redact = |log: &str| self.hands.redactor.redact(log).into_owned();
+            let logs = hands::quoted_logs(&seen, &self.hands.night_places, &redact);
+            return Brief::of(&seen, &self.opening, command, &logs);
         }
-        Brief::of(&self.night, &self.opening, command)
+        Brief::of(&self.night, &self.opening, command, &report::Logs::new())
     }
 
     /// Ends the conversations that the night will not go on with.

@@ -16,7 +16,7 @@ use crate::{
         clock,
         decide::outside,
         earlier,
-        hands::draft,
+        hands::{draft, quoted_logs},
         home::{Home, redactor},
         open::{self, charges, replay},
         places::Surroundings,
@@ -251,7 +251,10 @@ impl Record {
             .enable_all()
             .build()
             .map_err(|problem| broken(&problem))?;
-        let draft = draft(&self.night.redacted(&redactor));
+        let seen = self.night.redacted(&redactor);
+        let redact = |log: &str| redactor.redact(log).into_owned();
+        let logs = quoted_logs(&seen, &home.places.night(&opening.night), &redact);
+        let draft = draft(&seen, &logs);
         let sent = tokio.block_on(way.publish(opening, &draft, self.night.tip()));
         match sent.map_err(|problem| broken(&problem))? {
             Ok(Some(out)) => Ok(Ok(out)),

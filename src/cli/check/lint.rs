@@ -10,12 +10,10 @@ use serde_json::{Value, json};
 use super::{Fate, Row, words::span};
 use crate::{
     budget::{Limits, Usd},
-    ids::{NAME, TaskId},
+    ids::TaskId,
     plan::{Readiness, Task},
-    policy::{
-        BaseFiles, Collision, Decision, Freed, Predicted, Refusal, Verdict, collisions, predicted,
-        rule,
-    },
+    policy::{BaseFiles, Collision, Decision, Predicted, Refusal, collisions, predicted},
+    report,
     runner::{
         forecast::{Figures, figures},
         prepare::Preparation,
@@ -143,18 +141,7 @@ pub(super) fn needed(preparation: &Preparation, task: &Task) -> (String, String)
 
 /// What to type for a rule that said no: its own help, and how a person approves.
 pub(super) fn remedy(row: &Row<'_>, refusal: &Refusal) -> Option<String> {
-    let approve = format!("`{NAME} approve '{}'`", row.task.id);
-    let by_approval = rule(&refusal.rule).is_some_and(|rule| rule.freed == Freed::ByApproval)
-        && refusal.verdict == Verdict::Ask;
-    match (&refusal.help, by_approval) {
-        (None, false) => None,
-        (None, true) => Some(approve),
-        (Some(help), true) if help == "approve it" => Some(approve),
-        (Some(help), true) => {
-            Some(help.replace("approve it", &approve).replace("approve the task", &approve))
-        }
-        (Some(help), false) => Some(help.clone()),
-    }
+    report::remedy(&row.task.id, refusal)
 }
 
 /// A rule's "no" in words, with what lies behind it: what the plan's reader said, or why a needed task does

@@ -6,7 +6,7 @@ use crate::{
         tell::{self, Cleaner},
     },
     ids::{AttemptId, NAME, TaskId},
-    night::{AttemptRecord, NotStarted, TaskState},
+    night::{AttemptRecord, NotStarted, Stage, TaskState},
     outcome::Failure,
     policy::Inspection,
     prompt::Decision,
@@ -58,8 +58,9 @@ pub(super) fn in_full(
         lines.push(format!("tests            {}", cleaner.line(&report::test_proof(proof))));
     }
     if let Some(setback) = &record.setback {
-        lines.push(format!("why it stopped   {}", cleaner.line(&report::why(setback))));
-        details(found, &setback.failure, cleaner, &mut lines);
+        lines.push(format!("why it stopped   {}", cleaner.line(&report::why_of(state, setback))));
+        let cause = report::behind(state, setback).unwrap_or(setback);
+        details(found, &cause.failure, cleaner, &mut lines);
     }
     lines.extend(judged(record, cleaner));
     lines.push(String::new());
@@ -75,10 +76,14 @@ pub(super) fn in_full(
     lines.extend(kept(home, found, &attempt, record)?);
     lines.push("next".to_owned());
     let shown = if selector.attempt.is_some() { attempt.to_string() } else { id.to_string() };
-    let named = tell::quoted(&format!("{}/{shown}", found.id));
-    let [show, logs] = ["show", "logs"].map(|verb| format!("  {NAME} {verb} {named}"));
-    lines.extend([format!("{show} --diff"), format!("{show} --prompt"), format!("{show} --gate")]);
-    lines.push(logs);
+    lines.extend(looks(home, found, state, (&attempt, record), &shown, cleaner)?);
+    let cut_off = matches!(
+        state.stage,
+        Stage::Editing | Stage::Ungated(_) | Stage::Gated(_) | Stage::Landing(_)
+    );
+    if cut_off && !tell::runs(home, &found.night) {
+        lines.push(format!("  {NAME} resume"));
+    }
     if let Some(setback) = state.parked() {
         let plan = &found.night.opening().plan.path;
         lines.push(format!("  answer below the task in {plan}, and {NAME} run takes it again:"));
@@ -99,6 +104,38 @@ pub(super) fn in_full(
         lines.push(format!("  {NAME} retry {} --note 'what to do'", tell::quoted(id.as_str())));
     }
     Ok(lines.join("\n"))
+}
+
+/// The commands that show more of an attempt: only those that have something to show. Where it has no log of a gate,
+/// the last attempt that has one is named.
+fn looks(
+    home: &Home,
+    found: &Found,
+    state: &TaskState,
+    (attempt, record): (&AttemptId, &AttemptRecord),
+    shown: &str,
+    cleaner: &Cleaner,
+) -> Result<Vec<String>, Refused> {
+    let command = |verb: &str, what: &str| {
+        format!("  {NAME} {verb} {}", tell::quoted(&format!("{}/{what}", found.id)))
+    };
+    let mut lines = Vec::new();
+    if tell::work_of(&home.vault, record)?.is_some() {
+        lines.push(format!("{} --diff", command("show", shown)));
+    }
+    if found.places.attempt(attempt).join("prompt.md").is_file() {
+        lines.push(format!("{} --prompt", command("show", shown)));
+    }
+    let gated = |attempt: &AttemptId| super::gate_logs(found, Some(attempt), cleaner).is_ok();
+    let earlier = state.attempts.iter().rev().filter(|other| other.number < attempt.number);
+    let earlier = earlier.map(|other| AttemptId { number: other.number, ..attempt.clone() });
+    if gated(attempt) {
+        lines.push(format!("{} --gate", command("show", shown)));
+    } else if let Some(other) = earlier.into_iter().find(gated) {
+        lines.push(format!("{} --gate", command("show", &other.to_string())));
+    }
+    lines.push(command("logs", shown));
+    Ok(lines)
 }
 
 /// Which model and conversation an attempt was, where the agent has them.

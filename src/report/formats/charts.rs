@@ -18,8 +18,8 @@ use crate::{
 const WIDTH: f64 = 960.0;
 /// Where its bars begin, right of the lanes' names.
 const LEFT: f64 = 76.0;
-/// Where they end.
-const RIGHT: f64 = 948.0;
+/// Where they end: half a label of the time axis fits right of it.
+const RIGHT: f64 = 930.0;
 /// Height of a bar.
 const BAR: f64 = 30.0;
 /// From one lane to the next.
@@ -235,7 +235,7 @@ pub(super) fn costs(sheet: &Sheet) -> String {
         return String::new();
     };
     let mut svg = format!(
-        "<svg viewBox=\"0 0 440 {}\" role=\"img\" aria-label=\"Cost by task: {}\">\n",
+        "<svg class=\"chart\" viewBox=\"0 0 440 {}\" role=\"img\" aria-label=\"Cost by task: {}\">\n",
         (rows.len() + usize::from(!rest.is_empty())) * 30 + 4,
         escape(
             &rows
@@ -280,7 +280,7 @@ pub(super) fn trend(nights: &[Tally]) -> String {
     let most = nights.iter().map(|night| night.tried).max().unwrap_or(0).max(1);
     let words = format!("{landed} of {tried} tasks landed in {} nights", nights.len());
     let mut svg = format!(
-        "<svg viewBox=\"0 0 440 190\" role=\"img\" aria-label=\"{words}\">\n\
+        "<svg class=\"chart\" viewBox=\"0 0 440 190\" role=\"img\" aria-label=\"{words}\">\n\
          <text x=\"0\" y=\"14\">{words}</text>\n"
     );
     let step = 432.0 / number(nights.len());

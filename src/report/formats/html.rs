@@ -186,11 +186,11 @@ fn task(task: &TaskRow) -> String {
     };
     let mut happened = escape(&text::head(&task.why, WHY));
     // A command is shown, never a person's own words as one.
-    if task.next.starts_with(NAME) {
+    if task.typed {
         happened
             .push_str(&format!("<span class=\"next\"><code>{}</code></span>", escape(&task.next)));
     } else if !task.next.is_empty() {
-        happened.push_str(&format!("<span class=\"next dim\">{}</span>", escape(&task.next)));
+        happened.push_str(&format!("<span class=\"next dim\">{}</span>", sentence(&task.next)));
     }
     let cost = if task.attempts.is_empty() { String::new() } else { facts::marked(&task.spent) };
     format!(
@@ -203,6 +203,15 @@ fn task(task: &TaskRow) -> String {
         cell("what happened", "", &happened),
         cell("cost", "n", &cost),
     )
+}
+
+/// A sentence with what is to be typed in backticks.
+fn sentence(words: &str) -> String {
+    let parts = words.split('`').enumerate().map(|(at, part)| match at % 2 {
+        1 => format!("<code>{}</code>", escape(part)),
+        _ => escape(part),
+    });
+    parts.collect()
 }
 
 /// A cell that says its column where there are no columns. An empty one says nothing there.

@@ -166,8 +166,10 @@ pub struct TaskRow {
     pub outcome: Outcome,
     /// Why, in one line; empty where there is nothing to say.
     pub why: String,
-    /// What to type next; empty where nothing is to be done.
+    /// What to do next; empty where nothing is to be done.
     pub next: String,
+    /// True when all of that is a command, false when it is a sentence, with what is to be typed in backticks.
+    pub typed: bool,
     /// The commit on the branch, short.
     pub commit: Option<String>,
     /// Lines added and removed by what it left last.
@@ -278,7 +280,12 @@ pub fn sheet(source: Source<'_>) -> Sheet {
                 Verdict::Ask | Verdict::Report => Outcome::Asks,
             },
             why: why.join("; "),
-            next: findings.iter().find_map(|finding| finding.help.clone()).unwrap_or_default(),
+            next: refused
+                .refusals
+                .iter()
+                .find_map(|refusal| facts::remedy(&refused.id, refusal))
+                .map_or_else(String::new, |help| clean(&help)),
+            typed: false,
             commit: None,
             size: None,
             gate: String::new(),
@@ -391,6 +398,7 @@ fn row(
         line: planned.map_or(1, |task| task.task().line),
         outcome,
         why: clean(&why),
+        typed: !next.is_empty(),
         next: clean(&next),
         commit: task.landed().map(|candidate| candidate.commit.short().to_owned()),
         size: candidate.map(|candidate| (candidate.stat.added, candidate.stat.removed)),
@@ -430,7 +438,7 @@ fn came_to(
             (Outcome::Asks, why, show)
         }
         Stage::Failed(setback) => {
-            let why = format!("{}: {}", facts::tries(night, id, task), line::why(setback));
+            let why = format!("{}: {}", facts::tries(night, id, task), line::why_of(task, setback));
             (Outcome::Failed, why, show)
         }
         Stage::Waiting => (Outcome::Waiting, not_started(night, id, running), String::new()),

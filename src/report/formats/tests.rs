@@ -68,6 +68,7 @@ fn row(id: &str, outcome: Outcome, why: &str, attempts: Vec<AttemptRow>) -> Task
         } else {
             String::new()
         },
+        typed: outcome == Outcome::Failed,
         commit: (outcome == Outcome::Landed).then(|| "9b1e7d2".into()),
         size: (outcome == Outcome::Landed).then_some((40, 9)),
         gate: String::new(),

@@ -45,6 +45,114 @@ fn red(story: &Story, also: &str) -> Failure {
     Failure::Gate(Box::new(report))
 }
 
+/// Task `a` fails at a gate, and its second try makes the same work again.
+fn made_again() -> Story {
+    let mut story = Story::new(|_| {});
+    let failure = red(&story, "test_one");
+    story.fails("a", agent(AgentEnd::Finished), failure);
+    story.fails("a", agent(AgentEnd::Finished), Failure::NoProgress { like: 1 });
+    story
+}
+
+#[test]
+fn work_that_was_made_again_is_told_by_what_was_wrong_with_it() {
+    let story = made_again();
+    let why = "gate red: quality exit 1: tests/test_signup.py::test_signup_rejects_idn, \
+               tests/test_signup.py::test_one; try 2 made exactly the same, so there was no further one";
+    let task = story.night.task(&TaskId::new("a").unwrap()).unwrap();
+    assert_eq!(why_of(task, task.failed().unwrap()), why);
+    let shown = summary(&story.night, story.now(), false);
+    holds(&shown, &[why]);
+    holds(&annotations(&story.night)[0], &[why]);
+    let body = pull_request(&story.night).body;
+    holds(
+        &body,
+        &[
+            "2 tries: gate red: quality exit 1: ",
+            "| the agent made again exactly what try 1 had made: no further try |",
+            "The gate's last run:",
+            "failed: tests/test_signup.py::test_one",
+        ],
+    );
+}
+
+#[test]
+fn the_end_of_a_red_log_is_quoted_where_it_cannot_leave_its_fence() {
+    let night = made_again().night;
+    assert_eq!(quoted_logs(&night), ["gate/1.log"]);
+    let mut log = (0..40).fold(String::new(), |log, line| format!("{log}line {line}\n"));
+    log.push_str("```\n</details>\n@team \u{1b}[31mE assert 1 == 2\n");
+    let of = |log: &str| {
+        let logs = Logs::from([("gate/1.log".to_owned(), log.to_owned())]);
+        pull_request_with(&night, &logs).body
+    };
+    let body = of(&log);
+    let (_, part) = body.split_once("The end of the log of `quality`:\n\n").unwrap();
+    assert!(part.starts_with("````text\nline 13\n"), "{part}");
+    holds(part, &["\n```\n", "@\u{200b}team", "E assert 1 == 2\n````\n"]);
+    assert!(!body.contains('\u{1b}') && !body.contains("line 12\n"), "{body}");
+    let long = of(&"x".repeat(9_000));
+    assert!(long.len() < of("x").len() + 2_100, "{}", long.len());
+    assert!(!of(" \n").contains("The end of the log"));
+}
+
+#[test]
+fn ten_tasks_fit_on_the_first_screen_and_findings_go_on_in_a_folded_part() {
+    let words = ["auth", "security", "password", "credential", "payment", "crypto"].join(", ");
+    let four = ["task_4", "task_21", "task_22", "task_23"]
+        .map(|id| {
+            let mut refused = refused();
+            refused.id = TaskId::new(id).unwrap();
+            refused.refusals[0].limit = format!("none of: {words}, {words}");
+            refused
+        })
+        .to_vec();
+    let body = pull_request(&usual_with(Some("https://github.com/acme/billing"), four).night).body;
+    let first = body.split("<details>").next().unwrap();
+    let visible = page(first).text();
+    assert!(visible.chars().count() < 2_500, "{}: {visible}", visible.chars().count());
+    holds(&body, &["task\\_23", "limit none of: auth, security, password, cred… "]);
+    let mut story = Story::new(|_| {});
+    let finding = |number: u32| Refusal {
+        rule: "inspection.weaker-tests".into(),
+        verdict: Verdict::Report,
+        value: format!("tests/{number}.rs"),
+        ..refused().refusals[0].clone()
+    };
+    story.seen.findings = (0..13).map(finding).collect();
+    story.lands("a", agent(AgentEnd::Finished), None);
+    let body = pull_request(&story.night).body;
+    holds(&body, &["<summary>and 3 more findings</summary>", "tests/12.rs"]);
+    assert!(!body.split("<details>").next().unwrap().contains("tests/10.rs"));
+}
+
+#[test]
+fn whoever_is_asked_to_approve_is_told_what_to_type() {
+    let mut opening = usual().night.opening().clone();
+    opening.refused[0].refusals[0].verdict = Verdict::Ask;
+    opening.refused[0].refusals[0].rule = "admission.alignment".into();
+    opening.refused[0].refusals[0].help = Some("approve it, or cut *it*".into());
+    let body = pull_request(&Night::open(opening)).body;
+    holds(&body, &["| `nightshift approve 'task_4'`, or cut \\*it\\* ("]);
+}
+
+#[test]
+fn what_never_left_this_machine_is_checked_without_fetching_it() {
+    let fetched = |push, remote: Option<&str>| {
+        let mut opening = usual().night.opening().clone();
+        opening.publish.push = push;
+        opening.publish.remote = remote.map(str::to_owned);
+        pull_request(&Night::open(opening)).body
+    };
+    let branch = "nightshift/2026-11-21";
+    holds(&fetched(true, Some("r")), &["git fetch origin ", "..FETCH_HEAD |"]);
+    for (push, remote) in [(false, Some("r")), (true, None)] {
+        let body = fetched(push, remote);
+        assert!(!body.contains("git fetch"), "{body}");
+        holds(&body, &["```sh\ngit log ", &format!("..{branch} |")]);
+    }
+}
+
 fn refused() -> RefusedTask {
     RefusedTask {
         id: TaskId::new("task_4").unwrap(),
@@ -70,6 +178,10 @@ fn usual() -> Story {
 }
 
 fn usual_at(web: Option<&str>) -> Story {
+    usual_with(web, vec![refused()])
+}
+
+fn usual_with(web: Option<&str>, refused: Vec<RefusedTask>) -> Story {
     let plan = TASKS.map(|(id, _)| {
         format!(
             "- [ ] **[{id}]** Do it\n  - Alignment: 95\n  - Estimated lines: 9\n  - Tests: yes\n"
@@ -91,7 +203,7 @@ fn usual_at(web: Option<&str>) -> Story {
         opening.agent.walls = "t2".into();
         opening.publish.push = true;
         opening.publish.web = web.map(str::to_owned);
-        opening.refused = vec![refused()];
+        opening.refused = refused;
     });
     let tried = CanaryTry {
         what: "a syntax error in src/billing.py".into(),
@@ -147,7 +259,7 @@ fn the_first_screen_of_a_usual_night_is_short_and_says_what_to_do() {
             "- [ ] <!-- nightshift:retry=task_6 --> try task\\_6 again in the next night\n",
             "(https://github.com/acme/billing/edit/main/PROJECT_PLAN.md#L41)",
             "| not counted → 221 ran;",
-            "  task_5.1 :crit, 2026-11-21T02:",
+            "  task task_5.1 :crit, 2026-11-21T02:",
             "| task\\_9 | claude-sonnet | 1 | $0.63 | $0.013 |",
         ],
     );

@@ -21,6 +21,7 @@ use crate::{
     outcome::GateReport,
     plan::SectionWords,
     process::{Stop, Supervisor},
+    report,
     runner::{
         clock,
         conversations::Conversations,
@@ -246,7 +247,7 @@ impl Rerun {
     }
 
     async fn gate(&self, order: &Command) -> Result<Option<GateReport>, Refused> {
-        let brief = Brief::of(&self.night, &self.opening, order);
+        let brief = Brief::of(&self.night, &self.opening, order, &report::Logs::new());
         let done = self.hands.carry_out(order, &brief, clock::now()).await;
         match done {
             Ok(Deed::Gate(report)) => Ok(report),
