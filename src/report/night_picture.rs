@@ -61,7 +61,7 @@ pub(super) fn night_picture(night: &Night) -> String {
 /// A bar's name. The word before it keeps an id that is a date or a word of the picture's language from being read as
 /// one, which would break the whole picture.
 fn bar_name(id: &str, number: u32) -> String {
-    format!("task {}", text::name(&format!("{id}.{number}")))
+    format!("task_{}", text::name(&format!("{id}.{number}")))
 }
 
 fn is_last(task: &TaskState, record: &AttemptRecord) -> bool {
@@ -90,7 +90,7 @@ mod tests {
         for id in ["2026-11-21", "gantt", "topAxis", "section", "title", "done", "click", "%%{init"]
         {
             let name = bar_name(id, 1);
-            assert!(name.starts_with("task ") && name.ends_with(".1"), "{name}");
+            assert!(name.starts_with("task_") && name.ends_with(".1"), "{name}");
             assert!(!name.contains([':', ';', ',', '#', '%', '{', '\n']), "{name}");
         }
     }

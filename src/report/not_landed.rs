@@ -145,7 +145,8 @@ fn refused_why_and_next(night: &Night, refused: &RefusedTask) -> (String, String
     let why: Vec<String> =
         refused.refusals.iter().take(3).map(|refusal| refusal_cell(refusal, LIMIT)).collect();
     let help = refused.refusals.iter().find_map(|refusal| facts::remedy(&refused.id, refusal));
-    let help = help.map_or_else(|| "edit the task, or leave it".to_owned(), |help| typed(&help));
+    let help = help
+        .map_or_else(|| "edit the task, or leave it".to_owned(), |help| typed(&refused.id, &help));
     let next = format!("{help} ({})", place_in_plan(night, refused.line));
     let word = match refused.verdict {
         Verdict::Refuse => "refused before the start",
@@ -154,19 +155,19 @@ fn refused_why_and_next(night: &Night, refused: &RefusedTask) -> (String, String
     (format!("{word}: {}", why.join("; ")), next)
 }
 
-/// A sentence with what is to be typed in backticks, for a cell.
-fn typed(help: &str) -> String {
-    let parts = help.split('`').enumerate().map(|(at, part)| match (at % 2, part) {
-        (_, "") => String::new(),
-        (1, part) => text::code(part),
-        (_, part) => {
-            // The escaped part keeps the spaces that stand between it and what is typed.
+/// A sentence for a cell. Only the command that approves the task is ours, and stands as code.
+fn typed(task: &TaskId, help: &str) -> String {
+    let approve = format!("{NAME} approve '{task}'");
+    let parts: Vec<String> = help
+        .split(&format!("`{approve}`"))
+        .map(|part| {
+            // The escaped part keeps the spaces that stand between it and the command.
             let [before, after] = [part.starts_with(' '), part.ends_with(' ')]
                 .map(|space| if space { " " } else { "" });
             format!("{before}{}{after}", text::inline(part))
-        }
-    });
-    parts.collect::<String>().trim().to_owned()
+        })
+        .collect();
+    parts.join(&text::code(&approve)).trim().to_owned()
 }
 
 /// Why a task was refused, in one plain line.

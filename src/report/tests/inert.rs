@@ -422,7 +422,7 @@ fn wrong_for_a_runner(line: &str) -> Option<String> {
 fn picture_is_ours(body: &str) {
     static LINE: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
-            r"^(gantt|  dateFormat YYYY-MM-DDTHH:mm|  axisFormat %H:%M|  section worker \d+|  task [A-Za-z0-9_.-]+ :(done|crit), [0-9T:-]+, [0-9T:-]+)$",
+            r"^(gantt|  dateFormat YYYY-MM-DDTHH:mm|  axisFormat %H:%M|  section worker \d+|  task_[A-Za-z0-9_.-]+ :(done|crit), [0-9T:-]+, [0-9T:-]+)$",
         )
         .unwrap()
     });

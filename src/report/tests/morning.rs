@@ -259,7 +259,7 @@ fn the_first_screen_of_a_usual_night_is_short_and_says_what_to_do() {
             "- [ ] <!-- nightshift:retry=task_6 --> try task\\_6 again in the next night\n",
             "(https://github.com/acme/billing/edit/main/PROJECT_PLAN.md#L41)",
             "| not counted → 221 ran;",
-            "  task task_5.1 :crit, 2026-11-21T02:",
+            "  task_task_5.1 :crit, 2026-11-21T02:",
             "| task\\_9 | claude-sonnet | 1 | $0.63 | $0.013 |",
         ],
     );
