@@ -1,7 +1,7 @@
 //! Clocks that are set while a night runs, a machine that sleeps, money and tokens among tasks that run together.
 
 use jiff::SignedDuration;
-use nightshift::night::Gap;
+use nightshift::{night::Gap, outcome::StopReason};
 
 use super::*;
 
