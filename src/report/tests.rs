@@ -578,7 +578,7 @@ fn a_progress_line_tells_phase_share_time_activity_recoveries_and_decisions() {
     let now = at(31);
     assert_eq!(
         progress(&story.night, now, &activity),
-        "night      progress 66% landed=1 failed=0 asks=1 of=3 31m left=209m $2.20 recovered=1 decided=1 \
+        "night      progress 66% landed=1 failed=0 asks=1 of=3 31m left=209m ≤$2.20 recovered=1 decided=1 \
          the agent works on b, try 2 of 3: edits src/a.rs"
     );
     assert_eq!(
