@@ -311,8 +311,8 @@ impl Visit<'_> {
                 self.draft.head.short()
             ));
         }
-        if !self.rest.is_empty() {
-            let rest = boxes::without(&self.rest);
+        let rest = boxes::without(&self.rest);
+        if !rest.is_empty() {
             self.comment(&repository, &pull, &rest).await;
         }
         if self.may_write(&repository) {
