@@ -194,7 +194,7 @@ impl Output {
         }
     }
 
-    /// A result, as JSON in its [`envelope`].
+    /// A result, as JSON in its `envelope`.
     pub fn json(&self, name: &str, data: &impl Serialize) {
         self.result(&envelope(name, data));
     }

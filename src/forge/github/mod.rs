@@ -2,7 +2,7 @@
 //!
 //! Nothing is repeated before it was looked for, since an answer that got lost may have been a yes. Never merges or
 //! reopens, closes only what a person's revert left without a commit, and never changes the text of a pull request
-//! that is not this night's. What goes beside it is [`beside`]'s.
+//! that is not this night's. What goes beside it is `beside`'s.
 
 use std::{sync::Arc, time::Duration};
 
