@@ -357,6 +357,9 @@ fn plain(text: &str) -> String {
             (r" The night stopped early: asked by a signal\.", ""),
             (r"\btry \d+", "try N"),
             (r"\| \d+ \| pass", "| N | pass"),
+            // A try that was cut off is one of the tries that people see.
+            (r"; passed on the \d+(st|nd|rd|th) try", ""),
+            (r"(?m)^  task_\w+\.\d+ :.*\n", ""),
             (r"(?m)^\| troubles after which it went on .*\n", ""),
         ]
         .map(|(rule, word)| (Regex::new(rule).unwrap(), word))
